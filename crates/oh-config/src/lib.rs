@@ -1,0 +1,3 @@
+//! oh-config
+#![no_std]
+extern crate alloc;

@@ -1,0 +1,15 @@
+//! Nouns, their file formats, and the vocabulary of doing and judging.
+//!
+//! Everything here is pure: text goes in, values and text come out. No file, process, network,
+//! environment, clock or hash seed can be reached (`no_std`); what they know arrives as an
+//! argument. This room does not read configuration (`oh-config`), does not know nginx's syntax
+//! (`oh-nginx-conf`) and does nothing to the machine (`oh-host`).
+
+#![no_std]
+
+extern crate alloc;
+
+pub mod exit;
+pub mod id;
+pub mod path;
+pub mod port;

@@ -1,0 +1,3 @@
+//! oh-nginx-conf
+#![no_std]
+extern crate alloc;
