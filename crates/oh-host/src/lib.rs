@@ -1,1 +1,30 @@
-//! oh-host
+//! This machine, synchronous: files, locks, processes and sockets.
+//!
+//! One door to the outside for everything that is not the network of others. Decisions are made
+//! elsewhere, in pure code; here they are carried out, with the checks that belong to the moment
+//! of doing. Every path that comes in is a [`RealPath`](oh_model::path::RealPath), made by
+//! [`root::Root`] alone. Linux only: `/proc`, `flock`, pidfd signals.
+//!
+//! This room does not read the names of strangers' things as proof of anything: a file is ours by
+//! owner, a process by identity, a port by the socket's holder.
+
+pub mod atomic;
+pub mod boot;
+pub mod command;
+pub mod discard;
+pub mod folder;
+pub mod http;
+pub mod inputs;
+pub mod lock;
+pub mod login;
+pub mod nginx;
+pub mod process;
+pub mod publish;
+pub mod random;
+pub mod root;
+pub mod settings;
+pub mod sockets;
+pub mod spawn;
+pub mod stop;
+pub mod tree;
+pub mod users;

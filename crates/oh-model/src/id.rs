@@ -31,8 +31,7 @@ pub enum IdFault {
 
 fn check(text: &str) -> Result<(), IdFault> {
     let Some(first) = text.chars().next() else { return Err(IdFault::Empty) };
-    if let Some(bad) =
-        text.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == '_' || *c == '-'))
+    if let Some(bad) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == '_' || *c == '-'))
     {
         return Err(IdFault::BadCharacter(bad));
     }

@@ -9,7 +9,11 @@
 
 extern crate alloc;
 
+pub mod databases;
 pub mod exit;
 pub mod id;
 pub mod path;
+pub mod plan;
 pub mod port;
+pub mod routes;
+pub mod session;

@@ -1,1 +1,15 @@
-//! oh-testsuite
+//! What the scenarios share: finding real programs, driving a browser, speaking raw HTTP, TLS and
+//! WebSocket, and waiting on conditions.
+//!
+//! Nothing here knows what a tool of ours should do: expectations stand in the tests. Everything
+//! that is started is ended by the handle that started it, also when a test fails.
+
+pub mod browser;
+pub mod components;
+pub mod editor;
+pub mod lab;
+pub mod net;
+pub mod printed;
+pub mod process;
+pub mod transcript;
+pub mod wait;

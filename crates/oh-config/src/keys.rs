@@ -1,0 +1,411 @@
+//! The one table of keys. Loader, schema, example, reference and suggestions are made of it.
+
+use alloc::format;
+use alloc::string::String;
+
+use crate::literal::Literal;
+
+/// The newest version of our keys that this build knows.
+pub const SCHEMA_VERSION: i64 = 1;
+
+/// Describes one key below `[toolkit]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// The path below `toolkit`, such as `site.domain`.
+    pub path: &'static str,
+    /// What the value may be.
+    pub kind: Kind,
+    /// The default.
+    pub preset: Preset,
+    /// Says that the key names a command, a path, a user, a host or a root, or decides who may
+    /// come in: the environment cannot set it.
+    pub trusted: bool,
+    /// What the key is for, one paragraph.
+    pub doc: &'static str,
+    /// A value in TOML, for a key without a default or with an empty one.
+    pub example: Option<&'static str>,
+}
+
+impl Key {
+    /// Returns the table that the key is in, such as `site`; empty for `[toolkit]` itself.
+    pub fn table(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(table, _)| table)
+    }
+
+    /// Returns the last part of the path.
+    pub fn name(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
+    }
+
+    /// Returns the full path, such as `toolkit.site.domain`.
+    pub fn full_path(&self) -> String {
+        crate::fault::full(self.path)
+    }
+
+    /// Returns the name of the variable that would set the key: `OHT_SITE__DOMAIN`.
+    pub fn environment_name(&self) -> String {
+        format!("OHT_{}", self.path.replace('.', "__").to_ascii_uppercase())
+    }
+}
+
+/// Says what a value may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The version of our keys: a number from 1 up.
+    Version,
+    /// A number between two, both allowed.
+    Integer {
+        /// The smallest.
+        min: i64,
+        /// The largest.
+        max: i64,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// A TCP port as a number.
+    Port,
+    /// A list of TCP ports as numbers.
+    Ports,
+    /// A range of TCP ports as text.
+    PortRange,
+    /// A list of such ranges.
+    PortRanges,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A host name or an IP address.
+    Domain,
+    /// An absolute path.
+    Path,
+    /// An absolute path that may have `{domain}` in it.
+    CertificatePath,
+    /// An absolute path with one `{id}` in it.
+    SessionPath,
+    /// An absolute path with one `{repo}` in it.
+    RepositoryPath,
+    /// An absolute path, or one below the home folder: `~/…`.
+    HomePath,
+    /// An IP address with a port.
+    Endpoint,
+    /// An http URL whose host is an IP address.
+    HttpUrl,
+    /// A list of web origins.
+    WebOrigins,
+    /// A list of addresses that nginx listens on.
+    Listen,
+    /// A list of users, by name or number.
+    Owners,
+}
+
+/// Holds a default in a form that a constant can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// There is none.
+    Unset,
+    /// A number.
+    Integer(i64),
+    /// A text.
+    Text(&'static str),
+    /// A list of texts.
+    Texts(&'static [&'static str]),
+    /// A list of numbers.
+    Integers(&'static [i64]),
+}
+
+impl Preset {
+    /// Returns the default as a value; `None` where there is none.
+    pub fn literal(self) -> Option<Literal> {
+        match self {
+            Self::Unset => None,
+            Self::Integer(number) => Some(Literal::Integer(number)),
+            Self::Text(text) => Some(Literal::from(text)),
+            Self::Texts(texts) => {
+                Some(Literal::List(texts.iter().map(|text| Literal::from(*text)).collect()))
+            }
+            Self::Integers(numbers) => {
+                Some(Literal::List(numbers.iter().copied().map(Literal::Integer).collect()))
+            }
+        }
+    }
+}
+
+/// Describes a table below `[toolkit]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Table {
+    /// The name; empty for `[toolkit]` itself.
+    pub name: &'static str,
+    /// What its keys are about.
+    pub doc: &'static str,
+}
+
+impl Table {
+    /// Returns the keys of this table, in the order of the documentation.
+    pub fn keys(self) -> impl Iterator<Item = &'static Key> {
+        KEYS.iter().filter(move |key| key.table() == self.name)
+    }
+}
+
+/// The tables, in the order of the documentation.
+pub const TABLES: &[Table] = &[
+    Table { name: "", doc: "The keys of the toolkit." },
+    Table { name: "site", doc: "The public face: its name, TLS, login, and what is behind it." },
+    Table { name: "nginx", doc: "The web server and the files of its configuration." },
+    Table {
+        name: "sessions",
+        doc: "OpenHands sessions: where they are announced, whom to believe.",
+    },
+    Table {
+        name: "instances",
+        doc: "VS Code editors of repositories, and the records about them.",
+    },
+    Table { name: "cleanup", doc: "For oh-cleanup; no keys yet." },
+    Table { name: "verify", doc: "For oh-verify; no keys yet." },
+    Table { name: "wscheck", doc: "For oh-wscheck." },
+    Table { name: "deploy", doc: "For oh-deploy; no keys yet." },
+];
+
+/// Finds a key by its path below `toolkit`.
+pub(crate) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// Finds a table by its name.
+pub(crate) fn find_table(name: &str) -> Option<&'static Table> {
+    TABLES.iter().find(|table| table.name == name)
+}
+
+/// A key that the environment may set too.
+const fn open(path: &'static str, kind: Kind, preset: Preset, doc: &'static str) -> Key {
+    Key { path, kind, preset, trusted: false, doc, example: None }
+}
+
+/// A key that only the file and the command line may set.
+const fn trusted(path: &'static str, kind: Kind, preset: Preset, doc: &'static str) -> Key {
+    Key { path, kind, preset, trusted: true, doc, example: None }
+}
+
+const fn with_example(key: Key, example: &'static str) -> Key {
+    Key { example: Some(example), ..key }
+}
+
+/// Every key, table by table, in the order of the documentation.
+pub const KEYS: &[Key] = &[
+    trusted(
+        "schema",
+        Kind::Version,
+        Preset::Integer(SCHEMA_VERSION),
+        "The version of these keys. With a newer number than this toolkit knows, unknown keys are \
+         warnings instead of errors. It belongs in the file alone.",
+    ),
+    with_example(
+        open(
+            "site.domain",
+            Kind::Domain,
+            Preset::Unset,
+            "The host name, or the IP address, under which people reach the site: lower case, \
+             without scheme and without port.",
+        ),
+        "\"oh.example\"",
+    ),
+    with_example(
+        open(
+            "site.port",
+            Kind::Port,
+            Preset::Unset,
+            "The port on which nginx serves the site. Without it: 443 with TLS, 80 without.",
+        ),
+        "8443",
+    ),
+    open(
+        "site.tls",
+        Kind::Choice(&["auto", "on", "off"]),
+        Preset::Text("auto"),
+        "Whether the site speaks TLS; auto is on for a host name and off for a bare IP address.",
+    ),
+    trusted(
+        "site.certificate",
+        Kind::CertificatePath,
+        Preset::Text("/etc/letsencrypt/live/{domain}/fullchain.pem"),
+        "The certificate chain, in PEM; {domain} stands for site.domain.",
+    ),
+    trusted(
+        "site.certificate_key",
+        Kind::CertificatePath,
+        Preset::Text("/etc/letsencrypt/live/{domain}/privkey.pem"),
+        "The private key of the certificate, in PEM; {domain} stands for site.domain.",
+    ),
+    trusted(
+        "site.upstream",
+        Kind::Endpoint,
+        Preset::Text("127.0.0.1:3000"),
+        "Where OpenHands listens: IP address and port. Not localhost, which is ::1 as well.",
+    ),
+    trusted(
+        "site.auth",
+        Kind::Choice(&["basic", "request", "editor", "none"]),
+        Preset::Text("basic"),
+        "Who asks visitors for a login: basic is a password by nginx, request asks \
+         site.auth_request, editor leaves it to the token or password of the editor, none lets \
+         everybody in.",
+    ),
+    with_example(
+        trusted(
+            "site.auth_request",
+            Kind::HttpUrl,
+            Preset::Unset,
+            "The endpoint that nginx asks about each request when site.auth is \"request\", such \
+             as that of oauth2-proxy: an http URL whose host is an IP address.",
+        ),
+        "\"http://127.0.0.1:4180/oauth2/auth\"",
+    ),
+    trusted(
+        "site.users_file",
+        Kind::Path,
+        Preset::Text("/etc/nginx/openhands/users"),
+        "The users and password hashes of site.auth = \"basic\".",
+    ),
+    with_example(
+        trusted(
+            "site.origins",
+            Kind::WebOrigins,
+            Preset::Texts(&[]),
+            "Further web origins whose pages may open WebSockets here; the site's own always may.",
+        ),
+        "[\"https://other.example\"]",
+    ),
+    trusted("nginx.program", Kind::Path, Preset::Text("/usr/sbin/nginx"), "The nginx program."),
+    trusted(
+        "nginx.config",
+        Kind::Path,
+        Preset::Text("/etc/nginx/nginx.conf"),
+        "The main configuration file of nginx; it is read and never written.",
+    ),
+    trusted(
+        "nginx.directory",
+        Kind::Path,
+        Preset::Text("/etc/nginx/openhands"),
+        "The folder of the generated configuration. It belongs to the toolkit alone.",
+    ),
+    trusted(
+        "nginx.hook",
+        Kind::Path,
+        Preset::Text("/etc/nginx/conf.d/00-openhands.conf"),
+        "The file by which nginx comes to include nginx.directory.",
+    ),
+    trusted(
+        "nginx.listen",
+        Kind::Listen,
+        Preset::Texts(&["*"]),
+        "The addresses that nginx listens on: \"*\" for all, IPv4 addresses, IPv6 addresses in \
+         brackets.",
+    ),
+    open(
+        "nginx.generation_port",
+        Kind::Port,
+        Preset::Integer(9180),
+        "The port on 127.0.0.1 where nginx answers which generation of the configuration it serves.",
+    ),
+    open(
+        "nginx.seen_timeout_ms",
+        Kind::Integer { min: 100, max: 60_000, unit: "milliseconds" },
+        Preset::Integer(5000),
+        "How long to wait after a reload until nginx serves the new generation.",
+    ),
+    trusted(
+        "nginx.legacy_site",
+        Kind::Path,
+        Preset::Text("/etc/nginx/sites-available/openhands"),
+        "The site file of an older installation.",
+    ),
+    trusted(
+        "nginx.legacy_repositories",
+        Kind::RepositoryPath,
+        Preset::Text("/etc/nginx/vscode-projects/{repo}.conf"),
+        "The file per repository of an older installation; {repo} stands for the repository.",
+    ),
+    trusted(
+        "nginx.legacy_generator",
+        Kind::Path,
+        Preset::Text("/usr/local/bin/nginx-config-generator.sh"),
+        "The script that wrote the files of an older installation.",
+    ),
+    trusted(
+        "sessions.directory",
+        Kind::Path,
+        Preset::Text("/tmp/openhands-sessions"),
+        "The folder in which each session is announced by a file {id}.json.",
+    ),
+    trusted(
+        "sessions.owners",
+        Kind::Owners,
+        Preset::Texts(&["root", "ubuntu", "openhands"]),
+        "The users whose session files count, by name or by number.",
+    ),
+    open(
+        "sessions.sessions_max",
+        Kind::Integer { min: 1, max: 1_000_000, unit: "sessions" },
+        Preset::Integer(20_000),
+        "The most sessions that are routed; the rest is reported and left out.",
+    ),
+    open(
+        "sessions.file_bytes_max",
+        Kind::Integer { min: 256, max: 16_777_216, unit: "bytes" },
+        Preset::Integer(65_536),
+        "The largest session file that is read.",
+    ),
+    open(
+        "sessions.editor_ports",
+        Kind::PortRanges,
+        Preset::Texts(&["8080", "8888-8899", "35000-49999"]),
+        "The ports on which the editor of a session may be.",
+    ),
+    open(
+        "sessions.app_ports",
+        Kind::PortRanges,
+        Preset::Texts(&["8081-8099", "40000-59999"]),
+        "The ports on which an application of a session may be.",
+    ),
+    trusted(
+        "sessions.workspace",
+        Kind::SessionPath,
+        Preset::Text("/home/ubuntu/openhands-workspace/{id}"),
+        "The workspace of a session; {id} stands for the session.",
+    ),
+    open(
+        "instances.ports",
+        Kind::PortRange,
+        Preset::Text("8888-8899"),
+        "The ports that editor instances are given, one each.",
+    ),
+    trusted(
+        "instances.repository",
+        Kind::RepositoryPath,
+        Preset::Text("/var/www/github/{repo}"),
+        "The folder that an editor instance opens; {repo} stands for the repository.",
+    ),
+    trusted(
+        "instances.port_database",
+        Kind::Path,
+        Preset::Text("/var/www/ai-desktop/data/vscode-ports.json"),
+        "The record of which repository has which port.",
+    ),
+    trusted(
+        "instances.repository_database",
+        Kind::Path,
+        Preset::Text("/var/www/ai-desktop/data/repositories.json"),
+        "The record of the repositories.",
+    ),
+    trusted(
+        "instances.environment_file",
+        Kind::HomePath,
+        Preset::Text("~/.openhands_env"),
+        "The file of variables that editors start with: an absolute path, or ~/ for the home \
+         folder of the user whom the editor runs as.",
+    ),
+    open(
+        "wscheck.development_ports",
+        Kind::Ports,
+        Preset::Integers(&[12_000, 12_001]),
+        "The ports of a development setup, backend first, which are tried when the site is not \
+         reached.",
+    ),
+];

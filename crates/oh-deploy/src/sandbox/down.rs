@@ -1,0 +1,70 @@
+//! Takes a sandbox down: stops what the record names, then removes the folder.
+
+use std::path::Path;
+use std::time::Duration;
+
+use oh_host::discard;
+use oh_host::stop::{self, How, Target};
+use oh_model::exit::Exit;
+use oh_term::{Answer, Failure, Progress};
+use serde_json::json;
+
+use super::facts::part_token;
+use super::fault::SandboxFault;
+use super::record::{Home, Record};
+
+/// How long a part has to end by itself.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Stops everything and removes the folder.
+pub(crate) fn down(dir: &str) -> Result<Answer, Failure> {
+    if !Path::new(dir).exists() {
+        let result = json!({ "stopped": [], "removed": false });
+        return Ok(Answer::new(format!("nothing to do: there is no {dir}\n"), result));
+    }
+    let progress = Progress::start();
+    take_down(dir, &progress).map_err(SandboxFault::failure)
+}
+
+fn take_down(dir: &str, progress: &Progress) -> Result<Answer, SandboxFault> {
+    let home = Home::existing(dir)?;
+    // The folder of the locks is made only in what is a sandbox.
+    let Some(record) = home.record()? else {
+        return Err(SandboxFault::NotASandbox { dir: dir.into() });
+    };
+    let mut locks = home.locks()?;
+    let held = home.lock(&mut locks, "oh-deploy sandbox down")?;
+    progress.doing("stop what runs");
+    let outcomes = stop::stop(&targets(&record), GRACE)?;
+    let survivors: Vec<String> = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome.how, How::Survived | How::Denied))
+        .map(|outcome| format!("pid {}", outcome.pid))
+        .collect();
+    if !survivors.is_empty() {
+        return Err(SandboxFault::Survivors(survivors.join(", ")));
+    }
+    let stopped =
+        outcomes.iter().filter(|outcome| matches!(outcome.how, How::Term | How::Kill)).count();
+    progress.done("stopped", &format!("{stopped} processes"));
+    progress.doing("remove the folder");
+    // Whoever waits for the lock finds no sandbox any more.
+    drop(held);
+    discard::remove_folder(&home.path)
+        .map_err(|(path, source)| SandboxFault::Remove { path, source })?;
+    progress.done("removed", home.path.as_str());
+    let human = format!("down: {stopped} processes stopped, {} removed\n", home.path);
+    let result = json!({ "stopped": stopped, "removed": home.path.as_str() });
+    Ok(Answer::new(human, result).exit(Exit::Ok))
+}
+
+fn targets(record: &Record) -> Vec<Target> {
+    record
+        .started
+        .iter()
+        .map(|(part, identity)| Target {
+            identity: identity.clone(),
+            token: Some(part_token(record, *part)),
+        })
+        .collect()
+}

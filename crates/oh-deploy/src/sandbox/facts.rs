@@ -1,0 +1,253 @@
+//! What a run finds: the record, what runs, what is missing.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use oh_host::nginx::Nginx;
+use oh_host::process::{self, Identity, ProcessDir, ProcessFault};
+use oh_host::publish;
+use oh_host::settings::{self, Wish};
+use oh_host::sockets::{BindProbe, bind_probe_everywhere};
+use oh_host::spawn::TOKEN_KEY;
+use oh_model::path::RealPath;
+use oh_model::port::Port;
+use serde::{Deserialize, Serialize};
+
+use super::fault::SandboxFault;
+use super::files::{self, Wanted};
+use super::parts::Part;
+use super::record::{Home, Record};
+use crate::cli::Up;
+
+/// How many ports are tried for one purpose.
+const TRIES: u16 = 100;
+
+/// Who listens where, on 127.0.0.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ports {
+    pub(crate) site: u16,
+    pub(crate) generation: u16,
+    pub(crate) openhands: u16,
+    pub(crate) app: u16,
+    pub(crate) session_editor: u16,
+    pub(crate) repository_editor: u16,
+}
+
+impl Ports {
+    /// Finds free ports: the usual ones where they are free.
+    fn find(tls: bool) -> Result<Self, SandboxFault> {
+        let site = if tls { 8443 } else { 8080 };
+        Ok(Self {
+            site: free("the site", site, TRIES)?,
+            generation: free("nginx's generation", 9180, TRIES)?,
+            openhands: free("OpenHands", 13000, TRIES)?,
+            // Within the ranges that the toolkit allows by default.
+            app: free("the application", 50001, TRIES)?,
+            session_editor: free("the session's editor", 40123, TRIES)?,
+            repository_editor: free("the repository's editor", 8888, 12)?,
+        })
+    }
+
+    /// Returns the port of a part.
+    pub(crate) fn of(&self, part: Part) -> u16 {
+        match part {
+            Part::Openhands => self.openhands,
+            Part::App => self.app,
+            Part::SessionEditor => self.session_editor,
+            Part::RepositoryEditor => self.repository_editor,
+            Part::Nginx => self.site,
+        }
+    }
+}
+
+fn free(purpose: &'static str, first: u16, count: u16) -> Result<u16, SandboxFault> {
+    let last = first.saturating_add(count - 1);
+    for number in first..=last {
+        if let Some(port) = Port::new(number.into())
+            && bind_probe_everywhere(port)? == BindProbe::Free
+        {
+            return Ok(number);
+        }
+    }
+    Err(SandboxFault::NoPort { purpose, first, last })
+}
+
+/// Where the editor is installed.
+#[derive(Debug, Clone)]
+pub(crate) struct EditorInstall {
+    /// The Node.js.
+    pub(crate) node: RealPath,
+    /// code-server's entry.js.
+    pub(crate) code_server: RealPath,
+}
+
+/// What a run finds.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) home: Home,
+    /// The record; a new one where `is_new`.
+    pub(crate) record: Record,
+    pub(crate) is_new: bool,
+    pub(crate) ports: Ports,
+    pub(crate) stand_in: String,
+    pub(crate) editor: Option<EditorInstall>,
+    pub(crate) nginx: Nginx,
+    /// What runs, as it is recorded or was found by its token.
+    pub(crate) running: BTreeMap<Part, Identity>,
+    /// The files that are not there.
+    pub(crate) missing: Vec<Wanted>,
+    /// Whether there is no certificate, and one is needed.
+    pub(crate) certificate_missing: bool,
+    /// Whether what nginx serves is not what it should.
+    pub(crate) unpublished: bool,
+}
+
+impl Facts {
+    /// Returns `https://localhost:8443`.
+    pub(crate) fn origin(&self) -> String {
+        let port = self.ports.site;
+        if self.record.tls {
+            format!("https://localhost:{port}")
+        } else {
+            format!("http://127.0.0.1:{port}")
+        }
+    }
+
+    /// Returns the addresses of the parts, each with what it is.
+    pub(crate) fn links(&self) -> [(&'static str, String); 3] {
+        let session = &self.record.session;
+        [
+            ("the editor of the session", format!("/vscode/{session}/")),
+            ("the application of the session", format!("/apps/{session}-0/")),
+            ("the editor of the repository", format!("/vscode/{}/", files::REPOSITORY)),
+        ]
+    }
+
+    /// Returns the session's workspace.
+    pub(crate) fn session_folder(&self) -> Result<RealPath, SandboxFault> {
+        self.home.at(&files::session_folder(&self.record.session))
+    }
+
+    /// Returns the repository's folder.
+    pub(crate) fn repository_folder(&self) -> Result<RealPath, SandboxFault> {
+        self.home.at(files::REPOSITORY_FOLDER)
+    }
+}
+
+/// Looks at a sandbox.
+pub(crate) fn gather(home: Home, wish: &Up) -> Result<Facts, SandboxFault> {
+    let found = home.record()?;
+    let is_new = found.is_none();
+    let record = match found {
+        Some(record) if record.tls == wish.http => {
+            let is = if record.tls { "TLS on localhost" } else { "plain HTTP on 127.0.0.1" };
+            return Err(SandboxFault::OtherScheme { is });
+        }
+        Some(record) => record,
+        None => Record::new(!wish.http, Ports::find(!wish.http)?)?,
+    };
+    let host = settings::find(&sandbox_wish(&home))?.into_host();
+    let nginx = Nginx {
+        program: path(host.settings.nginx.program.as_str())?,
+        config: home.at("etc/nginx/nginx.conf")?,
+    };
+    let missing = files::missing(&home, &record)?;
+    let certificate = home.at(files::CERTIFICATE)?;
+    let running = running(&home, &record, &nginx)?;
+    let all_is_there = missing.is_empty() && running.contains_key(&Part::Nginx);
+    let unpublished = !all_is_there || {
+        let facts = publish::gather(&host)?;
+        !publish::plan(&facts)?.steps.is_empty()
+    };
+    Ok(Facts {
+        ports: record.ports,
+        stand_in: wish.stand_in.clone(),
+        editor: editor(wish)?,
+        certificate_missing: record.tls && !Path::new(certificate.as_str()).exists(),
+        record,
+        is_new,
+        home,
+        nginx,
+        running,
+        missing,
+        unpublished,
+    })
+}
+
+/// The configuration of a sandbox is its own: nothing from the environment.
+pub(crate) fn sandbox_wish(home: &Home) -> Wish {
+    Wish { root: Some(home.path.to_string()), ..Wish::default() }
+}
+
+fn editor(wish: &Up) -> Result<Option<EditorInstall>, SandboxFault> {
+    match (&wish.node, &wish.code_server) {
+        (Some(node), Some(code_server)) => {
+            Ok(Some(EditorInstall { node: path(node)?, code_server: path(code_server)? }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Finds what runs: by its recorded identity, or by the token of a run that was killed before it
+/// could write the identity down.
+fn running(
+    home: &Home,
+    record: &Record,
+    nginx: &Nginx,
+) -> Result<BTreeMap<Part, Identity>, SandboxFault> {
+    let mut running = BTreeMap::new();
+    for part in Part::ALL {
+        let recorded = match record.started.get(&part) {
+            Some(identity) if lives(identity)? => Some(identity.clone()),
+            _ => None,
+        };
+        let identity = match recorded {
+            Some(identity) => Some(identity),
+            // nginx writes its title over its environment, so its own pid file has to tell.
+            None if part == Part::Nginx => master(home, nginx)?,
+            None => holder(&part_token(record, part))?,
+        };
+        running.extend(identity.map(|identity| (part, identity)));
+    }
+    Ok(running)
+}
+
+/// The token of one part, in the environment of all that it starts.
+pub(crate) fn part_token(record: &Record, part: Part) -> String {
+    format!("{}-{}", record.token, part.slug())
+}
+
+fn lives(identity: &Identity) -> Result<bool, ProcessFault> {
+    let looked =
+        ProcessDir::open(identity.pid).and_then(|dir| Ok(dir.is(identity)? && !dir.is_gone()?));
+    match looked {
+        Err(fault) if fault.is_gone() => Ok(false),
+        looked => looked,
+    }
+}
+
+fn master(home: &Home, nginx: &Nginx) -> Result<Option<Identity>, SandboxFault> {
+    let master = nginx.master(&home.at(files::PID_FILE)?).map_err(publish::PublishFault::from)?;
+    Ok(match master {
+        Some(master) => Some(master.process().identity()?),
+        None => None,
+    })
+}
+
+/// Finds the leader of the process group that carries a token.
+fn holder(token: &str) -> Result<Option<Identity>, ProcessFault> {
+    for pid in process::pids()? {
+        // What is gone or others' carries no token of ours.
+        let Ok(dir) = ProcessDir::open(pid) else { continue };
+        let leads = dir.stat().is_ok_and(|stat| stat.group == Some(pid) && !stat.is_dead());
+        if leads && dir.environment_has(TOKEN_KEY, token).unwrap_or(false) {
+            return dir.identity().map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn path(text: &str) -> Result<RealPath, SandboxFault> {
+    RealPath::parse(text).map_err(|source| SandboxFault::Path { dir: text.into(), source })
+}

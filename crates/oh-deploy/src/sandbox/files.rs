@@ -1,0 +1,229 @@
+//! The files of a sandbox: made where they are missing, never changed once they are there.
+
+use std::path::Path;
+
+use oh_host::atomic::{self, Meta};
+use oh_host::command;
+use oh_host::publish::PublishFault;
+use oh_model::path::RealPath;
+use oh_model::port::Port;
+use oh_model::session::SessionFile;
+use oh_nginx_conf::write::{Text, Word};
+use serde_json::json;
+use std::time::Duration;
+
+use super::facts::Facts;
+use super::fault::SandboxFault;
+use super::record::{Home, Record};
+
+/// The id of the repository.
+pub(crate) const REPOSITORY: &str = "hello";
+/// The folder of the repository.
+pub(crate) const REPOSITORY_FOLDER: &str = "var/www/github/hello";
+/// The certificate of the site.
+pub(crate) const CERTIFICATE: &str = "etc/openhands-toolkit/tls/certificate.pem";
+/// The key of the certificate.
+const KEY: &str = "etc/openhands-toolkit/tls/key.pem";
+/// nginx's pid file.
+pub(crate) const PID_FILE: &str = "run/nginx.pid";
+
+/// The program that makes the certificate.
+const OPENSSL: &str = "/usr/bin/openssl";
+/// How long making it may take.
+const OPENSSL_LIMIT: Duration = Duration::from_secs(60);
+
+/// Folders are for whoever runs alone.
+const FOLDER: Meta = Meta { mode: 0o700, owner: None };
+
+/// The folders that programs expect.
+const FOLDERS: [&str; 5] =
+    ["var/log/nginx", "var/lib/nginx", "etc/nginx/conf.d", "etc/openhands-toolkit/tls", "run"];
+
+/// A file that is not there yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Its path below the sandbox.
+    pub(crate) path: String,
+    /// What is in it.
+    pub(crate) text: String,
+    /// Its permission bits.
+    pub(crate) mode: u32,
+}
+
+/// Returns the workspace of a session, below the sandbox.
+pub(crate) fn session_folder(session: &str) -> String {
+    format!("home/ubuntu/openhands-workspace/{session}")
+}
+
+/// Returns the files that are not there.
+pub(crate) fn missing(home: &Home, record: &Record) -> Result<Vec<Wanted>, SandboxFault> {
+    let mut missing = Vec::new();
+    for wanted in all(home, record)? {
+        if !Path::new(home.at(&wanted.path)?.as_str()).exists() {
+            missing.push(wanted);
+        }
+    }
+    Ok(missing)
+}
+
+/// Writes a file, and the folder that it is in.
+pub(crate) fn write(home: &Home, wanted: &Wanted) -> Result<(), SandboxFault> {
+    let path = home.at(&wanted.path)?;
+    atomic::create_dirs(&path.parent(), FOLDER)?;
+    atomic::replace(&path, wanted.text.as_bytes(), Meta { mode: wanted.mode, owner: None })?;
+    Ok(())
+}
+
+/// Makes the folders that programs expect.
+pub(crate) fn folders(home: &Home) -> Result<(), SandboxFault> {
+    for folder in FOLDERS {
+        atomic::create_dirs(&home.at(folder)?, FOLDER)?;
+    }
+    Ok(())
+}
+
+/// Makes a certificate that signs itself, for localhost and 127.0.0.1.
+///
+/// The certificate gets its name last: that it is there means that its key is.
+pub(crate) fn certificate(facts: &Facts) -> Result<(), SandboxFault> {
+    let home = &facts.home;
+    let (certificate, key) = (home.at(CERTIFICATE)?, home.at(KEY)?);
+    let (new_certificate, new_key) =
+        (home.at(&format!("{CERTIFICATE}.new"))?, home.at(&format!("{KEY}.new"))?);
+    let openssl = RealPath::parse(OPENSSL)
+        .map_err(|source| SandboxFault::Path { dir: OPENSSL.into(), source })?;
+    let arguments = [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "365",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-keyout",
+        new_key.as_str(),
+        "-out",
+        new_certificate.as_str(),
+    ];
+    let output = command::run(&openssl, &arguments, None, OPENSSL_LIMIT)?;
+    if !output.status.success() {
+        let said = output.stderr.lines().last().unwrap_or_default().into();
+        return Err(SandboxFault::Certificate { ending: output.ending(), said });
+    }
+    for (from, to) in [(new_key, key), (new_certificate, certificate)] {
+        std::fs::rename(from.as_str(), to.as_str())
+            .map_err(|source| SandboxFault::Make { dir: to.to_string(), source })?;
+    }
+    Ok(())
+}
+
+fn all(home: &Home, record: &Record) -> Result<Vec<Wanted>, SandboxFault> {
+    let folder = session_folder(&record.session);
+    let session = SessionFile {
+        editor: port(record.ports.session_editor)?,
+        apps: vec![port(record.ports.app)?],
+        folder: Some(home.inside(&folder)?),
+    };
+    let repositories = json!({ "repositories": [{
+        "id": REPOSITORY,
+        "name": REPOSITORY,
+        "path": format!("/{REPOSITORY_FOLDER}"),
+        "type": "folder",
+        "vscodePort": record.ports.repository_editor,
+        "vscodeRunning": true,
+    }] });
+    let leases = json!({
+        "instances": { REPOSITORY: {
+            "port": record.ports.repository_editor,
+            "projectName": REPOSITORY,
+            "repoPath": format!("/{REPOSITORY_FOLDER}"),
+        } },
+        "availablePorts": (8889..=8899).collect::<Vec<u16>>(),
+    });
+    let file = |path: &str, text: String| Wanted { path: path.into(), text, mode: 0o600 };
+    Ok(vec![
+        file("etc/openhands-toolkit/config.toml", config(record)),
+        file("etc/nginx/nginx.conf", nginx(home)?),
+        file(&format!("tmp/openhands-sessions/{}.json", record.session), session.render()),
+        file("var/www/ai-desktop/data/repositories.json", format!("{repositories:#}\n")),
+        file("var/www/ai-desktop/data/vscode-ports.json", format!("{leases:#}\n")),
+        file(&format!("{folder}/README.md"), "# The workspace of the session\n".into()),
+        file(&format!("{REPOSITORY_FOLDER}/README.md"), "# The repository hello\n".into()),
+    ])
+}
+
+fn config(record: &Record) -> String {
+    let ports = &record.ports;
+    let site = if record.tls {
+        format!(
+            "domain = \"localhost\"\ncertificate = \"/{CERTIFICATE}\"\n\
+             certificate_key = \"/{KEY}\"\n"
+        )
+    } else {
+        "domain = \"127.0.0.1\"\n".into()
+    };
+    format!(
+        "# The configuration of this sandbox. Paths are below its folder.\n\
+         [toolkit]\nschema = 1\n\n\
+         [toolkit.site]\n{site}port = {}\nupstream = \"127.0.0.1:{}\"\n\n\
+         [toolkit.nginx]\nlisten = [\"127.0.0.1\"]\ngeneration_port = {}\n",
+        ports.site, ports.openhands, ports.generation,
+    )
+}
+
+/// The operator's part of nginx's configuration, as small as it can be.
+fn nginx(home: &Home) -> Result<String, SandboxFault> {
+    let word = |below: &str| -> Result<Word, SandboxFault> {
+        let path = home.at(below)?;
+        Ok(Word::value(path.as_str()).map_err(PublishFault::from)?)
+    };
+    let (pid, error_log) = (word(PID_FILE)?, word("var/log/nginx/error.log")?);
+    let (access_log, hooks) = (word("var/log/nginx/access.log")?, word("etc/nginx/conf.d/*.conf")?);
+    let temporary = [
+        "client_body_temp_path",
+        "proxy_temp_path",
+        "fastcgi_temp_path",
+        "uwsgi_temp_path",
+        "scgi_temp_path",
+    ];
+    let temporary = temporary
+        .into_iter()
+        .map(|name| Ok((name, word(&format!("var/lib/nginx/{name}"))?)))
+        .collect::<Result<Vec<_>, SandboxFault>>()?;
+    let mut text = Text::default();
+    text.comment("nginx of the sandbox: everything it writes is below the sandbox's folder.");
+    if rustix_is_root() {
+        text.comment("The folder is root's alone, so the workers are root's too; see README.");
+        text.fixed("user", &["root"]);
+    }
+    text.directive("pid", &[pid]);
+    text.directive("error_log", &[error_log]);
+    text.block("events", &[], |text| text.fixed("worker_connections", &["1024"]));
+    text.block("http", &[], |text| {
+        text.directive("access_log", &[access_log]);
+        for (name, path) in temporary {
+            text.directive(name, &[path]);
+        }
+        text.directive("include", &[hooks]);
+    });
+    Ok(text.finish())
+}
+
+/// Says whether we are root, by the owner of what we are.
+fn rustix_is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
+}
+
+fn port(number: u16) -> Result<Port, SandboxFault> {
+    Port::new(number.into()).ok_or_else(|| SandboxFault::Record {
+        path: "ports".into(),
+        why: format!("{number} is no port"),
+    })
+}

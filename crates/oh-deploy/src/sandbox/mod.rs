@@ -1,0 +1,38 @@
+//! The sandbox: bring it up, find it as it was, take it down.
+//!
+//! A run looks first (`facts`), decides (`plan`), and then does what is missing (`apply`). A
+//! second run finds nothing missing, so it writes nothing and says so. What runs is known by the
+//! record in the folder, which is written before anything is started and after it is known.
+
+mod apply;
+mod down;
+mod facts;
+mod fault;
+mod files;
+mod parts;
+mod plan;
+mod record;
+mod report;
+
+use oh_term::{Answer, Failure, Progress};
+
+pub(crate) use down::down;
+
+use crate::cli::Up;
+use fault::SandboxFault;
+
+/// Brings a sandbox up.
+pub(crate) fn up(wish: &Up) -> Result<Answer, Failure> {
+    let progress = Progress::start();
+    bring_up(wish, &progress).map_err(SandboxFault::failure)
+}
+
+fn bring_up(wish: &Up, progress: &Progress) -> Result<Answer, SandboxFault> {
+    let home = record::Home::open(&wish.dir)?;
+    let mut locks = home.locks()?;
+    let _held = home.lock(&mut locks, "oh-deploy sandbox up")?;
+    let facts = facts::gather(home, wish)?;
+    let plan = plan::plan(&facts);
+    let done = apply::apply(&facts, &plan, progress)?;
+    Ok(report::up(&facts, &plan, done))
+}

@@ -1,0 +1,514 @@
+//! Files that are either the old or the new one, whatever happens in between.
+//!
+//! A new content is written beside the target under an unpredictable name, gets its owner and
+//! mode, is synced, and takes the target's place by one rename; a kill, a full disk or a power
+//! cut leaves the old file or the new one, complete. What a killed run leaves behind carries our
+//! name pattern and the identity of its creator, and [`sweep`] takes it away.
+//!
+//! Folders on the way are opened once and every step is relative to them. This room does not
+//! judge who else may write to such a folder: [`crate::folder`] does.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use oh_model::path::{PathFault, RealPath};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::folder::{FileKind, each_name};
+use crate::process::{self, Pid};
+use crate::random::{self, RandomFault};
+
+/// How the name of a temporary file of ours begins.
+const TEMP_PREFIX: &str = ".oht-";
+/// How it ends; no include of nginx takes such a name.
+const TEMP_SUFFIX: &str = ".tmp";
+/// The mode of a file while it is being written.
+const TEMP_MODE: u32 = 0o600;
+/// The mode of folders that are made on the way to the one that was asked for.
+const WAY_MODE: u32 = 0o755;
+
+/// Says why a file or folder was not read or changed. The target is as it was, except after
+/// [`FileFault::Unsynced`].
+#[derive(Debug, Error)]
+pub enum FileFault {
+    /// A system call failed.
+    #[error("cannot {doing} {path}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which path.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something that has to be a regular file is something else.
+    #[error("{path} is {kind}, not a regular file")]
+    NotAFile {
+        /// The path.
+        path: String,
+        /// What it is.
+        kind: FileKind,
+    },
+    /// Something that has to be a folder is something else.
+    #[error("{path} is {kind}, not a folder")]
+    NotAFolder {
+        /// The path.
+        path: String,
+        /// What it is.
+        kind: FileKind,
+    },
+    /// A folder that exists belongs to somebody else than it has to.
+    #[error("the folder {path} belongs to uid {uid}, not to uid {expected}")]
+    FolderOwner {
+        /// The folder.
+        path: String,
+        /// Its owner.
+        uid: u32,
+        /// Who has to own it.
+        expected: u32,
+    },
+    /// A folder that exists may be written by more people than it has to.
+    #[error("the folder {path} has mode {mode:04o}: others may write to it")]
+    FolderWritable {
+        /// The folder.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file has more bytes than are taken.
+    #[error("{path} has more than {max} bytes")]
+    TooLarge {
+        /// The file.
+        path: String,
+        /// The limit, in bytes.
+        max: u64,
+    },
+    /// The root folder cannot be replaced or removed.
+    #[error("/ is no file")]
+    NoName,
+    /// A text that has to be a path is none.
+    #[error("this is no path")]
+    Path {
+        /// The rule that it breaks.
+        source: PathFault,
+    },
+    /// There was no unpredictable name for a temporary file.
+    #[error("cannot name a temporary file beside {path}")]
+    Random {
+        /// The target.
+        path: String,
+        /// Why.
+        source: RandomFault,
+    },
+    /// The change was made, but the disk did not confirm it: a power cut may undo it.
+    #[error("{path} was changed, but the disk did not confirm it")]
+    Unsynced {
+        /// The path that was changed.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl FileFault {
+    fn io(doing: &'static str, path: impl ToString, source: impl Into<io::Error>) -> Self {
+        Self::Io { doing, path: path.to_string(), source: source.into() }
+    }
+}
+
+/// The permission bits and the owner of a file or folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    /// The permission bits, up to `0o7777`. The umask does not touch them.
+    pub mode: u32,
+    /// The user and group; `None` leaves it with whoever runs.
+    pub owner: Option<(u32, u32)>,
+}
+
+impl Meta {
+    /// Returns mode and owner of a file that exists, so that its successor can have the same;
+    /// `None` where there is nothing.
+    ///
+    /// # Errors
+    /// [`FileFault::NotAFile`], or [`FileFault::Io`].
+    pub fn of(path: &RealPath) -> Result<Option<Self>, FileFault> {
+        match stat_or_none(rustix::fs::CWD, path.as_str()) {
+            Ok(None) => Ok(None),
+            Ok(Some(stat)) => {
+                regular(path, &stat)?;
+                Ok(Some(Self {
+                    mode: stat.st_mode & 0o7777,
+                    owner: Some((stat.st_uid, stat.st_gid)),
+                }))
+            }
+            Err(errno) => Err(FileFault::io("look at", path, errno)),
+        }
+    }
+}
+
+/// Says whether there was anything to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The machine is different now.
+    Changed,
+    /// It was already as wanted; nothing was written.
+    Unchanged,
+}
+
+/// Says what became of a file that was to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// It is gone now.
+    Done,
+    /// There was none.
+    Absent,
+}
+
+/// Gives a file this content, mode and owner, in one step and durably.
+///
+/// Equal bytes, mode and owner write nothing. A target that exists has to be a regular file: a
+/// symbolic link is refused, not followed and not replaced.
+///
+/// # Errors
+/// [`FileFault`]; the target is untouched and the temporary file gone, except that after
+/// [`FileFault::Unsynced`] the new file stands.
+pub fn replace(path: &RealPath, bytes: &[u8], meta: Meta) -> Result<Change, FileFault> {
+    let folder = parent_of(path)?;
+    if is_already(folder.as_fd(), path, bytes, meta)? {
+        return Ok(Change::Unchanged);
+    }
+    let (temp, file) = Temp::create(folder.as_fd(), path)?;
+    fill(file, bytes, meta).map_err(|source| FileFault::io("write the new", path, source))?;
+    temp.take_the_place_of(path)?;
+    Ok(Change::Changed)
+}
+
+/// Makes `to` a second name of the file `from`, so that `to` is never absent in between: the way
+/// to keep a previous set.
+///
+/// Both have to be on one file system. A symbolic link at `from` is linked itself, not followed.
+///
+/// # Errors
+/// [`FileFault`]; `to` is as it was, except after [`FileFault::Unsynced`].
+pub fn link_replace(from: &RealPath, to: &RealPath) -> Result<Change, FileFault> {
+    let folder = parent_of(to)?;
+    let look = |path: &RealPath| {
+        stat_or_none(rustix::fs::CWD, path.as_str())
+            .map_err(|errno| FileFault::io("look at", path, errno))
+    };
+    if let (Some(one), Some(two)) = (look(from)?, look(to)?)
+        && (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
+    {
+        // rename(2) does nothing between two names of one file, and would leave ours behind.
+        return Ok(Change::Unchanged);
+    }
+    let name = temp_name(to)?;
+    rustix::fs::linkat(rustix::fs::CWD, from.as_str(), &folder, &name, AtFlags::empty())
+        .map_err(|errno| FileFault::io("make a second name of", from, errno))?;
+    Temp { folder: folder.as_fd(), name, placed: false }.take_the_place_of(to)?;
+    Ok(Change::Changed)
+}
+
+/// Removes a file (or a symbolic link itself), durably.
+///
+/// # Errors
+/// [`FileFault`]; a folder is never removed.
+pub fn remove_file(path: &RealPath) -> Result<Removed, FileFault> {
+    let folder = match parent_of(path) {
+        Ok(folder) => folder,
+        Err(FileFault::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(Removed::Absent);
+        }
+        Err(fault) => return Err(fault),
+    };
+    match rustix::fs::unlinkat(&folder, path.name(), AtFlags::empty()) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(Removed::Absent),
+        Err(errno) => return Err(FileFault::io("remove", path, errno)),
+    }
+    confirm(folder.as_fd(), path)?;
+    Ok(Removed::Done)
+}
+
+/// Reads a regular file of at most `max` bytes; `None` where there is none.
+///
+/// Follows symbolic links and asks nothing about owners: it is for places that only root writes.
+/// A FIFO, a socket or a device cannot hang it.
+///
+/// # Errors
+/// [`FileFault`].
+pub fn read_limited(path: &RealPath, max: u64) -> Result<Option<Vec<u8>>, FileFault> {
+    let stat = match rustix::fs::stat(path.as_str()) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(FileFault::io("look at", path, errno)),
+    };
+    regular(path, &stat)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path.as_str(), flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(FileFault::io("open", path, errno)),
+    };
+    let stat = rustix::fs::fstat(&file).map_err(|errno| FileFault::io("look at", path, errno))?;
+    regular(path, &stat)?;
+    let mut bytes = Vec::new();
+    File::from(file)
+        .take(max.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|source| FileFault::io("read", path, source))?;
+    if bytes.len() as u64 > max {
+        return Err(FileFault::TooLarge { path: path.to_string(), max });
+    }
+    Ok(Some(bytes))
+}
+
+/// Makes a folder, and those above it that are missing (mode 0755, whoever runs owns them).
+///
+/// The folder itself gets the mode and owner. One that exists is left as it is and has to be a
+/// real folder (no symbolic link), owned by `meta.owner` (by root or whoever runs, where there is
+/// none), and not writable by group or others unless `meta.mode` says so.
+///
+/// # Errors
+/// [`FileFault`]; folders made on the way stay.
+pub fn create_dirs(path: &RealPath, meta: Meta) -> Result<Change, FileFault> {
+    let fault = |doing, errno: Errno| FileFault::io(doing, path, errno);
+    let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut here = rustix::fs::open("/", way, Mode::empty()).map_err(|e| fault("open", e))?;
+    let parts: Vec<&str> = path.as_str().split('/').filter(|part| !part.is_empty()).collect();
+    let Some((last, above)) = parts.split_last() else { return Ok(Change::Unchanged) };
+    for part in above {
+        let made = make_dir(here.as_fd(), part, WAY_MODE).map_err(|e| fault("make", e))?;
+        // A folder of our own making is not followed through a link that took its place.
+        let flags = if made { way | OFlags::NOFOLLOW } else { way };
+        here = rustix::fs::openat(&here, *part, flags, Mode::empty())
+            .map_err(|e| fault("open the way to", e))?;
+    }
+    let made = make_dir(here.as_fd(), last, 0o700).map_err(|e| fault("make", e))?;
+    let stat = rustix::fs::statat(&here, *last, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|e| fault("look at", e))?;
+    let kind = FileKind::of_mode(stat.st_mode);
+    if kind != FileKind::Folder {
+        return Err(FileFault::NotAFolder { path: path.to_string(), kind });
+    }
+    if !made {
+        check_folder(path, &stat, meta)?;
+        return Ok(Change::Unchanged);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder =
+        rustix::fs::openat(&here, *last, flags, Mode::empty()).map_err(|e| fault("open", e))?;
+    let found = rustix::fs::fstat(&folder).map_err(|e| fault("look at", e))?;
+    check_folder(path, &found, Meta { mode: meta.mode, owner: None })?;
+    give(folder.as_fd(), meta).map_err(|e| fault("set owner and mode of", e))?;
+    confirm(folder.as_fd(), path)?;
+    Ok(Change::Changed)
+}
+
+/// Removes what killed runs left in a folder: files with our name pattern whose creator no longer
+/// lives. Returns their names.
+///
+/// A creator in another pid namespace cannot be seen; should its file be taken away, its rename
+/// fails and its target stays as it was.
+///
+/// # Errors
+/// [`FileFault`]; a folder that is missing is swept clean.
+pub fn sweep(folder: &RealPath) -> Result<Vec<String>, FileFault> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = match rustix::fs::open(folder.as_str(), flags, Mode::empty()) {
+        Ok(open) => open,
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(errno) => return Err(FileFault::io("open", folder, errno)),
+    };
+    let mut left = Vec::new();
+    each_name(open.as_fd(), |name| {
+        let name = core::str::from_utf8(name).unwrap_or_default();
+        if creator_of(name).is_some_and(|(pid, start)| !process::lives(pid, start)) {
+            left.push(name.to_owned());
+        }
+        true
+    })
+    .map_err(|errno| FileFault::io("list", folder, errno))?;
+    let mut removed = Vec::new();
+    for name in left {
+        let is_file = stat_or_none(open.as_fd(), &name)
+            .map_err(|errno| FileFault::io("look at what is left in", folder, errno))?
+            .is_some_and(|stat| FileKind::of_mode(stat.st_mode) == FileKind::Regular);
+        if is_file {
+            match rustix::fs::unlinkat(&open, &name, AtFlags::empty()) {
+                Ok(()) => removed.push(name),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(FileFault::io("sweep", folder, errno)),
+            }
+        }
+    }
+    removed.sort_unstable();
+    Ok(removed)
+}
+
+/// A temporary file that goes away unless it took its place.
+struct Temp<'f> {
+    folder: BorrowedFd<'f>,
+    name: String,
+    placed: bool,
+}
+
+impl<'f> Temp<'f> {
+    fn create(folder: BorrowedFd<'f>, target: &RealPath) -> Result<(Self, File), FileFault> {
+        let name = temp_name(target)?;
+        let flags = OFlags::WRONLY
+            | OFlags::CREATE
+            | OFlags::EXCL
+            | OFlags::NOFOLLOW
+            | OFlags::NOCTTY
+            | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(folder, &name, flags, Mode::from_raw_mode(TEMP_MODE))
+            .map_err(|errno| FileFault::io("make a temporary file beside", target, errno))?;
+        Ok((Self { folder, name, placed: false }, File::from(file)))
+    }
+
+    fn take_the_place_of(mut self, target: &RealPath) -> Result<(), FileFault> {
+        rustix::fs::renameat(self.folder, &self.name, self.folder, target.name())
+            .map_err(|errno| FileFault::io("put the new file in place of", target, errno))?;
+        self.placed = true;
+        confirm(self.folder, target)
+    }
+}
+
+impl Drop for Temp<'_> {
+    fn drop(&mut self) {
+        if !self.placed {
+            // The fault that brought us here is the one to tell; a left-over is swept later.
+            rustix::fs::unlinkat(self.folder, &self.name, AtFlags::empty()).ok();
+        }
+    }
+}
+
+fn fill(mut file: File, bytes: &[u8], meta: Meta) -> io::Result<()> {
+    file.write_all(bytes)?;
+    give(file.as_fd(), meta)?;
+    file.sync_all()
+}
+
+/// Gives the owner first: chown(2) takes away the set-id bits of a mode.
+fn give(file: BorrowedFd<'_>, meta: Meta) -> Result<(), Errno> {
+    if let Some((uid, gid)) = meta.owner {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+        rustix::fs::fchown(file, Some(uid), Some(gid))?;
+    }
+    rustix::fs::fchmod(file, Mode::from_raw_mode(meta.mode & 0o7777))
+}
+
+fn is_already(
+    folder: BorrowedFd<'_>,
+    path: &RealPath,
+    bytes: &[u8],
+    meta: Meta,
+) -> Result<bool, FileFault> {
+    let look = |errno| FileFault::io("look at", path, errno);
+    let Some(stat) = stat_or_none(folder, path.name()).map_err(look)? else { return Ok(false) };
+    regular(path, &stat)?;
+    let same = stat.st_mode & 0o7777 == meta.mode & 0o7777
+        && meta.owner.is_none_or(|owner| owner == (stat.st_uid, stat.st_gid))
+        && u64::try_from(stat.st_size) == Ok(bytes.len() as u64);
+    if !same {
+        return Ok(false);
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::openat(folder, path.name(), flags, Mode::empty()) else {
+        // Not ours to read, then ours to write anew: the rename needs no right on the old file.
+        return Ok(false);
+    };
+    let mut found = Vec::with_capacity(bytes.len() + 1);
+    let read = File::from(file).take(bytes.len() as u64 + 1).read_to_end(&mut found);
+    Ok(read.is_ok() && found == bytes)
+}
+
+/// Makes a folder; false where something of that name exists.
+fn make_dir(above: BorrowedFd<'_>, name: &str, mode: u32) -> Result<bool, Errno> {
+    match rustix::fs::mkdirat(above, name, Mode::from_raw_mode(mode)) {
+        Ok(()) => {
+            // Best effort: what is put into the folder is synced by whoever needs it to last.
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            if let Ok(open) = rustix::fs::openat(above, ".", flags, Mode::empty()) {
+                rustix::fs::fsync(open).ok();
+            }
+            Ok(true)
+        }
+        Err(Errno::EXIST) => Ok(false),
+        // In a folder we may not write to, an existing name may be answered by a refusal.
+        Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
+            stat_or_none(above, name)?.map(|_| false).ok_or(errno)
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+fn check_folder(path: &RealPath, stat: &Stat, meta: Meta) -> Result<(), FileFault> {
+    let me = rustix::process::geteuid().as_raw();
+    let expected = meta.owner.map_or(me, |(uid, _)| uid);
+    if stat.st_uid != expected && (meta.owner.is_some() || stat.st_uid != 0) {
+        return Err(FileFault::FolderOwner { path: path.to_string(), uid: stat.st_uid, expected });
+    }
+    if stat.st_mode & 0o022 & !meta.mode != 0 {
+        let mode = stat.st_mode & 0o7777;
+        return Err(FileFault::FolderWritable { path: path.to_string(), mode });
+    }
+    Ok(())
+}
+
+fn parent_of(path: &RealPath) -> Result<OwnedFd, FileFault> {
+    if path.name().is_empty() {
+        return Err(FileFault::NoName);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = path.parent();
+    rustix::fs::open(parent.as_str(), flags, Mode::empty())
+        .map_err(|errno| FileFault::io("open the folder", parent, errno))
+}
+
+fn confirm(folder: BorrowedFd<'_>, path: &RealPath) -> Result<(), FileFault> {
+    rustix::fs::fsync(folder)
+        .map_err(|errno| FileFault::Unsynced { path: path.to_string(), source: errno.into() })
+}
+
+fn regular(path: &RealPath, stat: &Stat) -> Result<(), FileFault> {
+    match FileKind::of_mode(stat.st_mode) {
+        FileKind::Regular => Ok(()),
+        kind => Err(FileFault::NotAFile { path: path.to_string(), kind }),
+    }
+}
+
+pub(crate) fn stat_or_none(folder: BorrowedFd<'_>, name: &str) -> Result<Option<Stat>, Errno> {
+    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Makes `.oht-PID-START-RANDOM.tmp`: who made it, and nothing that can be guessed.
+fn temp_name(target: &RealPath) -> Result<String, FileFault> {
+    let random =
+        random::token().map_err(|source| FileFault::Random { path: target.to_string(), source })?;
+    let (pid, start) = process::own_start().map_err(|fault| {
+        FileFault::io("name a temporary file beside", target, io::Error::other(fault))
+    })?;
+    Ok(format!("{TEMP_PREFIX}{pid}-{start}-{random}{TEMP_SUFFIX}"))
+}
+
+fn creator_of(name: &str) -> Option<(Pid, u64)> {
+    let mut parts = name.strip_prefix(TEMP_PREFIX)?.strip_suffix(TEMP_SUFFIX)?.split('-');
+    let (pid, start, random) = (parts.next()?, parts.next()?, parts.next()?);
+    let whole = parts.next().is_none()
+        && random.len() == 2 * random::TOKEN_BYTES
+        && random.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let pid = Pid::new(pid.parse().ok()?)?;
+    whole.then_some((pid, start.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! Reads what routes are made of: the session files and the two databases.
+
+use std::thread;
+use std::time::Duration;
+
+use oh_model::databases::{PortDb, RepositoriesDb};
+use oh_model::path::{InRoot, RealPath};
+use oh_model::routes::{FoundSession, Inputs};
+
+use crate::folder::{self, Limits};
+use crate::publish::{Host, PublishFault, real};
+use crate::users::{OwnerSet, Users};
+
+/// The largest database that is read, in bytes.
+const DATABASE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// How often a database is read again that is not whole: the original application writes it in
+/// place, so a reader can meet it half written.
+const DATABASE_READS_MAX: usize = 4;
+
+/// How long to wait before reading it again.
+const DATABASE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Reads all inputs.
+///
+/// # Errors
+/// [`PublishFault::Sessions`] where the folder of session files as a whole cannot be believed:
+/// then nobody knows which sessions there are, and what is served stays.
+pub fn gather(host: &Host) -> Result<Inputs, PublishFault> {
+    let settings = &host.settings;
+    let owners = owners(host);
+    let limits = Limits {
+        entries_max: usize::try_from(settings.sessions.sessions_max).unwrap_or(usize::MAX),
+        file_bytes_max: settings.sessions.file_bytes_max,
+    };
+    let path = real(&host.root, &settings.sessions.directory)?;
+    let folder = folder::read_folder(&path, limits, &owners)?;
+    let sessions = folder.entries().iter().map(|entry| FoundSession {
+        name: entry.shown_name(),
+        modified_ns: entry.verdict.as_ref().map_or(0, |facts| facts.modified_ns),
+        text: match &entry.verdict {
+            Ok(facts) => Ok(facts.text.clone()),
+            Err(refusal) => Err(refusal.to_string()),
+        },
+    });
+    Ok(Inputs {
+        sessions: sessions.collect(),
+        repositories: database(host, &settings.instances.repository_database, &owners, |text| {
+            RepositoriesDb::parse(text).is_ok()
+        })?,
+        port_database: database(host, &settings.instances.port_database, &owners, |text| {
+            PortDb::parse(text).is_ok()
+        })?,
+    })
+}
+
+/// Whose files count: root's, ours, and those of the configured owners that exist here.
+pub fn owners(host: &Host) -> OwnerSet {
+    let own = rustix::process::geteuid().as_raw().to_string();
+    let configured = host.settings.sessions.owners.iter().map(ToString::to_string);
+    let words: Vec<String> = configured.chain([own]).collect();
+    // Without a readable /etc/passwd only numbers count; that refuses files, never admits them.
+    let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
+    OwnerSet::of_words(words.iter().map(String::as_str), &users).0
+}
+
+fn database(
+    host: &Host,
+    path: &InRoot,
+    owners: &OwnerSet,
+    is_whole: impl Fn(&str) -> bool,
+) -> Result<Option<Result<String, String>>, PublishFault> {
+    let path = real(&host.root, path)?;
+    let mut text = read_database(&path, owners);
+    for _ in 1..DATABASE_READS_MAX {
+        if !matches!(&text, Some(Ok(text)) if !is_whole(text)) {
+            break;
+        }
+        thread::sleep(DATABASE_PAUSE);
+        text = read_database(&path, owners);
+    }
+    Ok(text)
+}
+
+fn read_database(path: &RealPath, owners: &OwnerSet) -> Option<Result<String, String>> {
+    match folder::read_owned_file(path, DATABASE_BYTES_MAX, owners) {
+        Ok(None) => None,
+        Ok(Some(facts)) => Some(Ok(facts.text)),
+        Err(fault) => Some(Err(fault.refusal.to_string())),
+    }
+}

@@ -1,0 +1,789 @@
+//! Processes, known by what cannot be reused: never by a bare pid, never by a name.
+//!
+//! A [`ProcessDir`] is an open `/proc/PID` folder. Everything about the process is read relative
+//! to it, and signals go through it (`pidfd_send_signal(2)` takes it): once the process is gone
+//! the folder answers nothing, whoever has the number now. An [`Identity`] is what of a process
+//! can be written down and recognised later.
+//!
+//! Only a real `/proc` of our own pid namespace is taken: in any other, numbers mean somebody
+//! else. This room decides nothing about who may be signalled; [`crate::stop`] and the planners
+//! do.
+
+use core::fmt;
+use core::num::NonZeroU32;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use procfs_core::FromRead;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::PidfdFlags;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::boot::{BootFault, BootId, boot_id};
+use crate::folder::each_name;
+use crate::random::hexadecimal;
+
+pub use rustix::process::Signal;
+
+/// The version of [`Identity`] as it is written down.
+pub const IDENTITY_SCHEMA: u32 = 1;
+/// The most bytes of a command line or an environment that are read.
+pub const ARGUMENT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// The most bytes of `/proc/PID/stat` and `/proc/PID/status` that are read.
+const STAT_BYTES_MAX: u64 = 64 * 1024;
+/// How often, 1 ms apart, a process without arguments is looked at again: while one program takes
+/// the place of another, arguments and environment are empty for a moment.
+const EXEC_LOOKS_MAX: u32 = 20;
+/// What fstatfs(2) calls procfs (`PROC_SUPER_MAGIC`).
+const PROC_MAGIC: u64 = 0x9fa0;
+/// What fstatfs(2) calls the file system of pidfds since Linux 6.9 (`PID_FS_MAGIC`).
+const PIDFS_MAGIC: u64 = 0x5049_4446;
+
+/// The number of a process: 1 to 2³¹ - 1. It names a process only while that process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pid(NonZeroU32);
+
+impl Pid {
+    /// The first process of the pid namespace.
+    pub const INIT: Self = Self(NonZeroU32::MIN);
+
+    /// Takes a number that may be a pid.
+    pub fn new(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).filter(|number| number.get() <= i32::MAX as u32).map(Self)
+    }
+
+    /// Returns the pid of this process.
+    pub fn own() -> Self {
+        Self::new(std::process::id()).unwrap_or(Self::INIT)
+    }
+
+    /// Returns the number.
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    fn raw(self) -> Option<rustix::process::Pid> {
+        i32::try_from(self.get()).ok().and_then(rustix::process::Pid::from_raw)
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Says why a process could not be looked at or signalled.
+#[derive(Debug, Error)]
+pub enum ProcessFault {
+    /// It does not exist any more.
+    #[error("process {0} is gone")]
+    Gone(Pid),
+    /// The kernel does not let us.
+    #[error("not permitted to {doing} process {pid}")]
+    Denied {
+        /// What was being done.
+        doing: &'static str,
+        /// The process.
+        pid: Pid,
+    },
+    /// Another system call failed.
+    #[error("cannot {doing} process {pid}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The process.
+        pid: Pid,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `/proc/PID/stat` is not what proc(5) says.
+    #[error("cannot understand /proc/{pid}/stat: {fault}")]
+    Parse {
+        /// The process.
+        pid: Pid,
+        /// What was not understood.
+        fault: String,
+    },
+    /// There is no `/proc`, or it is another namespace's or no procfs at all.
+    #[error("/proc cannot be used: {0}")]
+    Proc(String),
+    /// The boot is not known.
+    #[error("cannot tell which boot this is")]
+    Boot(#[from] BootFault),
+}
+
+impl ProcessFault {
+    /// Says whether the process simply does not exist any more.
+    pub const fn is_gone(&self) -> bool {
+        matches!(self, Self::Gone(_))
+    }
+
+    fn of(doing: &'static str, pid: Pid, fault: io::Error) -> Self {
+        match Errno::from_io_error(&fault) {
+            Some(Errno::NOENT | Errno::SRCH) => Self::Gone(pid),
+            Some(Errno::ACCESS | Errno::PERM) => Self::Denied { doing, pid },
+            _ => Self::Io { doing, pid, source: fault },
+        }
+    }
+}
+
+/// What of a process can be written down and recognised later, in this boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "IdentityRecord", into = "IdentityRecord")]
+pub struct Identity {
+    /// The boot that it belongs to.
+    pub boot_id: BootId,
+    /// Its number.
+    pub pid: Pid,
+    /// When it started, in clock ticks (1/100 s) since the boot.
+    pub start_time_ticks: u64,
+    /// SHA-256 of its command line as `/proc/PID/cmdline` has it, in hexadecimal.
+    pub argv_sha256: String,
+    /// The inode of its pidfd, where the kernel has them (since 6.9); never reused in one boot.
+    pub pidfd_inode: Option<u64>,
+}
+
+impl Identity {
+    /// Writes down the process that has this number now.
+    ///
+    /// # Errors
+    /// [`ProcessFault`].
+    pub fn of(pid: Pid) -> Result<Self, ProcessFault> {
+        ProcessDir::open(pid)?.identity()
+    }
+
+    /// Writes down this process.
+    ///
+    /// # Errors
+    /// [`ProcessFault`].
+    pub fn own() -> Result<Self, ProcessFault> {
+        Self::of(Pid::own())
+    }
+}
+
+/// [`Identity`] as JSON has it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityRecord {
+    schema: u32,
+    boot_id: BootId,
+    pid: u32,
+    start_time_ticks: u64,
+    argv_sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pidfd_inode: Option<u64>,
+}
+
+/// Says why a written identity cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum IdentityFault {
+    /// It is of another version.
+    #[error("an identity of schema {0} is not known here, only {IDENTITY_SCHEMA}")]
+    Schema(u32),
+    /// The number is no pid.
+    #[error("{0} is no pid")]
+    Pid(u32),
+    /// The hash is no SHA-256.
+    #[error("argv_sha256 has to be 64 hexadecimal digits")]
+    Hash,
+}
+
+impl TryFrom<IdentityRecord> for Identity {
+    type Error = IdentityFault;
+
+    fn try_from(record: IdentityRecord) -> Result<Self, IdentityFault> {
+        if record.schema != IDENTITY_SCHEMA {
+            return Err(IdentityFault::Schema(record.schema));
+        }
+        let hash = &record.argv_sha256;
+        if hash.len() != 64 || !hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(IdentityFault::Hash);
+        }
+        Ok(Self {
+            boot_id: record.boot_id,
+            pid: Pid::new(record.pid).ok_or(IdentityFault::Pid(record.pid))?,
+            start_time_ticks: record.start_time_ticks,
+            argv_sha256: record.argv_sha256,
+            pidfd_inode: record.pidfd_inode,
+        })
+    }
+}
+
+impl From<Identity> for IdentityRecord {
+    fn from(identity: Identity) -> Self {
+        Self {
+            schema: IDENTITY_SCHEMA,
+            boot_id: identity.boot_id,
+            pid: identity.pid.get(),
+            start_time_ticks: identity.start_time_ticks,
+            argv_sha256: identity.argv_sha256,
+            pidfd_inode: identity.pidfd_inode,
+        }
+    }
+}
+
+/// What `/proc/PID/stat` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessStat {
+    /// The process.
+    pub pid: Pid,
+    /// Its name, which it may choose itself; for people only.
+    pub name: String,
+    /// Its state: `R` running, `S` sleeping, `D` waiting, `T` stopped, `Z` dead and not reaped, ….
+    pub state: char,
+    /// Its parent; `None` for the first process and those of the kernel.
+    pub parent: Option<Pid>,
+    /// Its process group; `None` where the group's leader is outside our namespace.
+    pub group: Option<Pid>,
+    /// Its session; `None` as for the group.
+    pub session: Option<Pid>,
+    /// When it started, in clock ticks since the boot.
+    pub start_time_ticks: u64,
+    /// The processor time that it used, in clock ticks.
+    pub cpu_ticks: u64,
+    /// The memory that it has resident, in pages.
+    pub resident_pages: u64,
+    /// How many threads it has.
+    pub threads: u64,
+    /// Whether it is a thread of the kernel.
+    pub is_kernel: bool,
+}
+
+impl ProcessStat {
+    /// Says whether it is dead and waits to be reaped: such a one holds nothing and counts as
+    /// gone. A process whose first thread alone has ended looks like it and is not.
+    pub const fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
+    }
+}
+
+/// An open `/proc/PID` folder: one process, and no other, for as long as it is held.
+#[derive(Debug)]
+pub struct ProcessDir {
+    pid: Pid,
+    folder: OwnedFd,
+}
+
+/// Says what became of a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// The process has it.
+    Delivered,
+    /// There is no such process any more.
+    Gone,
+}
+
+impl ProcessDir {
+    /// Opens the process that has this number now.
+    ///
+    /// # Errors
+    /// [`ProcessFault::Gone`] where there is none, [`ProcessFault::Proc`] where `/proc` is not
+    /// that of our own namespace.
+    pub fn open(pid: Pid) -> Result<Self, ProcessFault> {
+        Self::open_in(proc_folder()?, pid)
+    }
+
+    fn open_in(proc: &OwnedFd, pid: Pid) -> Result<Self, ProcessFault> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat(proc, pid.to_string(), flags, Mode::empty())
+            .map_err(|errno| ProcessFault::of("open", pid, errno.into()))?;
+        Ok(Self { pid, folder })
+    }
+
+    /// Returns the number.
+    pub const fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Reads state, parent, group and start time.
+    ///
+    /// # Errors
+    /// [`ProcessFault`].
+    pub fn stat(&self) -> Result<ProcessStat, ProcessFault> {
+        let bytes = self.read("stat", STAT_BYTES_MAX)?;
+        let stat = procfs_core::process::Stat::from_read(bytes.as_slice())
+            .map_err(|fault| ProcessFault::Parse { pid: self.pid, fault: fault.to_string() })?;
+        let number = |raw: i32| u32::try_from(raw).ok().and_then(Pid::new);
+        Ok(ProcessStat {
+            pid: self.pid,
+            name: stat.comm,
+            state: stat.state,
+            parent: number(stat.ppid),
+            group: number(stat.pgrp),
+            session: number(stat.session),
+            start_time_ticks: stat.starttime,
+            cpu_ticks: stat.utime.saturating_add(stat.stime),
+            resident_pages: stat.rss,
+            threads: u64::try_from(stat.num_threads).unwrap_or_default(),
+            // PF_KTHREAD of the kernel's sched.h.
+            is_kernel: stat.flags & 0x0020_0000 != 0,
+        })
+    }
+
+    /// Reads the arguments, at most [`ARGUMENT_BYTES_MAX`]; empty for the dead and the kernel's.
+    ///
+    /// # Errors
+    /// [`ProcessFault`].
+    pub fn arguments(&self) -> Result<Vec<Vec<u8>>, ProcessFault> {
+        let bytes = self.read_settled("cmdline")?;
+        let whole = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+        if bytes.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(whole.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect())
+    }
+
+    /// Returns the path of the program, as the kernel tells it (with ` (deleted)` where it is).
+    ///
+    /// # Errors
+    /// [`ProcessFault`]; others' processes are denied to anybody but root.
+    pub fn executable(&self) -> Result<PathBuf, ProcessFault> {
+        self.link("exe")
+    }
+
+    /// Returns the folder that it works in.
+    ///
+    /// # Errors
+    /// [`ProcessFault`]; others' processes are denied to anybody but root.
+    pub fn working_folder(&self) -> Result<PathBuf, ProcessFault> {
+        self.link("cwd")
+    }
+
+    /// Returns the number of the user whose rights it has (the effective one).
+    ///
+    /// # Errors
+    /// [`ProcessFault`].
+    pub fn uid(&self) -> Result<u32, ProcessFault> {
+        let bytes = self.read("status", STAT_BYTES_MAX)?;
+        String::from_utf8_lossy(&bytes)
+            .lines()
+            .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1)?.parse().ok())
+            .ok_or_else(|| ProcessFault::Parse { pid: self.pid, fault: "no Uid".to_owned() })
+    }
+
+    /// Says whether it was started with this in its environment.
+    ///
+    /// # Errors
+    /// [`ProcessFault`]; others' processes are denied to anybody but root.
+    pub fn environment_has(&self, key: &str, value: &str) -> Result<bool, ProcessFault> {
+        let bytes = self.read_settled("environ")?;
+        let wanted = format!("{key}={value}");
+        Ok(bytes.split(|byte| *byte == 0).any(|pair| pair == wanted.as_bytes()))
+    }
+
+    /// Returns the value of a variable that it was started with.
+    ///
+    /// # Errors
+    /// [`ProcessFault`]; others' processes are denied to anybody but root.
+    pub fn environment_value(&self, key: &str) -> Result<Option<Vec<u8>>, ProcessFault> {
+        let bytes = self.read_settled("environ")?;
+        let value = bytes.split(|byte| *byte == 0).find_map(|pair| {
+            pair.strip_prefix(key.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec)
+        });
+        Ok(value)
+    }
+
+    /// Returns the inodes of the sockets that it holds open.
+    ///
+    /// # Errors
+    /// [`ProcessFault`]; others' processes are denied to anybody but root.
+    pub fn socket_inodes(&self) -> Result<BTreeSet<u64>, ProcessFault> {
+        let fault = |errno: Errno| ProcessFault::of("list the files of", self.pid, errno.into());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat(&self.folder, "fd", flags, Mode::empty()).map_err(fault)?;
+        let mut inodes = BTreeSet::new();
+        let mut buffer = Vec::new();
+        each_name(folder.as_fd(), |name| {
+            // A descriptor that was closed in between was never there.
+            if let Ok(link) = rustix::fs::readlinkat(&folder, name, core::mem::take(&mut buffer)) {
+                inodes.extend(link.to_str().ok().and_then(socket_inode));
+                buffer = link.into_bytes();
+            }
+            true
+        })
+        .map_err(fault)?;
+        Ok(inodes)
+    }
+
+    /// Writes down who this is.
+    ///
+    /// # Errors
+    /// [`ProcessFault`].
+    pub fn identity(&self) -> Result<Identity, ProcessFault> {
+        let boot_id = boot_id()?;
+        let pidfd_inode = self.pidfd_inode();
+        let argv_sha256 = self.argv_sha256()?;
+        // Read last: an answer proves that the number was still this process's when the pidfd was
+        // opened by number.
+        let stat = self.stat()?;
+        Ok(Identity {
+            boot_id,
+            pid: self.pid,
+            start_time_ticks: stat.start_time_ticks,
+            argv_sha256,
+            pidfd_inode,
+        })
+    }
+
+    /// Says whether this is the process that was written down.
+    ///
+    /// Boot, pid and start time have to be equal. Two processes may share all three (a number
+    /// reused within one tick): the pidfd's inode tells them apart, and where the kernel has none
+    /// the arguments have to. With an inode the arguments are not asked, because a program may
+    /// write its own anew or become another one by exec, and stays the same process.
+    ///
+    /// # Errors
+    /// [`ProcessFault`]; a process that is gone is an error, not a no.
+    pub fn is(&self, identity: &Identity) -> Result<bool, ProcessFault> {
+        if self.pid != identity.pid || boot_id()? != identity.boot_id {
+            return Ok(false);
+        }
+        let inode = identity.pidfd_inode.and_then(|wanted| Some((wanted, self.pidfd_inode()?)));
+        let same = match inode {
+            Some((wanted, found)) => wanted == found,
+            None => self.argv_sha256()? == identity.argv_sha256,
+        };
+        Ok(self.stat()?.start_time_ticks == identity.start_time_ticks && same)
+    }
+
+    /// Says whether the process is gone; one that is dead and not yet reaped is.
+    ///
+    /// # Errors
+    /// [`ProcessFault`] where it cannot be told.
+    pub fn is_gone(&self) -> Result<bool, ProcessFault> {
+        match self.stat() {
+            Ok(stat) => Ok(stat.is_dead()),
+            Err(fault) if fault.is_gone() => Ok(true),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Sends a signal to this very process, through the open folder.
+    ///
+    /// # Errors
+    /// [`ProcessFault::Denied`], or [`ProcessFault::Io`].
+    pub fn signal(&self, signal: Signal) -> Result<Sent, ProcessFault> {
+        match rustix::process::pidfd_send_signal(&self.folder, signal) {
+            Ok(()) => Ok(Sent::Delivered),
+            Err(Errno::SRCH) => Ok(Sent::Gone),
+            Err(errno) => Err(ProcessFault::of("signal", self.pid, errno.into())),
+        }
+    }
+
+    fn argv_sha256(&self) -> Result<String, ProcessFault> {
+        let bytes = self.read_settled("cmdline")?;
+        Ok(hexadecimal(&Sha256::digest(&bytes)))
+    }
+
+    /// Returns the inode of the process's pidfd. `None` where the kernel has no file system for
+    /// them: there every pidfd has the same inode.
+    fn pidfd_inode(&self) -> Option<u64> {
+        let pidfd = rustix::process::pidfd_open(self.pid.raw()?, PidfdFlags::empty()).ok()?;
+        let system = rustix::fs::fstatfs(&pidfd).ok()?;
+        if u64::try_from(system.f_type) != Ok(PIDFS_MAGIC) {
+            return None;
+        }
+        Some(rustix::fs::fstat(&pidfd).ok()?.st_ino)
+    }
+
+    fn link(&self, name: &str) -> Result<PathBuf, ProcessFault> {
+        use std::os::unix::ffi::OsStringExt;
+        let link = rustix::fs::readlinkat(&self.folder, name, Vec::new())
+            .map_err(|errno| ProcessFault::of("look at", self.pid, errno.into()))?;
+        Ok(std::ffi::OsString::from_vec(link.into_bytes()).into())
+    }
+
+    /// Reads `cmdline` or `environ`, and not in the moment of an exec.
+    fn read_settled(&self, name: &str) -> Result<Vec<u8>, ProcessFault> {
+        for _ in 0..EXEC_LOOKS_MAX {
+            let bytes = self.read(name, ARGUMENT_BYTES_MAX)?;
+            if !bytes.is_empty() {
+                return Ok(bytes);
+            }
+            if !self.read("cmdline", ARGUMENT_BYTES_MAX)?.is_empty() {
+                // The moment is over; an environment that is empty now is so.
+                break;
+            }
+            let stat = self.stat()?;
+            if stat.is_dead() || stat.is_kernel {
+                return Ok(bytes);
+            }
+            std::thread::sleep(core::time::Duration::from_millis(1));
+        }
+        self.read(name, ARGUMENT_BYTES_MAX)
+    }
+
+    fn read(&self, name: &str, max: u64) -> Result<Vec<u8>, ProcessFault> {
+        let fault = |fault| ProcessFault::of("look at", self.pid, fault);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.folder, name, flags, Mode::empty())
+            .map_err(|errno| fault(errno.into()))?;
+        let mut bytes = Vec::new();
+        File::from(file).take(max).read_to_end(&mut bytes).map_err(fault)?;
+        Ok(bytes)
+    }
+}
+
+/// Every process that is visible, in rising order of pid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Processes {
+    /// What each one's stat says. Those that went away in between are not among them.
+    pub stats: Vec<ProcessStat>,
+    /// Whether `/proc` hides others' processes from us (`hidepid`): then this is a part only.
+    pub partial: bool,
+}
+
+impl Processes {
+    /// Looks at all processes. Holds no more than two descriptors at a time.
+    ///
+    /// # Errors
+    /// [`ProcessFault`].
+    pub fn look() -> Result<Self, ProcessFault> {
+        let mut stats = Vec::new();
+        for pid in pids()? {
+            match ProcessDir::open(pid).and_then(|process| process.stat()) {
+                Ok(stat) => stats.push(stat),
+                // With hidepid=1 others' folders are listed and cannot be opened.
+                Err(ProcessFault::Gone(_) | ProcessFault::Denied { .. }) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        let partial = !stats.iter().any(|stat| stat.pid == Pid::INIT);
+        Ok(Self { stats, partial })
+    }
+
+    /// Returns one process.
+    pub fn get(&self, pid: Pid) -> Option<&ProcessStat> {
+        let at = self.stats.binary_search_by_key(&pid, |stat| stat.pid).ok()?;
+        self.stats.get(at)
+    }
+
+    /// Returns the processes whose parent this is.
+    pub fn children_of(&self, pid: Pid) -> impl Iterator<Item = &ProcessStat> {
+        self.stats.iter().filter(move |stat| stat.parent == Some(pid))
+    }
+
+    /// Returns children, grandchildren and so on, in rising order; without the process itself.
+    pub fn descendants_of(&self, pid: Pid) -> Vec<Pid> {
+        let mut found = BTreeSet::new();
+        let mut fresh = vec![pid];
+        while let Some(parent) = fresh.pop() {
+            fresh.extend(
+                self.children_of(parent)
+                    .map(|child| child.pid)
+                    .filter(|child| found.insert(*child)),
+            );
+        }
+        found.remove(&pid);
+        found.into_iter().collect()
+    }
+
+    /// Returns the parent, its parent and so on, up to the first process.
+    pub fn ancestors_of(&self, pid: Pid) -> Vec<Pid> {
+        let mut found = Vec::new();
+        let mut here = pid;
+        while let Some(parent) = self.get(here).and_then(|stat| stat.parent) {
+            if found.contains(&parent) {
+                break;
+            }
+            found.push(parent);
+            here = parent;
+        }
+        found
+    }
+}
+
+/// Returns the numbers of all processes that `/proc` shows, in rising order.
+///
+/// # Errors
+/// [`ProcessFault::Proc`].
+pub fn pids() -> Result<Vec<Pid>, ProcessFault> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fault = |errno: Errno| ProcessFault::Proc(errno.to_string());
+    // A listing has a position of its own, so the shared descriptor is opened anew.
+    let listing = rustix::fs::openat(proc_folder()?, ".", flags, Mode::empty()).map_err(fault)?;
+    let mut pids = Vec::new();
+    each_name(listing.as_fd(), |name| {
+        let number = core::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
+        pids.extend(number.and_then(Pid::new));
+        true
+    })
+    .map_err(fault)?;
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+/// Returns the number and the start time of this process.
+pub(crate) fn own_start() -> Result<(Pid, u64), ProcessFault> {
+    static START: OnceLock<u64> = OnceLock::new();
+    let pid = Pid::own();
+    if let Some(start) = START.get() {
+        return Ok((pid, *start));
+    }
+    let start = ProcessDir::open(pid)?.stat()?.start_time_ticks;
+    Ok((pid, *START.get_or_init(|| start)))
+}
+
+/// Says whether the process that had this number and start time lives, or may live.
+pub(crate) fn lives(pid: Pid, start_time_ticks: u64) -> bool {
+    match ProcessDir::open(pid).and_then(|process| process.stat()) {
+        Ok(stat) => stat.start_time_ticks == start_time_ticks && !stat.is_dead(),
+        Err(fault) => !fault.is_gone(),
+    }
+}
+
+/// Opens `/proc` once and makes sure that its numbers mean what ours mean.
+fn proc_folder() -> Result<&'static OwnedFd, ProcessFault> {
+    static PROC: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(folder) = PROC.get() {
+        return Ok(folder);
+    }
+    let fault = |errno: Errno| ProcessFault::Proc(errno.to_string());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = rustix::fs::open("/proc", flags, Mode::empty()).map_err(fault)?;
+    let system = rustix::fs::fstatfs(&folder).map_err(fault)?;
+    if u64::try_from(system.f_type) != Ok(PROC_MAGIC) {
+        return Err(ProcessFault::Proc("it is no procfs".to_owned()));
+    }
+    let own = rustix::fs::readlinkat(&folder, "self", Vec::new()).map_err(fault)?;
+    if own.to_bytes() != Pid::own().to_string().as_bytes() {
+        return Err(ProcessFault::Proc("it belongs to another pid namespace".to_owned()));
+    }
+    Ok(PROC.get_or_init(|| folder))
+}
+
+fn socket_inode(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("60").env("OHT_TEST", "here").spawn().unwrap()
+    }
+
+    fn pid_of(child: &Child) -> Pid {
+        Pid::new(child.id()).unwrap()
+    }
+
+    #[test]
+    fn a_process_is_recognised_and_another_is_not() {
+        let (mut one, mut two) = (sleeper(), sleeper());
+        let identity = Identity::of(pid_of(&one)).unwrap();
+        let dir = ProcessDir::open(pid_of(&one)).unwrap();
+        assert!(dir.is(&identity).unwrap());
+        let earlier = Identity { start_time_ticks: 1, ..identity.clone() };
+        assert!(!dir.is(&earlier).unwrap());
+        let older_kernel = Identity { pidfd_inode: None, ..identity.clone() };
+        assert!(dir.is(&older_kernel).unwrap());
+        let other_argv = Identity { argv_sha256: "0".repeat(64), ..older_kernel };
+        assert!(!dir.is(&other_argv).unwrap());
+        if let Some(inode) = identity.pidfd_inode {
+            let same_tick = Identity { pidfd_inode: Some(inode + 1), ..identity.clone() };
+            assert!(!dir.is(&same_tick).unwrap());
+        }
+        let boot_id = BootId::parse("123e4567-e89b-12d3-a456-426614174000").unwrap();
+        assert!(!dir.is(&Identity { boot_id, ..identity.clone() }).unwrap());
+        assert!(!ProcessDir::open(pid_of(&two)).unwrap().is(&identity).unwrap());
+        for child in [&mut one, &mut two] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(dir.stat().unwrap_err().is_gone());
+        assert!(dir.is(&identity).unwrap_err().is_gone());
+        assert_eq!(dir.signal(Signal::TERM).unwrap(), Sent::Gone);
+    }
+
+    #[test]
+    fn a_zombie_is_gone() {
+        let mut child = sleeper();
+        let dir = ProcessDir::open(pid_of(&child)).unwrap();
+        assert!(!dir.is_gone().unwrap());
+        assert_eq!(dir.signal(Signal::KILL).unwrap(), Sent::Delivered);
+        let end = std::time::Instant::now() + core::time::Duration::from_secs(5);
+        while !dir.is_gone().unwrap() {
+            assert!(std::time::Instant::now() < end);
+            std::thread::yield_now();
+        }
+        assert_eq!(dir.stat().unwrap().state, 'Z');
+        assert!(dir.arguments().unwrap().is_empty());
+        child.wait().unwrap();
+        assert!(dir.is_gone().unwrap());
+    }
+
+    #[test]
+    fn what_proc_tells_is_read() {
+        let mut child = sleeper();
+        let dir = ProcessDir::open(pid_of(&child)).unwrap();
+        assert_eq!(dir.arguments().unwrap(), [b"sleep".to_vec(), b"60".to_vec()]);
+        assert!(dir.environment_has("OHT_TEST", "here").unwrap());
+        assert!(!dir.environment_has("OHT_TEST", "her").unwrap());
+        assert_eq!(dir.environment_value("OHT_TEST").unwrap(), Some(b"here".to_vec()));
+        assert_eq!(dir.environment_value("OHT_TES").unwrap(), None);
+        assert!(dir.executable().unwrap().is_absolute());
+        assert_eq!(dir.working_folder().unwrap(), std::env::current_dir().unwrap());
+        assert_eq!(dir.uid().unwrap(), rustix::process::geteuid().as_raw());
+        let stat = dir.stat().unwrap();
+        assert_eq!((stat.parent, stat.is_kernel), (Some(Pid::own()), false));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn families_are_found() {
+        let mut shell = Command::new("sh")
+            .args(["-c", "sleep 60 & echo; wait"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The shell writes a line once its own child runs.
+        shell.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let all = Processes::look().unwrap();
+        let below = all.descendants_of(pid_of(&shell));
+        assert_eq!(below.len(), 1);
+        assert!(all.children_of(Pid::own()).any(|stat| stat.pid == pid_of(&shell)));
+        assert_eq!(all.ancestors_of(below[0])[..2], [pid_of(&shell), Pid::own()]);
+        assert!(all.descendants_of(Pid::own()).contains(&below[0]));
+        for pid in below {
+            ProcessDir::open(pid).unwrap().signal(Signal::KILL).unwrap();
+        }
+        shell.wait().unwrap();
+    }
+
+    #[test]
+    fn an_identity_is_written_in_one_version() {
+        let boot_id = "123e4567-e89b-12d3-a456-426614174000";
+        let hash = "ab".repeat(32);
+        let text = format!(
+            r#"{{"schema":1,"boot_id":"{boot_id}","pid":42,"start_time_ticks":7,"argv_sha256":"{hash}","pidfd_inode":9}}"#
+        );
+        let identity: Identity = serde_json::from_str(&text).unwrap();
+        assert_eq!(identity.pid.get(), 42);
+        assert_eq!(serde_json::to_string(&identity).unwrap(), text);
+        for (from, to) in
+            [("\"schema\":1", "\"schema\":2"), ("42", "0"), ("ab", "g"), ("\"pid\"", "\"p\"")]
+        {
+            let broken = text.replacen(from, to, 1);
+            assert!(serde_json::from_str::<Identity>(&broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn own_start_is_ours() {
+        let (pid, start) = own_start().unwrap();
+        assert!(lives(pid, start));
+        assert!(!lives(pid, start + 1));
+    }
+}

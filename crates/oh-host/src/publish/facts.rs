@@ -1,0 +1,365 @@
+//! What publishing knows before it decides: read, never changed.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use oh_model::path::{InRoot, RealPath};
+use oh_model::port::Port;
+use oh_model::routes::{Policy, Routes, agree};
+use oh_nginx_conf::inspect::{self, File, Surroundings, Tree};
+use oh_nginx_conf::layout::{Auth, Generation, Layout, Site, layout};
+use oh_nginx_conf::parse::parse;
+use oh_nginx_conf::served::{self, Served};
+use oh_nginx_conf::write::{Text, Unquotable, Word};
+
+use super::{Host, PublishFault, site, staging};
+use crate::atomic::{self, Meta};
+use crate::http::{self, Get, Target};
+use crate::inputs;
+use crate::nginx::{self, Built, Master, Nginx};
+use crate::sockets::{self, Listener};
+use crate::tree;
+use crate::users::Users;
+
+/// The largest set that is read back, in bytes: 100,000 routes have 5 MB.
+const SET_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How much the generation's listener may answer, in bytes.
+const ANSWER_BYTES_MAX: usize = 256;
+
+/// How long the generation's listener may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// Where the files of publishing are on this machine.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// nginx's main configuration file.
+    pub config: RealPath,
+    /// The folder of our sets.
+    pub folder: RealPath,
+    /// The set in place.
+    pub live: RealPath,
+    /// The file in nginx's own folders that includes the set.
+    pub hook: RealPath,
+}
+
+/// The set in place.
+#[derive(Debug)]
+pub enum Live {
+    /// There is none yet.
+    Absent,
+    /// One of ours.
+    Ours(Served),
+    /// A file that we did not write, and what is wrong with it.
+    Foreign(String),
+}
+
+impl Live {
+    /// Returns the generation in place, if it is what is wanted, untouched.
+    pub fn current(&self, wanted: &Layout) -> Option<Generation> {
+        match self {
+            Self::Ours(served)
+                if served.intact && served.generation.digest == wanted.digest().to_string() =>
+            {
+                Some(served.generation.clone())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The file that includes our set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// There is none yet.
+    Absent,
+    /// Ours, as we write it.
+    Ours,
+    /// Ours, but of another version or folder.
+    Outdated,
+    /// Somebody else's.
+    Foreign,
+}
+
+/// What runs, and what it answers.
+#[derive(Debug)]
+pub enum Running {
+    /// A master that can be asked to reload.
+    Master {
+        /// The master.
+        master: Master,
+        /// The generation that its listener answers.
+        answered: Option<Generation>,
+    },
+    /// No master; workers that lost theirs may still answer.
+    Nothing {
+        /// The generation that somebody answers.
+        answered: Option<Generation>,
+    },
+}
+
+impl Running {
+    /// Returns the generation that is answered.
+    pub const fn answered(&self) -> Option<&Generation> {
+        match self {
+            Self::Master { answered, .. } | Self::Nothing { answered } => answered.as_ref(),
+        }
+    }
+}
+
+/// Everything that publishing decides by.
+#[derive(Debug)]
+pub struct Facts {
+    /// Where the files are.
+    pub paths: Paths,
+    /// The nginx.
+    pub nginx: Nginx,
+    /// What it was built with.
+    pub built: Built,
+    /// Its whole configuration, with our hook in it even where it is not there yet.
+    pub tree: Tree,
+    /// What in it is not ours.
+    pub surroundings: Surroundings,
+    /// Whether its configuration includes the hook, or would.
+    pub hook_included: bool,
+    /// The hook.
+    pub hook: Hook,
+    /// What the configuration fixes.
+    pub site: Site,
+    /// What may be routed.
+    pub policy: Policy,
+    /// The routes that the inputs give.
+    pub routes: Routes,
+    /// The set that they make.
+    pub wanted: Layout,
+    /// The set in place.
+    pub live: Live,
+    /// Its text; empty where there is none.
+    pub live_text: String,
+    /// The generation kept to go back to.
+    pub previous: Option<Generation>,
+    /// What runs.
+    pub running: Running,
+    /// The file of users, where a login is wanted and nobody has one.
+    pub login_wanted: Option<RealPath>,
+    /// Who owns a file of users, and who may read it: the workers.
+    pub login_meta: Meta,
+    /// Who has the generation's port, if it is not nginx.
+    pub generation_port_taken: Option<String>,
+    /// How long to wait for a generation to be seen.
+    pub seen_limit: Duration,
+}
+
+impl Facts {
+    /// Says whether nginx serves the set that is kept, and not the one in place.
+    pub fn previous_is_served(&self) -> bool {
+        self.previous.is_some() && self.previous.as_ref() == self.running.answered()
+    }
+
+    /// Returns the highest number that any set on this machine has.
+    pub fn highest_generation(&self) -> u64 {
+        let live = match &self.live {
+            Live::Ours(served) => Some(&served.generation),
+            _ => None,
+        };
+        let all = [live, self.previous.as_ref(), self.running.answered()];
+        all.into_iter().flatten().map(|generation| generation.number).max().unwrap_or(0)
+    }
+}
+
+/// Looks at everything.
+///
+/// # Errors
+/// [`PublishFault`] where something that decides could not be looked at.
+pub fn gather(host: &Host) -> Result<Facts, PublishFault> {
+    let settings = &host.settings;
+    let real = |path: &InRoot| site::real(&host.root, path);
+    let nginx = Nginx {
+        program: site::program(&settings.nginx.program)?,
+        config: real(&settings.nginx.config)?,
+    };
+    let folder = real(&settings.nginx.directory)?;
+    let paths = Paths {
+        config: nginx.config.clone(),
+        live: site::below(&folder, staging::LIVE)?,
+        hook: real(&settings.nginx.hook)?,
+        folder,
+    };
+    let built = nginx.built()?;
+    let mut tree = tree::read(&nginx.config)?;
+    let hook_included = with_hook(&mut tree, &paths.hook, hook_text(&paths.live)?);
+    let surroundings = inspect::surroundings(&tree, paths.hook.as_str(), paths.live.as_str());
+    let site = site::site(host, &built, &surroundings)?;
+    let policy = site::policy(settings, &site, &surroundings);
+    let routes = agree(&inputs::gather(host)?, &policy);
+    // A folder whose path is too long below the root is not opened.
+    let wanted = layout(&site, &routes, |path| site::real(&host.root, path).ok())?;
+    let live_text = text_of(&paths.live)?.unwrap_or_default();
+    let live = match served::read(&live_text) {
+        _ if live_text.is_empty() => Live::Absent,
+        Ok(served) => Live::Ours(served),
+        Err(why) => Live::Foreign(why.to_string()),
+    };
+    let previous = text_of(&site::below(&paths.folder, staging::PREVIOUS)?)?
+        .and_then(|text| served::read(&text).ok())
+        .map(|served| served.generation);
+    let (running, generation_port_taken) = running(&nginx, &tree, &built, &site)?;
+    Ok(Facts {
+        hook: hook(&paths)?,
+        login_wanted: login_wanted(&site)?,
+        login_meta: login_meta(&tree, &built),
+        seen_limit: Duration::from_millis(settings.nginx.seen_timeout_ms),
+        paths,
+        nginx,
+        built,
+        tree,
+        surroundings,
+        hook_included,
+        site,
+        policy,
+        routes,
+        wanted,
+        live,
+        live_text,
+        previous,
+        running,
+        generation_port_taken,
+    })
+}
+
+/// Puts the hook into the tree where nginx will find it, if it is not there yet; says whether
+/// nginx finds it at all.
+fn with_hook(tree: &mut Tree, hook: &RealPath, text: String) -> bool {
+    if tree.files.iter().any(|file| file.path == hook.as_str()) {
+        return true;
+    }
+    let (index, paths) = (tree.files.len(), paths_of(tree));
+    let position = |files: &[usize]| {
+        files.partition_point(|file| paths.get(*file).is_some_and(|p| p.as_str() < hook.as_str()))
+    };
+    let includes = tree.files.iter_mut().flat_map(|file| &mut file.includes);
+    let Some(include) = includes.into_iter().find(|include| matches(&include.pattern, hook)) else {
+        return false;
+    };
+    let position = position(&include.files);
+    include.files.insert(position, index);
+    tree.files.push(File {
+        path: hook.to_string(),
+        directives: parse(&text).unwrap_or_default(),
+        text,
+        includes: Vec::new(),
+    });
+    true
+}
+
+fn paths_of(tree: &Tree) -> Vec<String> {
+    tree.files.iter().map(|file| file.path.clone()).collect()
+}
+
+fn matches(pattern: &str, path: &RealPath) -> bool {
+    glob::Pattern::new(pattern).is_ok_and(|pattern| {
+        pattern.matches_path_with(
+            Path::new(path.as_str()),
+            glob::MatchOptions {
+                case_sensitive: true,
+                require_literal_separator: true,
+                require_literal_leading_dot: true,
+            },
+        )
+    })
+}
+
+/// The first line of a hook of ours.
+const HOOK_MARK: &str = "Written by oh-nginx: includes the routes of sessions and repositories.";
+
+/// What the hook says. The brackets make the name a pattern, so that nginx also starts where the
+/// set has been taken away.
+///
+/// # Errors
+/// [`Unquotable`] where nginx text cannot name the folder.
+pub(super) fn hook_text(live: &RealPath) -> Result<String, Unquotable> {
+    let pattern = Word::value(&format!("{}/routes.con[f]", live.parent()))?;
+    let mut text = Text::default();
+    text.comment(HOOK_MARK);
+    text.directive("include", &[pattern]);
+    Ok(text.finish())
+}
+
+fn hook(paths: &Paths) -> Result<Hook, PublishFault> {
+    Ok(match text_of(&paths.hook)? {
+        None => Hook::Absent,
+        Some(text) if text == hook_text(&paths.live)? => Hook::Ours,
+        Some(text) if text.contains(HOOK_MARK) => Hook::Outdated,
+        Some(_) => Hook::Foreign,
+    })
+}
+
+fn login_wanted(site: &Site) -> Result<Option<RealPath>, PublishFault> {
+    let Auth::Basic { users } = &site.auth else { return Ok(None) };
+    let exists = text_of(users)?.is_some_and(|text| !text.trim().is_empty());
+    Ok((!exists).then(|| users.clone()))
+}
+
+/// The workers have to read the file, and nobody else: root's file is their group's to read.
+fn login_meta(tree: &Tree, built: &Built) -> Meta {
+    let own = rustix::process::geteuid().as_raw();
+    let words = tree.main_words("user");
+    let user = words.first().unwrap_or(&built.user);
+    let group = words.get(1).unwrap_or(user);
+    let gid = match Users::of_machine() {
+        Ok(users) if own == 0 => users.gid(group),
+        _ => None,
+    };
+    Meta { mode: 0o640, owner: gid.map(|gid| (0, gid)) }
+}
+
+fn running(
+    nginx: &Nginx,
+    tree: &Tree,
+    built: &Built,
+    site: &Site,
+) -> Result<(Running, Option<String>), PublishFault> {
+    let port = site.generation_port;
+    let answered = answered_generation(port);
+    let Some(master) = nginx.master(&nginx::pid_file(tree, built)?)? else {
+        return Ok((Running::Nothing { answered }, None));
+    };
+    let stranger = stranger_on(port, &master);
+    let answered = if stranger.is_some() { None } else { answered };
+    Ok((Running::Master { master, answered }, stranger))
+}
+
+/// Asks, on a fresh connection, which generation is served; `None` where nobody answers one.
+pub(super) fn answered_generation(port: Port) -> Option<Generation> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()));
+    let answer = http::get(&Get {
+        target: Target::Tcp(address),
+        path: "/generation",
+        host: "localhost",
+        headers: &[],
+        timeout: ANSWER_LIMIT,
+        body_bytes_max: ANSWER_BYTES_MAX,
+    })
+    .ok()?;
+    let text = std::str::from_utf8(&answer.body).ok()?;
+    (answer.status == 200).then(|| Generation::parse(text.trim()))?
+}
+
+/// Names who listens on the generation's port, if it is not this nginx: anybody may listen on a
+/// high port, and would tell us whatever we want to hear.
+pub(super) fn stranger_on(port: Port, master: &Master) -> Option<String> {
+    let listeners = sockets::listeners().ok()?;
+    let on_port = |listener: &&Listener| listener.address.port() == port.get();
+    let uid = listeners.iter().find(on_port)?.uid;
+    let ours = sockets::is_listener_of(port, std::slice::from_ref(master.process()));
+    if ours.unwrap_or(false) {
+        return None;
+    }
+    Some(format!("a process of uid {uid} that is not nginx"))
+}
+
+fn text_of(path: &RealPath) -> Result<Option<String>, PublishFault> {
+    let bytes = atomic::read_limited(path, SET_BYTES_MAX)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}

@@ -1,0 +1,89 @@
+//! Publishing: the one owner of what nginx serves.
+//!
+//! Nothing edits the generated file. Tools change the inputs (session files, databases) and call
+//! [`publish`], which reads the inputs under the publish lock, renders, and, where the result is
+//! not what is served: stages, tests, swaps by rename, reloads the master, and looks.
+//!
+//! Three files in one folder hold the state, and together with what nginx answers they are all
+//! that a later run needs, so there is no journal to replay:
+//!
+//! - `routes.conf`: what nginx reads, through the hook;
+//! - `previous.conf`: the last set before it that was seen served;
+//! - `staged.conf`: a set on its way; what a killed run leaves of it is overwritten.
+//!
+//! Killed between any two steps, exactly the old or exactly the new routes are served, and the
+//! next run ends in the clean state: `routes.conf` is always a whole file that nginx has
+//! accepted (or that differs from an accepted one in data lines only), and a set that is in its
+//! place but not served is reloaded again. "Served" is never inferred: a listener on 127.0.0.1,
+//! which belongs to the master that was signalled, has to answer the very generation.
+
+mod apply;
+mod facts;
+mod fault;
+mod plan;
+mod site;
+mod staging;
+mod wrapper;
+
+use std::time::Duration;
+
+use oh_config::Settings;
+use oh_model::plan::Outcome;
+use oh_model::routes::Routes;
+use oh_nginx_conf::layout::Generation;
+
+pub use facts::{Facts, Hook, Live, Running, gather};
+pub use fault::{Now, PublishFault};
+pub use plan::{Step, objections, plan};
+pub use site::real;
+
+use crate::lock::Locks;
+use crate::login::Login;
+use crate::nginx::Workers;
+use crate::root::Root;
+
+/// How long to wait for another run that publishes.
+pub const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+/// This machine, as a tool was told to see it.
+#[derive(Debug)]
+pub struct Host {
+    /// Where paths start.
+    pub root: Root,
+    /// What the configuration says.
+    pub settings: Settings,
+}
+
+/// What publishing did, and what is served now.
+#[derive(Debug)]
+pub struct Published {
+    /// The generation that is in place.
+    pub generation: Generation,
+    /// Whether it was seen served; if not, no nginx runs that could serve it.
+    pub seen: bool,
+    /// What was done, in order.
+    pub steps: Vec<(Step, Outcome)>,
+    /// The routes and what was left out.
+    pub routes: Routes,
+    /// The workers, where a master runs.
+    pub workers: Option<Workers>,
+    /// A login that was made for this set; its password is nowhere else.
+    pub login: Option<Login>,
+}
+
+/// Makes nginx serve what the inputs say.
+///
+/// # Errors
+/// [`PublishFault`]; it says which routes are served now.
+pub fn publish(host: &Host, purpose: &str) -> Result<Published, PublishFault> {
+    let mut locks = Locks::open(&host.root, None)?;
+    let _held = locks.publish(purpose, LOCK_WAIT)?;
+    let facts = gather(host)?;
+    let plan = plan(&facts)?;
+    let consent = plan.confirm();
+    let objections = objections(&plan, &facts);
+    if !objections.is_empty() {
+        return Err(PublishFault::Objections(objections));
+    }
+    apply::apply(&facts, plan, consent)
+}

@@ -1,0 +1,118 @@
+//! From settings and what is around to what the layout needs.
+
+use std::collections::BTreeMap;
+
+use oh_config::{Auth as AuthKind, Settings};
+use oh_model::id::ID_BYTES_MAX;
+use oh_model::path::{InRoot, RealPath};
+use oh_model::port::Port;
+use oh_model::routes::Policy;
+use oh_nginx_conf::inspect::{Surroundings, key_bytes_max};
+use oh_nginx_conf::layout::{Auth, HTTP_PORT, Site, Tls};
+
+use super::{Host, PublishFault};
+use crate::nginx::Built;
+use crate::root::Root;
+
+/// The bucket of a `map` where nobody set one: a cache line.
+const MAP_BUCKET_DEFAULT: usize = 64;
+
+/// The bucket that we set, where we may.
+const MAP_BUCKET_OURS: usize = 128;
+
+/// What a key has beside the id: `apps/` before, `-99` behind.
+const KEY_EXTRA_BYTES: usize = "apps/".len() + "-99".len();
+
+/// Takes the path of a program: programs are the machine's, whatever the root.
+///
+/// # Errors
+/// [`PublishFault::Path`].
+pub(super) fn program(path: &InRoot) -> Result<RealPath, PublishFault> {
+    let path = path.as_str();
+    RealPath::parse(path).map_err(|source| PublishFault::Path { path: path.into(), source })
+}
+
+/// Turns a path of the configuration into one of this machine.
+///
+/// # Errors
+/// [`PublishFault::Path`] where the two together are too long.
+pub fn real(root: &Root, path: &InRoot) -> Result<RealPath, PublishFault> {
+    root.real(path).map_err(|source| PublishFault::Path { path: path.to_string(), source })
+}
+
+/// Names something below a folder.
+pub(super) fn below(folder: &RealPath, name: &str) -> Result<RealPath, PublishFault> {
+    let path = || format!("{folder}/{name}");
+    folder.join(name).map_err(|source| PublishFault::Path { path: path(), source })
+}
+
+/// Works out what the layout needs.
+pub(super) fn site(
+    host: &Host,
+    built: &Built,
+    surroundings: &Surroundings,
+) -> Result<Site, PublishFault> {
+    let settings = &host.settings.site;
+    let domain = settings.require_domain().map_err(PublishFault::Config)?;
+    let real = |path: &InRoot| real(&host.root, path);
+    let tls = match settings.tls_on() {
+        false => None,
+        true => match (&settings.certificate, &settings.certificate_key) {
+            (Some(certificate), Some(key)) => {
+                Some(Tls { certificate: real(certificate)?, key: real(key)? })
+            }
+            // Both are there where there is a domain, and there is one.
+            _ => None,
+        },
+    };
+    let auth = match &settings.auth {
+        AuthKind::Basic => Auth::Basic { users: real(&settings.users_file)? },
+        AuthKind::Request(endpoint) => Auth::Request { endpoint: endpoint.to_string() },
+        AuthKind::Editor => Auth::Editor,
+        AuthKind::None => Auth::Nobody,
+    };
+    let mut origins = vec![settings.origin().unwrap_or_default()];
+    origins.extend(settings.origins.iter().map(ToString::to_string));
+    origins.sort();
+    origins.dedup();
+    let taken = |port: u16| surroundings.listens.iter().any(|listen| listen.port == port);
+    let port = settings.port();
+    Ok(Site {
+        name: domain.to_string(),
+        authority: settings.authority().unwrap_or_default(),
+        port,
+        tls,
+        listen: host.settings.nginx.listen.iter().map(ToString::to_string).collect(),
+        upstream: settings.upstream.to_string(),
+        auth,
+        origins,
+        generation_port: host.settings.nginx.generation_port,
+        nginx: built.version,
+        set_map_bucket: surroundings.map_bucket.is_none() && surroundings.map_before_ours.is_none(),
+        exclusive_ports: [port.get(), HTTP_PORT].into_iter().filter(|port| !taken(*port)).collect(),
+    })
+}
+
+/// Works out what may be routed.
+pub(super) fn policy(settings: &Settings, site: &Site, surroundings: &Surroundings) -> Policy {
+    let bucket = match (&surroundings.map_bucket, site.set_map_bucket) {
+        (Some((size, _)), _) => *size,
+        (None, true) => MAP_BUCKET_OURS,
+        (None, false) => MAP_BUCKET_DEFAULT,
+    };
+    let mut reserved = BTreeMap::from([
+        (site.generation_port, "where nginx answers its generation"),
+        (site.port, "the site's own"),
+    ]);
+    reserved.extend(Port::new(settings.site.upstream.port().into()).map(|p| (p, "OpenHands")));
+    for listen in &surroundings.listens {
+        reserved.extend(Port::new(listen.port.into()).map(|port| (port, "another nginx server's")));
+    }
+    Policy {
+        editor_ports: settings.sessions.editor_ports.clone(),
+        app_ports: settings.sessions.app_ports.clone(),
+        repository_ports: settings.instances.ports,
+        reserved,
+        id_bytes_max: ID_BYTES_MAX.min(key_bytes_max(bucket).saturating_sub(KEY_EXTRA_BYTES)),
+    }
+}

@@ -1,0 +1,162 @@
+//! Finds the configuration and hands it to `oh-config`: file, environment, command line.
+
+use std::path::Path;
+
+use oh_config::{FILE_DEFAULT, Faults, Loaded, SourceText, Sources};
+use oh_model::exit::Exit;
+use oh_model::path::{InRoot, PathFault, RealPath};
+use thiserror::Error;
+
+use crate::folder::{TrustFault, read_trusted};
+use crate::publish::Host;
+use crate::root::{Root, RootFault};
+
+/// The largest configuration file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The file that a user other than root may keep in the folder where the tool is run.
+const LOCAL_FILE: &str = "config.toml";
+
+/// What decides which configuration is read.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// `--config`: this file instead of all others.
+    pub config: Option<String>,
+    /// `--root`.
+    pub root: Option<String>,
+    /// `--set`, as typed.
+    pub sets: Vec<String>,
+    /// The environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// Says why there is no configuration to work with.
+#[derive(Debug, Error)]
+pub enum SettingsFault {
+    /// `--root` cannot be used.
+    #[error("--root cannot be used")]
+    Root(#[from] RootFault),
+    /// `--config` is no path.
+    #[error("--config {path} is no path")]
+    Path {
+        /// What was typed.
+        path: String,
+        /// What is wrong with it.
+        source: PathFault,
+    },
+    /// `--config` names a file that does not exist.
+    #[error("there is no file {path}")]
+    Missing {
+        /// The file.
+        path: String,
+    },
+    /// The file or its folders are not to be trusted, or it cannot be read.
+    #[error("the configuration file cannot be used")]
+    Trust(#[from] TrustFault),
+    /// It was read, and is wrong.
+    #[error("{0}")]
+    Faults(Faults),
+}
+
+impl SettingsFault {
+    /// Returns how a run ends that failed so.
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Root(_) | Self::Path { .. } => Exit::Refused,
+            Self::Missing { .. } | Self::Trust(_) | Self::Faults(_) => Exit::Config,
+        }
+    }
+
+    /// Returns what mends it, where a command does.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Root(fault) => fault.hint(),
+            Self::Trust(fault) => fault.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// A configuration that was read, and where paths start.
+#[derive(Debug)]
+pub struct Found {
+    /// Where paths start.
+    pub root: Root,
+    /// The settings with their origins and warnings.
+    pub loaded: Loaded,
+    /// The file that was read; `None` where there is none.
+    pub file: Option<String>,
+}
+
+impl Found {
+    /// Keeps what tools work with.
+    pub fn into_host(self) -> Host {
+        Host { root: self.root, settings: self.loaded.settings }
+    }
+}
+
+/// Finds and reads the configuration.
+///
+/// `--config FILE` replaces every other file. Without it, `/etc/openhands-toolkit/config.toml`
+/// below the root counts; where that is missing, a user other than root may have a `config.toml`
+/// of their own in the current folder. Root never reads one there, because anybody may have put
+/// it there.
+///
+/// # Errors
+/// [`SettingsFault`].
+pub fn find(wish: &Wish) -> Result<Found, SettingsFault> {
+    let root = match &wish.root {
+        None => Root::system(),
+        Some(dir) => Root::below(Path::new(dir))?,
+    };
+    let file = match &wish.config {
+        Some(path) => Some(named(&root, path)?),
+        None => default_file(&root)?,
+    };
+    let path = file.as_ref().map(|file| file.path.clone());
+    let sources = Sources { file, environment: wish.environment.clone(), sets: wish.sets.clone() };
+    let loaded = oh_config::load(&sources).map_err(SettingsFault::Faults)?;
+    Ok(Found { root, loaded, file: path })
+}
+
+/// Reads the file that `--config` names, from the current folder where it is relative.
+fn named(root: &Root, path: &str) -> Result<SourceText, SettingsFault> {
+    let real = real(path)?;
+    match read_trusted(root, &real, FILE_BYTES_MAX)? {
+        Some(text) => Ok(SourceText { path: path.into(), text }),
+        None => Err(SettingsFault::Missing { path: path.into() }),
+    }
+}
+
+fn default_file(root: &Root) -> Result<Option<SourceText>, SettingsFault> {
+    let path = |source| SettingsFault::Path { path: FILE_DEFAULT.into(), source };
+    let real = InRoot::parse(FILE_DEFAULT).and_then(|inside| root.real(&inside)).map_err(path)?;
+    if let Some(text) = read_trusted(root, &real, FILE_BYTES_MAX)? {
+        return Ok(Some(SourceText { path: real.to_string(), text }));
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root || !root.is_system() {
+        return Ok(None);
+    }
+    local_file(root)
+}
+
+/// Reads the user's own file in the current folder; a file of anybody else is passed over.
+fn local_file(root: &Root) -> Result<Option<SourceText>, SettingsFault> {
+    use std::os::unix::fs::MetadataExt as _;
+    let own = rustix::process::geteuid().as_raw();
+    let is_theirs =
+        std::fs::symlink_metadata(LOCAL_FILE).is_ok_and(|meta| meta.is_file() && meta.uid() == own);
+    if !is_theirs {
+        return Ok(None);
+    }
+    let text = read_trusted(root, &real(LOCAL_FILE)?, FILE_BYTES_MAX)?;
+    Ok(text.map(|text| SourceText { path: LOCAL_FILE.into(), text }))
+}
+
+/// Makes a typed path absolute, without following links: judging them is the reader's work.
+fn real(path: &str) -> Result<RealPath, SettingsFault> {
+    let absolute = std::path::absolute(path).ok();
+    let text = absolute.as_deref().and_then(Path::to_str).unwrap_or(path);
+    RealPath::parse(text).map_err(|source| SettingsFault::Path { path: path.into(), source })
+}

@@ -1,0 +1,356 @@
+//! Who listens: the kernel's table of TCP sockets, and who holds them.
+//!
+//! A port answers whoever asks, so an answer proves nothing about whose it is. A listener is ours
+//! by the inode of its socket, which stands in the kernel's table and among the open files of the
+//! process that holds it. Looks at the network namespace of this process; sockets of another
+//! (a container's) are not seen.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use oh_model::port::Port;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use thiserror::Error;
+
+use crate::process::{ProcessDir, ProcessFault};
+
+/// The tables of IPv4 and IPv6; proc(5) has their format.
+const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
+/// `TCP_LISTEN` of the kernel's tcp_states.h, as the table writes it.
+const LISTEN: &str = "0A";
+
+/// Says why the sockets are not known.
+#[derive(Debug, Error)]
+pub enum SocketFault {
+    /// A table of the kernel cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The table.
+        path: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A table of the kernel is not what proc(5) says.
+    #[error("cannot understand line {line} of {path}")]
+    Parse {
+        /// The table.
+        path: &'static str,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A process cannot be looked at, so whose the port is cannot be told.
+    #[error("cannot tell who holds port {port}")]
+    Process {
+        /// The port in question.
+        port: Port,
+        /// Why.
+        source: ProcessFault,
+    },
+    /// A port cannot be tried.
+    #[error("cannot try {address}")]
+    Try {
+        /// The address and port.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A socket that waits for connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listener {
+    /// Where it listens; an unspecified address is all of them.
+    pub address: SocketAddr,
+    /// The inode of the socket.
+    pub inode: u64,
+    /// The user that made the socket.
+    pub uid: u32,
+}
+
+impl Listener {
+    /// Says whether a connection to 127.0.0.1 or ::1 may arrive at it.
+    pub fn is_on_loopback(&self) -> bool {
+        let ip = self.address.ip().to_canonical();
+        ip.is_loopback() || ip.is_unspecified()
+    }
+}
+
+/// Returns every listening TCP socket, sorted by address.
+///
+/// # Errors
+/// [`SocketFault`]; a kernel without IPv6 has none of it.
+pub fn listeners() -> Result<Vec<Listener>, SocketFault> {
+    let mut found = Vec::new();
+    for path in TABLES {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound && path.ends_with('6') => {
+                continue;
+            }
+            Err(source) => return Err(SocketFault::Read { path, source }),
+        };
+        let mut listening = parse(&text).map_err(|line| SocketFault::Parse { path, line })?;
+        found.append(&mut listening);
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Says whether who asks for this port on the loopback gets one of these processes, and nobody
+/// else: there is a listener, and each one that may be reached there is held by one of them.
+///
+/// # Errors
+/// [`SocketFault::Process`] where a process cannot be looked at; one that is gone holds nothing.
+pub fn is_listener_of(port: Port, processes: &[ProcessDir]) -> Result<bool, SocketFault> {
+    let wanted: BTreeSet<u64> = listeners()?
+        .iter()
+        .filter(|listener| listener.address.port() == port.get() && listener.is_on_loopback())
+        .map(|listener| listener.inode)
+        .collect();
+    if wanted.is_empty() {
+        return Ok(false);
+    }
+    let mut held = BTreeSet::new();
+    for process in processes {
+        match process.socket_inodes() {
+            Ok(inodes) => held.extend(inodes),
+            Err(fault) if fault.is_gone() => {}
+            Err(source) => return Err(SocketFault::Process { port, source }),
+        }
+        if wanted.is_subset(&held) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What a try to take a port says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindProbe {
+    /// It can be taken.
+    Free,
+    /// Only the rests of closed connections are in the way (for up to 60 s): a program that sets
+    /// `SO_REUSEADDR`, as Node and nginx do, can take it now.
+    Lingering,
+    /// Somebody has it.
+    Taken,
+}
+
+/// Tries to take a port, and lets go of it at once.
+///
+/// The first try is made without `SO_REUSEADDR`, so that a socket which is bound and does not
+/// listen yet is seen too. The answer is of the past when it arrives: take a lease first.
+///
+/// # Errors
+/// [`SocketFault::Try`] where the address is not this machine's or the port is not permitted.
+pub fn bind_probe(address: IpAddr, port: Port) -> Result<BindProbe, SocketFault> {
+    let address = SocketAddr::new(address, port.get());
+    let fault = |errno: Errno| SocketFault::Try { address, source: errno.into() };
+    if try_bind(address, false).map_err(fault)? {
+        Ok(BindProbe::Free)
+    } else if try_bind(address, true).map_err(fault)? {
+        Ok(BindProbe::Lingering)
+    } else {
+        Ok(BindProbe::Taken)
+    }
+}
+
+/// Says whether the port can be taken on this address, with nothing in the way.
+///
+/// # Errors
+/// [`SocketFault::Try`].
+pub fn bindable(address: IpAddr, port: Port) -> Result<bool, SocketFault> {
+    Ok(bind_probe(address, port)? == BindProbe::Free)
+}
+
+/// Tries a port on 127.0.0.1, 0.0.0.0, ::1 and ::, and returns the worst answer; without the
+/// addresses of IPv6 where the machine has none.
+///
+/// # Errors
+/// [`SocketFault::Try`].
+pub fn bind_probe_everywhere(port: Port) -> Result<BindProbe, SocketFault> {
+    let addresses: [IpAddr; 4] = [
+        Ipv4Addr::LOCALHOST.into(),
+        Ipv4Addr::UNSPECIFIED.into(),
+        Ipv6Addr::LOCALHOST.into(),
+        Ipv6Addr::UNSPECIFIED.into(),
+    ];
+    let mut worst = BindProbe::Free;
+    for address in addresses {
+        let answer = match bind_probe(address, port) {
+            Err(SocketFault::Try { source, .. }) if address.is_ipv6() && is_absent(&source) => {
+                continue;
+            }
+            answer => answer?,
+        };
+        worst = match (worst, answer) {
+            (BindProbe::Taken, _) | (_, BindProbe::Taken) => return Ok(BindProbe::Taken),
+            (BindProbe::Lingering, _) | (_, BindProbe::Lingering) => BindProbe::Lingering,
+            (BindProbe::Free, BindProbe::Free) => BindProbe::Free,
+        };
+    }
+    Ok(worst)
+}
+
+fn is_absent(fault: &io::Error) -> bool {
+    matches!(Errno::from_io_error(fault), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
+}
+
+/// Listens for a moment, but never accepts: without it two sockets with `SO_REUSEADDR` may both
+/// bind.
+fn try_bind(address: SocketAddr, reuse: bool) -> Result<bool, Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(
+        family,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        Some(ipproto::TCP),
+    )?;
+    if address.is_ipv6() {
+        // `::` alone, or a free port would look taken because 0.0.0.0 has it.
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    sockopt::set_socket_reuseaddr(&socket, reuse)?;
+    let tried = rustix::net::bind(&socket, &address)
+        .and_then(|()| if reuse { rustix::net::listen(&socket, 1) } else { Ok(()) });
+    match tried {
+        Ok(()) => Ok(true),
+        Err(Errno::ADDRINUSE) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Reads a table; the fault is the number of the line.
+fn parse(text: &str) -> Result<Vec<Listener>, usize> {
+    let mut found = Vec::new();
+    for (at, line) in text.lines().enumerate().skip(1) {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (local, _, state) = (fields.next(), fields.next(), fields.next());
+        if state != Some(LISTEN) {
+            continue;
+        }
+        // tx:rx, tr:when and retrnsmt stand between the state and the uid; the timeout follows.
+        let (uid, inode) = (fields.nth(3), fields.nth(1));
+        let listener = || {
+            Some(Listener {
+                address: socket_address(local?)?,
+                inode: inode?.parse().ok()?,
+                uid: uid?.parse().ok()?,
+            })
+        };
+        found.push(listener().ok_or(at + 1)?);
+    }
+    Ok(found)
+}
+
+/// Reads `0100007F:1F90`: words of the address in the machine's byte order, then the port.
+fn socket_address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let words: Option<Vec<[u8; 4]>> = (0..address.len() / 8)
+        .map(|at| {
+            let word = address.get(8 * at..8 * at + 8)?;
+            Some(u32::from_str_radix(word, 16).ok()?.to_ne_bytes())
+        })
+        .collect();
+    let bytes = words?.concat();
+    let ip: IpAddr = match address.len() {
+        8 => <[u8; 4]>::try_from(bytes).ok()?.into(),
+        32 => <[u8; 16]>::try_from(bytes).ok()?.into(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::process::Pid;
+
+    fn listener(address: &str) -> (TcpListener, Port) {
+        let listener = TcpListener::bind(address).unwrap();
+        let port = Port::new(listener.local_addr().unwrap().port().into()).unwrap();
+        (listener, port)
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn the_kernels_table_is_read() {
+        let text = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            \x20  0: 0100007F:22B8 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12345 1 00\n\
+            \x20  1: 0100007F:22B8 0100007F:9999 01 00000000:00000000 00:00000000 00000000  1000        0 12346 1 00\n\
+            \x20  2: 00000000000000000000000001000000:0016 00000000000000000000000000000000:0000 0A 0:0 00:0 0  0  0 7 1\n";
+        let found = parse(text).unwrap();
+        assert_eq!(
+            found,
+            [
+                Listener { address: "127.0.0.1:8888".parse().unwrap(), inode: 12345, uid: 1000 },
+                Listener { address: "[::1]:22".parse().unwrap(), inode: 7, uid: 0 },
+            ]
+        );
+        assert_eq!(parse("head\n 0: xyz 0:0 0A 0:0 0:0 0 0 0 1"), Err(2));
+    }
+
+    #[test]
+    fn a_listener_is_ours_by_its_socket() {
+        let (listener, port) = listener("127.0.0.1:0");
+        let found = listeners().unwrap();
+        let entry = found.iter().find(|entry| entry.address.port() == port.get()).unwrap();
+        assert_eq!(entry.uid, rustix::process::geteuid().as_raw());
+        assert!(entry.is_on_loopback());
+        let own = [ProcessDir::open(Pid::own()).unwrap()];
+        assert!(is_listener_of(port, &own).unwrap());
+        assert!(!is_listener_of(port, &[]).unwrap());
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let stranger = [ProcessDir::open(Pid::new(child.id()).unwrap()).unwrap()];
+        assert!(!is_listener_of(port, &stranger).unwrap());
+        drop(listener);
+        assert!(!is_listener_of(port, &own).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_port_is_tried() {
+        let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+        for address in ["127.0.0.1:0", "0.0.0.0:0"] {
+            let (listener, port) = listener(address);
+            assert_eq!(bind_probe(local, port).unwrap(), BindProbe::Taken);
+            assert_eq!(bind_probe_everywhere(port).unwrap(), BindProbe::Taken);
+            drop(listener);
+            assert!(bindable(local, port).unwrap());
+            assert_eq!(bind_probe_everywhere(port).unwrap(), BindProbe::Free);
+        }
+        let foreign = bind_probe(IpAddr::from([192, 0, 2, 1]), Port::new(8888).unwrap());
+        assert!(matches!(foreign, Err(SocketFault::Try { .. })));
+    }
+
+    #[test]
+    fn a_socket_that_is_bound_and_does_not_listen_takes_the_port() {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        rustix::net::bind(&socket, &any).unwrap();
+        let bound = SocketAddr::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
+        let port = Port::new(bound.port().into()).unwrap();
+        assert!(!bindable(bound.ip(), port).unwrap());
+    }
+
+    #[test]
+    fn rests_of_closed_connections_are_told_apart() {
+        let (listener, port) = listener("127.0.0.1:0");
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.write_all(b"x").unwrap();
+        // The side that closes first keeps the port in TIME-WAIT.
+        drop(server);
+        client.read_to_end(&mut Vec::new()).unwrap();
+        drop(client);
+        drop(listener);
+        let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+        assert_eq!(bind_probe(local, port).unwrap(), BindProbe::Lingering);
+    }
+}

@@ -1,0 +1,228 @@
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use super::*;
+use crate::process::IDENTITY_SCHEMA;
+
+/// Longer than any test may take: whoever waits for it has failed.
+const LONG: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(300);
+
+/// Starts `sh -c script` as [`crate::spawn`] does, and waits for the line that it prints when it
+/// is ready; the words of that line are the pids of what it started.
+fn start(script: &str, token: Option<&str>) -> (Child, Target, Vec<Pid>) {
+    let mut command = Command::new("sh");
+    // A bound for loops, so that nothing outlives a test that was itself killed.
+    let rounds = "x ".repeat(600);
+    command.args(["-c", script]).env("N", rounds).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    if let Some(token) = token {
+        command.env(TOKEN_KEY, token);
+    }
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let pids = line.split_whitespace().map(|word| Pid::new(word.parse().unwrap()).unwrap());
+    let identity = Identity::of(Pid::new(child.id()).unwrap()).unwrap();
+    let target = Target { identity, token: token.map(str::to_owned) };
+    (child, target, pids.collect())
+}
+
+fn token() -> String {
+    crate::random::token().unwrap()
+}
+
+fn is_gone(pid: Pid) -> bool {
+    match ProcessDir::open(pid) {
+        Ok(process) => process.is_gone().unwrap(),
+        Err(fault) => fault.is_gone(),
+    }
+}
+
+fn how(outcomes: &[Outcome], pid: Pid) -> How {
+    outcomes.iter().find(|outcome| outcome.pid == pid).unwrap().how
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < end, "it did not come to pass");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn what_goes_at_once_is_not_waited_for() {
+    let (mut child, target, pids) = start("sleep 60 & echo $!; wait", Some(&token()));
+    let started = Instant::now();
+    let outcomes = stop(std::slice::from_ref(&target), LONG).unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(outcomes.len(), 2, "{outcomes:?}");
+    assert!(outcomes.iter().all(|outcome| outcome.how == How::Term && outcome.target == 0));
+    assert!(is_gone(target.identity.pid) && is_gone(pids[0]));
+    child.wait().unwrap();
+    let again = stop(&[target], LONG).unwrap();
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0].how, How::AlreadyGone);
+}
+
+#[test]
+fn what_ignores_the_request_is_killed_after_the_grace() {
+    let script = "trap '' TERM; echo; for i in $N; do sleep 0.1; done";
+    let (mut child, target, _) = start(script, None);
+    let started = Instant::now();
+    let outcomes = stop(std::slice::from_ref(&target), SHORT).unwrap();
+    assert!(started.elapsed() >= SHORT);
+    assert_eq!(how(&outcomes, target.identity.pid), How::Kill);
+    assert!(outcomes.iter().all(Outcome::is_settled), "{outcomes:?}");
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_session_of_its_own_does_not_save_a_child() {
+    let script = "setsid sh -c 'trap \"\" TERM; sleep 61 & echo $$; wait; sleep 60' & wait";
+    let (mut child, target, pids) = start(script, None);
+    let outcomes = stop(std::slice::from_ref(&target), SHORT).unwrap();
+    assert_eq!(how(&outcomes, target.identity.pid), How::Term);
+    assert_eq!(how(&outcomes, pids[0]), How::Kill);
+    assert!(outcomes.len() >= 3 && outcomes.iter().all(Outcome::is_settled), "{outcomes:?}");
+    child.wait().unwrap();
+}
+
+#[test]
+fn orphans_of_a_leader_that_is_gone_are_found_by_their_token() {
+    let token = token();
+    let script = "setsid sleep 60 & a=$!; sleep 60 & echo $a $!; wait";
+    let (mut child, target, pids) = start(script, Some(&token));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(pids.iter().all(|pid| !is_gone(*pid)));
+    let outcomes = stop(std::slice::from_ref(&target), LONG).unwrap();
+    assert_eq!(how(&outcomes, target.identity.pid), How::AlreadyGone);
+    for pid in pids {
+        assert_eq!(how(&outcomes, pid), How::Term);
+        assert!(is_gone(pid));
+    }
+}
+
+#[test]
+fn one_orphan_with_the_token_vouches_for_its_group() {
+    // The second orphan has lost the token; the group of the leader that is gone is its own.
+    let script = "sleep 60 & a=$!; env -i sleep 60 & echo $a $!; wait";
+    let (mut child, target, pids) = start(script, Some(&token()));
+    // The shell names a child before that has become `env`.
+    wait_until(|| {
+        let look = ProcessDir::open(pids[1]).unwrap();
+        look.environment_value(TOKEN_KEY).unwrap().is_none()
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let outcomes = stop(&[target], LONG).unwrap();
+    assert_eq!(pids.iter().map(|pid| how(&outcomes, *pid)).collect::<Vec<_>>(), [How::Term; 2]);
+}
+
+#[test]
+fn a_stranger_with_the_same_arguments_lives_on() {
+    let script = "sleep 60 & echo $!; wait";
+    let (mut ours, target, _) = start(script, Some(&token()));
+    let (mut stranger, foreign, strangers) = start(script, Some(&token()));
+    let outcomes = stop(&[target], LONG).unwrap();
+    assert_eq!(outcomes.len(), 2, "{outcomes:?}");
+    assert!(!is_gone(foreign.identity.pid) && !is_gone(strangers[0]));
+    ours.wait().unwrap();
+    stop(&[foreign], LONG).unwrap();
+    stranger.wait().unwrap();
+}
+
+#[test]
+fn a_number_that_was_reused_is_a_stranger_s() {
+    let (mut child, mut target, pids) = start("sleep 60 & echo $!; wait", None);
+    let real = target.clone();
+    target.identity.start_time_ticks -= 1;
+    let mut same_tick = real.clone();
+    same_tick.identity.pidfd_inode = same_tick.identity.pidfd_inode.map(|inode| inode + 1);
+    same_tick.identity.argv_sha256 = "0".repeat(64);
+    let outcomes = stop(&[target, same_tick], LONG).unwrap();
+    let hows: Vec<How> = outcomes.iter().map(|outcome| outcome.how).collect();
+    assert_eq!(hows, [How::Stranger, How::Stranger]);
+    assert!(!is_gone(real.identity.pid) && !is_gone(pids[0]));
+    stop(&[real], LONG).unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn another_boot_s_processes_are_gone() {
+    let (mut child, target, _) = start("echo; exec sleep 60", None);
+    let mut earlier = target.clone();
+    earlier.identity.boot_id = BootId::parse("123e4567-e89b-12d3-a456-426614174000").unwrap();
+    assert_eq!(stop(&[earlier], LONG).unwrap()[0].how, How::AlreadyGone);
+    assert!(!is_gone(target.identity.pid));
+    stop(&[target], LONG).unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_stopped_process_wakes_to_go() {
+    let (mut child, target, _) = start("echo; exec sleep 60", None);
+    let process = ProcessDir::open(target.identity.pid).unwrap();
+    process.signal(Signal::STOP).unwrap();
+    wait_until(|| process.stat().unwrap().state == 'T');
+    let outcomes = stop(&[target], LONG).unwrap();
+    assert_eq!(outcomes[0].how, How::Term);
+    child.wait().unwrap();
+}
+
+#[test]
+fn what_starts_itself_anew_is_caught() {
+    // Each one starts its successor when it is asked to go, in a session of its own.
+    let script = "trap 'setsid sh -c \"$S\" & exit' TERM; echo; for i in $N; do sleep 0.1; done";
+    let script = format!("export S='{}'; {script}", script.replace('\'', "'\\''"));
+    let token = token();
+    let (mut child, target, _) = start(&script, Some(&token));
+    let outcomes = stop(&[target], SHORT).unwrap();
+    assert!(outcomes.iter().all(Outcome::is_settled), "{outcomes:?}");
+    child.wait().unwrap();
+    let left = Processes::look().unwrap().stats.into_iter().filter(|stat| {
+        let process = ProcessDir::open(stat.pid);
+        !stat.is_dead()
+            && process.is_ok_and(|p| p.environment_has(TOKEN_KEY, &token).unwrap_or(false))
+    });
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn several_targets_share_one_grace() {
+    let script = "trap '' TERM; echo; for i in $N; do sleep 0.1; done";
+    let mut started: Vec<_> = (0..3).map(|_| start(script, Some(&token()))).collect();
+    let targets: Vec<Target> = started.iter().map(|(_, target, _)| target.clone()).collect();
+    let began = Instant::now();
+    let outcomes = stop(&targets, SHORT).unwrap();
+    assert!(began.elapsed() < 3 * SHORT + Duration::from_secs(2));
+    for (at, target) in targets.iter().enumerate() {
+        let own = outcomes.iter().find(|outcome| outcome.pid == target.identity.pid).unwrap();
+        assert_eq!((own.target, own.how), (at, How::Kill));
+    }
+    for (child, ..) in &mut started {
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn this_process_is_never_signalled() {
+    let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+    let target = Target { identity: Identity::own().unwrap(), token: None };
+    let outcomes = stop(&[target], LONG).unwrap();
+    assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+    assert_eq!((outcomes[0].pid, outcomes[0].how), (Pid::own(), How::Protected));
+    assert!(!is_gone(Pid::new(child.id()).unwrap()), "nor is what it started");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_token_that_anybody_might_have_is_refused() {
+    let target = Target { identity: Identity::own().unwrap(), token: Some("x".into()) };
+    assert!(matches!(stop(&[target], LONG), Err(StopFault::Token(_))));
+    assert_eq!(IDENTITY_SCHEMA, 1);
+}

@@ -1,0 +1,198 @@
+//! Reads nginx's whole configuration, through all `include` directives, as nginx would.
+
+use std::io;
+use std::path::Path;
+
+use oh_model::path::RealPath;
+use oh_nginx_conf::inspect::{File, Include, Tree};
+use oh_nginx_conf::parse::{Directive, SyntaxFault, parse};
+use thiserror::Error;
+
+/// The most files that one configuration may have.
+pub const FILES_MAX: usize = 2_000;
+
+/// The largest file that is read, in bytes.
+pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Says why a configuration could not be read.
+#[derive(Debug, Error)]
+pub enum TreeFault {
+    /// A file could not be read.
+    #[error("could not read {path}")]
+    Read {
+        /// The file.
+        path: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file is no configuration.
+    #[error("{path}: {fault}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// Where and what; its line belongs to `path`.
+        fault: SyntaxFault,
+    },
+    /// There are more files than [`FILES_MAX`], or they include each other.
+    #[error("{path} makes it more than {FILES_MAX} files: do they include each other?")]
+    TooMany {
+        /// The file that was one too many.
+        path: String,
+    },
+    /// A pattern of an `include` is none.
+    #[error("{path}:{line}: cannot expand {pattern:?}: {reason}")]
+    Pattern {
+        /// The file.
+        path: String,
+        /// The line of the directive.
+        line: usize,
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Reads the configuration that begins with `main`.
+///
+/// # Errors
+/// [`TreeFault`] for the first file that nginx could not read either.
+pub fn read(main: &RealPath) -> Result<Tree, TreeFault> {
+    let prefix = main.parent();
+    let mut tree = Tree::default();
+    load(&mut tree, main.as_str(), prefix.as_str())?;
+    Ok(tree)
+}
+
+/// Reads one file and all below it; returns its index.
+fn load(tree: &mut Tree, path: &str, prefix: &str) -> Result<usize, TreeFault> {
+    if tree.files.len() >= FILES_MAX {
+        return Err(TreeFault::TooMany { path: path.into() });
+    }
+    let text = text_of(path)?;
+    let directives =
+        parse(&text).map_err(|fault| TreeFault::Syntax { path: path.into(), fault })?;
+    let mut wanted = Vec::new();
+    includes_in(&directives, &mut wanted);
+    let wanted: Vec<(std::ops::Range<usize>, usize, String)> = wanted
+        .into_iter()
+        .filter_map(|d| Some((d.span.clone(), d.line, absolute(d.words.first()?, prefix))))
+        .collect();
+    let index = tree.files.len();
+    tree.files.push(File { path: path.into(), text, directives, includes: Vec::new() });
+    for (span, line, pattern) in wanted {
+        let mut files = Vec::new();
+        for file in expand(path, line, &pattern)? {
+            files.push(load(tree, &file, prefix)?);
+        }
+        if let Some(file) = tree.files.get_mut(index) {
+            file.includes.push(Include { span, pattern, files });
+        }
+    }
+    Ok(index)
+}
+
+fn text_of(path: &str) -> Result<String, TreeFault> {
+    let read = |source| TreeFault::Read { path: path.into(), source };
+    // nginx itself opens what its configuration names; a FIFO there hangs nginx, not us.
+    let metadata = std::fs::metadata(path).map_err(read)?;
+    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+        let what = "it is no regular file, or larger than 64 MiB";
+        return Err(read(io::Error::new(io::ErrorKind::InvalidData, what)));
+    }
+    // A comment in Latin-1 is no fault to nginx.
+    let bytes = std::fs::read(path).map_err(read)?;
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|fault| String::from_utf8_lossy(fault.as_bytes()).into_owned()))
+}
+
+fn includes_in<'a>(directives: &'a [Directive], out: &mut Vec<&'a Directive>) {
+    for directive in directives {
+        if directive.name == "include" && directive.block.is_none() {
+            out.push(directive);
+        }
+        includes_in(directive.block.as_deref().unwrap_or_default(), out);
+    }
+}
+
+/// Relative names start from the folder of the main configuration file.
+fn absolute(name: &str, prefix: &str) -> String {
+    if name.starts_with('/') { name.into() } else { format!("{prefix}/{name}") }
+}
+
+/// Expands a pattern as nginx does: sorted, hidden files only by name, no match is no fault; a
+/// name without a pattern has to exist.
+fn expand(path: &str, line: usize, pattern: &str) -> Result<Vec<String>, TreeFault> {
+    if !pattern.contains(['*', '?', '[']) {
+        return Ok(vec![pattern.into()]);
+    }
+    let options = glob::MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+    };
+    let fault = |reason: String| {
+        let (path, pattern) = (path.into(), pattern.into());
+        TreeFault::Pattern { path, line, pattern, reason }
+    };
+    let found = glob::glob_with(pattern, options).map_err(|f| fault(f.to_string()))?;
+    let mut files = Vec::new();
+    for entry in found {
+        let entry = entry.map_err(|f| fault(f.to_string()))?;
+        files.push(utf8(&entry).ok_or_else(|| fault("a name is not UTF-8".into()))?);
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+fn utf8(path: &Path) -> Option<String> {
+    path.to_str().map(String::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn written(files: &[(&str, &str)]) -> (tempfile::TempDir, RealPath) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let main = RealPath::parse(dir.path().join("nginx.conf").to_str().unwrap()).unwrap();
+        (dir, main)
+    }
+
+    #[test]
+    fn includes_are_followed_in_nginx_order() {
+        let (_dir, main) = written(&[
+            ("nginx.conf", "http { include conf.d/*.conf; include one; }"),
+            ("conf.d/b.conf", "b;"),
+            ("conf.d/a.conf", "a;"),
+            ("conf.d/.hidden.conf", "hidden;"),
+            ("one", "one;"),
+        ]);
+        let mut names = Vec::new();
+        read(&main).unwrap().visit(&mut |visit| {
+            names.push(format!("{}{}", visit.blocks.join(""), visit.directive.name));
+        });
+        assert_eq!(names, ["http", "httpinclude", "httpa", "httpb", "httpinclude", "httpone"]);
+    }
+
+    #[test]
+    fn faults_name_the_file_and_the_line() {
+        let (dir, main) = written(&[("nginx.conf", "include a/*; "), ("a/x", "ok;\nlocation {")]);
+        let fault = read(&main).unwrap_err().to_string();
+        let path = dir.path().join("a/x");
+        assert_eq!(
+            fault,
+            format!("{}: line 2: unexpected end of file, expecting \"}}\"", path.display())
+        );
+        let (_dir, main) = written(&[("nginx.conf", "include missing;")]);
+        assert!(read(&main).unwrap_err().to_string().starts_with("could not read /"));
+        let (_dir, main) = written(&[("nginx.conf", "include nginx.conf;")]);
+        assert!(read(&main).unwrap_err().to_string().contains("include each other"));
+    }
+}

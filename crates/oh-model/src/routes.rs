@@ -1,0 +1,465 @@
+//! Which routes there are: the agreement between sessions, repositories and the port policy.
+//!
+//! Pure and total: every input ends as routes or as one [`Exclusion`] with its reason. Nobody's
+//! bad file takes away another's route. The rules, in order:
+//!
+//! 1. Repositories come first: they are the operator's own. Then sessions, the newest file
+//!    first, because ports are used again and session files are left behind: of two files that
+//!    name one port, the older one is the left-over.
+//! 2. An id is claimed once, ignoring case; the second claimant is refused by name. Sessions
+//!    and repositories share `/vscode/{id}/`.
+//! 3. A port is claimed once, has to be in the range that the policy allows for its kind, and
+//!    must not be reserved (nginx's own, OpenHands').
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use crate::databases::{PortDb, RepositoriesDb, Repository};
+use crate::id::{RepoId, SessionId};
+use crate::path::InRoot;
+use crate::plan::Exclusion;
+use crate::port::{Port, PortRange, PortSet};
+use crate::session::SessionFile;
+
+/// How the name of a session file ends.
+pub const SESSION_FILE_SUFFIX: &str = ".json";
+
+/// What may be routed.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The ports that an editor of a session may have.
+    pub editor_ports: PortSet,
+    /// The ports that an application of a session may have.
+    pub app_ports: PortSet,
+    /// The ports that an editor of a repository may have.
+    pub repository_ports: PortRange,
+    /// The ports that are never routed, each with what it is for.
+    pub reserved: BTreeMap<Port, &'static str>,
+    /// The longest id that nginx's map can hold on this machine, in bytes.
+    pub id_bytes_max: usize,
+}
+
+/// A session file as it was found.
+#[derive(Debug, Clone)]
+pub struct FoundSession {
+    /// The file's name, made printable.
+    pub name: String,
+    /// When the file was last changed, in nanoseconds since the epoch.
+    pub modified_ns: i128,
+    /// Its text, or why it was not read.
+    pub text: Result<String, String>,
+}
+
+/// Everything that routes are made of.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// The session files, in any order.
+    pub sessions: Vec<FoundSession>,
+    /// The text of `repositories.json`; `None` where there is no such file.
+    pub repositories: Option<Result<String, String>>,
+    /// The text of `vscode-ports.json`; `None` where there is no such file.
+    pub port_database: Option<Result<String, String>>,
+}
+
+/// An editor at `/vscode/{id}/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditorRoute {
+    /// The id, in the spelling of its owner.
+    pub id: String,
+    /// The port on 127.0.0.1.
+    pub port: Port,
+    /// The folder to open when the address has no query.
+    pub folder: Option<InRoot>,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// Whose editor a route leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// A repository's.
+    Repository,
+    /// A session's.
+    Session,
+}
+
+/// An application at `/apps/{id}-{index}/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppRoute {
+    /// The id of the session.
+    pub id: String,
+    /// The position in the session's `app_ports`.
+    pub index: usize,
+    /// The port on 127.0.0.1.
+    pub port: Port,
+}
+
+/// The routes, sorted, and what was left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// The editors, by id.
+    pub editors: Vec<EditorRoute>,
+    /// The applications, by id and index.
+    pub apps: Vec<AppRoute>,
+    /// What is not routed, and why.
+    pub exclusions: Vec<Exclusion>,
+}
+
+/// Decides which routes there are.
+pub fn agree(inputs: &Inputs, policy: &Policy) -> Routes {
+    let mut claims = Claims { policy, ids: BTreeMap::new(), ports: BTreeMap::new() };
+    let mut routes = Routes::default();
+    for candidate in repositories(inputs, &mut routes.exclusions) {
+        match claims.claim(&candidate, Owner::Repository) {
+            Ok(()) => routes.add(candidate, Owner::Repository),
+            Err(reason) => routes.exclude(candidate.subject, reason),
+        }
+    }
+    for candidate in sessions(&inputs.sessions, &mut routes.exclusions) {
+        match claims.claim(&candidate, Owner::Session) {
+            Ok(()) => routes.add(candidate, Owner::Session),
+            Err(reason) => routes.exclude(candidate.subject, reason),
+        }
+    }
+    routes.editors.sort_by(|a, b| a.id.cmp(&b.id));
+    routes.apps.sort_by(|a, b| (&a.id, a.index).cmp(&(&b.id, b.index)));
+    routes.exclusions.sort();
+    routes
+}
+
+impl Routes {
+    fn add(&mut self, candidate: Candidate, owner: Owner) {
+        let Candidate { id, editor: port, apps, folder, .. } = candidate;
+        let numbered = apps.into_iter().enumerate();
+        self.apps.extend(numbered.map(|(index, port)| AppRoute { id: id.clone(), index, port }));
+        self.editors.push(EditorRoute { id, port, folder, owner });
+    }
+
+    fn exclude(&mut self, subject: String, reason: String) {
+        self.exclusions.push(Exclusion { subject, reason });
+    }
+}
+
+/// Something that asks for routes, with every part of it parsed.
+struct Candidate {
+    subject: String,
+    id: String,
+    folded: String,
+    editor: Port,
+    apps: Vec<Port>,
+    folder: Option<InRoot>,
+}
+
+/// What is taken already, and by whom.
+struct Claims<'a> {
+    policy: &'a Policy,
+    ids: BTreeMap<String, String>,
+    ports: BTreeMap<Port, String>,
+}
+
+impl Claims<'_> {
+    fn claim(&mut self, candidate: &Candidate, owner: Owner) -> Result<(), String> {
+        let Candidate { subject, id, folded, editor, apps, .. } = candidate;
+        let id_bytes_max = self.policy.id_bytes_max;
+        if id.len() > id_bytes_max {
+            return Err(format!(
+                "its id has {} characters, and nginx's map_hash_bucket_size here allows \
+                 {id_bytes_max}",
+                id.len()
+            ));
+        }
+        if let Some(holder) = self.ids.get(folded) {
+            return Err(format!("the id is taken by {holder}"));
+        }
+        self.allowed(*editor, owner)?;
+        for port in apps {
+            self.allowed_app(*port)?;
+        }
+        let ports = || core::iter::once(editor).chain(apps);
+        for port in ports() {
+            if let Some(holder) = self.ports.get(port) {
+                return Err(format!("port {port} is taken by {holder}"));
+            }
+        }
+        self.ids.insert(folded.clone(), subject.clone());
+        self.ports.extend(ports().map(|port| (*port, subject.clone())));
+        Ok(())
+    }
+
+    fn allowed(&self, port: Port, owner: Owner) -> Result<(), String> {
+        let (inside, range, key) = match owner {
+            Owner::Repository => {
+                let range = self.policy.repository_ports;
+                (range.contains(port), range.to_string(), "instances.ports")
+            }
+            Owner::Session => {
+                let set = &self.policy.editor_ports;
+                (set.contains(port), set.to_string(), "sessions.editor_ports")
+            }
+        };
+        self.judge(port, inside, &range, key)
+    }
+
+    fn allowed_app(&self, port: Port) -> Result<(), String> {
+        let set = &self.policy.app_ports;
+        self.judge(port, set.contains(port), &set.to_string(), "sessions.app_ports")
+    }
+
+    fn judge(&self, port: Port, inside: bool, range: &str, key: &str) -> Result<(), String> {
+        if let Some(purpose) = self.policy.reserved.get(&port) {
+            return Err(format!("port {port} is reserved: {purpose}"));
+        }
+        if inside {
+            return Ok(());
+        }
+        Err(format!("port {port} is outside {key} ({range})"))
+    }
+}
+
+/// Reads the session files that can be read, the newest first.
+fn sessions(found: &[FoundSession], exclusions: &mut Vec<Exclusion>) -> Vec<Candidate> {
+    let mut ordered: Vec<&FoundSession> = found.iter().collect();
+    ordered.sort_by_key(|session| (Reverse(session.modified_ns), session.name.as_str()));
+    let mut candidates = Vec::with_capacity(ordered.len());
+    for session in ordered {
+        match candidate(session) {
+            Ok(candidate) => candidates.push(candidate),
+            Err(reason) => exclusions.push(Exclusion { subject: subject_of(session), reason }),
+        }
+    }
+    candidates
+}
+
+fn subject_of(session: &FoundSession) -> String {
+    format!("session file {}", session.name)
+}
+
+fn candidate(session: &FoundSession) -> Result<Candidate, String> {
+    let text = session.text.as_ref().map_err(Clone::clone)?;
+    let stem = session
+        .name
+        .strip_suffix(SESSION_FILE_SUFFIX)
+        .ok_or_else(|| format!("its name does not end in {SESSION_FILE_SUFFIX}"))?;
+    let id = SessionId::parse(stem).map_err(|fault| fault.to_string())?;
+    let SessionFile { editor, apps, folder } =
+        SessionFile::parse(text).map_err(|fault| fault.to_string())?;
+    Ok(Candidate {
+        subject: subject_of(session),
+        folded: id.folded(),
+        id: id.as_str().into(),
+        editor,
+        apps,
+        folder,
+    })
+}
+
+/// Joins the two databases: a repository is routed where exactly one port is its editor's.
+fn repositories(inputs: &Inputs, exclusions: &mut Vec<Exclusion>) -> Vec<Candidate> {
+    let known: Vec<Repository> = database(
+        "repositories.json",
+        &inputs.repositories,
+        |text| RepositoriesDb::parse(text).map(|db| db.repositories),
+        exclusions,
+    )
+    .unwrap_or_default()
+    .into_iter()
+    .filter_map(|entry| match entry {
+        Ok(repository) => Some(repository),
+        Err((id, fault)) => {
+            let subject = format!("repository {}", id.escape_debug());
+            exclusions.push(Exclusion { subject, reason: fault.to_string() });
+            None
+        }
+    })
+    .collect();
+    let ports = match database(
+        "vscode-ports.json",
+        &inputs.port_database,
+        |text| PortDb::parse(text).map(|db| db.instances),
+        exclusions,
+    ) {
+        // With an unreadable port database nobody knows whose port is whose.
+        None if inputs.port_database.is_some() => return Vec::new(),
+        other => other.unwrap_or_default(),
+    };
+    let mut candidates = Vec::new();
+    for repository in known {
+        let subject = format!("repository {}", repository.id.escape_debug());
+        match joined(&repository, ports.get(&repository.id)) {
+            Ok(None) => {}
+            Ok(Some((id, editor))) => candidates.push(Candidate {
+                subject,
+                folded: id.folded(),
+                id: id.as_str().into(),
+                editor,
+                apps: Vec::new(),
+                folder: Some(repository.path),
+            }),
+            Err(reason) => exclusions.push(Exclusion { subject, reason }),
+        }
+    }
+    candidates
+}
+
+/// Returns the id and port of a repository whose editor runs.
+fn joined(
+    repository: &Repository,
+    lease: Option<&Result<Port, crate::databases::DatabaseFault>>,
+) -> Result<Option<(RepoId, Port)>, String> {
+    let port = match (lease, repository.running) {
+        (Some(Err(fault)), _) => return Err(format!("in vscode-ports.json {fault}")),
+        (Some(Ok(lease)), Some(said)) if *lease != said => {
+            return Err(format!(
+                "vscode-ports.json says port {lease}, repositories.json says {said}"
+            ));
+        }
+        (Some(Ok(port)), _) => *port,
+        (None, Some(port)) => port,
+        (None, None) => return Ok(None),
+    };
+    let id = RepoId::parse(&repository.id).map_err(|fault| fault.to_string())?;
+    Ok(Some((id, port)))
+}
+
+/// Reads a database; a fault is one exclusion that names the file.
+fn database<T>(
+    name: &str,
+    text: &Option<Result<String, String>>,
+    parse: impl Fn(&str) -> Result<T, crate::databases::DatabaseFault>,
+    exclusions: &mut Vec<Exclusion>,
+) -> Option<T> {
+    let parsed = match text.as_ref()? {
+        Ok(text) => parse(text).map_err(|fault| fault.to_string()),
+        Err(reason) => Err(reason.clone()),
+    };
+    match parsed {
+        Ok(value) => Some(value),
+        Err(reason) => {
+            exclusions.push(Exclusion { subject: name.into(), reason });
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn policy() -> Policy {
+        let range = |text| PortRange::parse(text).unwrap();
+        Policy {
+            editor_ports: PortSet(vec![range("8000-8999")]),
+            app_ports: PortSet(vec![range("5000-5999")]),
+            repository_ports: range("8888-8899"),
+            reserved: BTreeMap::from([(Port::new(8443).unwrap(), "the site")]),
+            id_bytes_max: 64,
+        }
+    }
+
+    fn session(name: &str, modified_ns: i128, text: &str) -> FoundSession {
+        FoundSession { name: name.into(), modified_ns, text: Ok(text.into()) }
+    }
+
+    fn told(inputs: &Inputs) -> (Vec<String>, Vec<String>) {
+        let routes = agree(inputs, &policy());
+        let editors = routes.editors.iter().map(|e| format!("/vscode/{}/ {}", e.id, e.port));
+        let apps = routes.apps.iter().map(|a| format!("/apps/{}-{}/ {}", a.id, a.index, a.port));
+        (editors.chain(apps).collect(), routes.exclusions.iter().map(ToString::to_string).collect())
+    }
+
+    fn of_sessions(sessions: Vec<FoundSession>) -> (Vec<String>, Vec<String>) {
+        told(&Inputs { sessions, ..Inputs::default() })
+    }
+
+    #[test]
+    fn a_session_gets_its_editor_and_its_applications() {
+        let (routes, exclusions) = of_sessions(vec![session(
+            "ab.json",
+            1,
+            r#"{"vscode_port":8000,"app_ports":[5000,5001]}"#,
+        )]);
+        assert_eq!(routes, ["/vscode/ab/ 8000", "/apps/ab-0/ 5000", "/apps/ab-1/ 5001"]);
+        assert!(exclusions.is_empty());
+    }
+
+    #[test]
+    fn of_two_files_with_one_port_the_older_is_the_left_over() {
+        let (routes, exclusions) = of_sessions(vec![
+            session("a-old.json", 1, r#"{"vscode_port":8000}"#),
+            session("b-new.json", 2, r#"{"vscode_port":8000}"#),
+        ]);
+        assert_eq!(routes, ["/vscode/b-new/ 8000"]);
+        assert_eq!(
+            exclusions,
+            ["session file a-old.json: port 8000 is taken by session file b-new.json"]
+        );
+    }
+
+    #[test]
+    fn one_bad_file_is_reported_once_and_takes_nothing_from_the_others() {
+        let mut unread = session("fifo.json", 1, "");
+        unread.text = Err("it is a FIFO".into());
+        let (routes, exclusions) = of_sessions(vec![
+            session("good.json", 1, r#"{"vscode_port":8000}"#),
+            session("ssh.json", 1, r#"{"vscode_port":22}"#),
+            session("site.json", 1, r#"{"vscode_port":8443}"#),
+            session("GOOD.json", 0, r#"{"vscode_port":8001}"#),
+            session("~.*.json", 1, r#"{"vscode_port":8002}"#),
+            session("app.json", 1, r#"{"vscode_port":8003,"app_ports":[5000,80]}"#),
+            unread,
+        ]);
+        assert_eq!(routes, ["/vscode/good/ 8000"]);
+        assert_eq!(
+            exclusions,
+            [
+                "session file GOOD.json: the id is taken by session file good.json",
+                "session file app.json: port 80 is outside sessions.app_ports (5000-5999)",
+                "session file fifo.json: it is a FIFO",
+                "session file site.json: port 8443 is reserved: the site",
+                "session file ssh.json: port 22 is outside sessions.editor_ports (8000-8999)",
+                "session file ~.*.json: an id has only letters, digits, `_` and `-`, not '~'",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_repository_claims_its_id_before_a_session() {
+        let repositories = r#"{"repositories":[
+            {"id":"actmcp","path":"/srv/actmcp","vscodePort":8888,"vscodeRunning":true},
+            {"id":"idle","path":"/srv/idle","vscodeRunning":false}]}"#;
+        let ports = r#"{"instances":{"actmcp":{"port":8888,"pid":1}}}"#;
+        let (routes, exclusions) = told(&Inputs {
+            sessions: vec![session("ACTMCP.json", 9, r#"{"vscode_port":8000}"#)],
+            repositories: Some(Ok(repositories.into())),
+            port_database: Some(Ok(ports.into())),
+        });
+        assert_eq!(routes, ["/vscode/actmcp/ 8888"]);
+        assert_eq!(exclusions, ["session file ACTMCP.json: the id is taken by repository actmcp"]);
+    }
+
+    #[test]
+    fn databases_that_disagree_route_nobody_to_a_strangers_port() {
+        let repositories = r#"{"repositories":[
+            {"id":"a","path":"/srv/a","vscodePort":8888,"vscodeRunning":true},
+            {"id":"b","path":"/srv/b","vscodePort":8890,"vscodeRunning":true}]}"#;
+        let ports = r#"{"instances":{"a":{"port":8889},"b":{"port":8890}}}"#;
+        let with = |port_database| {
+            let repositories = Some(Ok(repositories.into()));
+            told(&Inputs { repositories, port_database, ..Inputs::default() })
+        };
+        let (routes, exclusions) = with(Some(Ok(ports.into())));
+        assert_eq!(routes, ["/vscode/b/ 8890"]);
+        assert_eq!(
+            exclusions,
+            ["repository a: vscode-ports.json says port 8889, repositories.json says 8888"]
+        );
+        let (routes, exclusions) = with(Some(Err("it is a symbolic link".into())));
+        assert!(routes.is_empty());
+        assert_eq!(exclusions, ["vscode-ports.json: it is a symbolic link"]);
+        assert_eq!(with(None).0, ["/vscode/a/ 8888", "/vscode/b/ 8890"]);
+    }
+}

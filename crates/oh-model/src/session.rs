@@ -1,0 +1,307 @@
+//! The session file: `{id}.json`, written by whoever starts a session, read by `oh-nginx`.
+//!
+//! The format is the one of the original generator, whose only reader defined it: the id is the
+//! stem of the file's name, `vscode_port` is a number, `app_ports` a list of numbers. We add one
+//! optional, versioned key, `toolkit`:
+//!
+//! ```json
+//! {
+//!   "vscode_port": 40123,
+//!   "app_ports": [50001, 50002],
+//!   "toolkit": { "schema": 1, "folder": "/home/ubuntu/openhands-workspace/4f1c" }
+//! }
+//! ```
+//!
+//! `folder` is opened when the editor's address is visited without a query. Other keys beside
+//! these belong to others and are not looked at; an unknown key inside `toolkit` is a fault.
+//! What the file says is an outsider's word: nothing in it is taken on trust, and a value of the
+//! wrong kind is refused, never replaced by a default, because a default port is somebody else's.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::path::{InRoot, PathFault};
+use crate::port::Port;
+
+/// The version of the `toolkit` key that this reader knows.
+pub const SCHEMA: u64 = 1;
+
+/// The most applications a session may have: the index in `/apps/{id}-{index}/` has two digits.
+pub const APPS_MAX: usize = 100;
+
+/// What a session file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionFile {
+    /// The port of the editor, on 127.0.0.1.
+    pub editor: Port,
+    /// The ports of the applications, on 127.0.0.1, in the order of their index.
+    pub apps: Vec<Port>,
+    /// The folder to open when the address has no query.
+    pub folder: Option<InRoot>,
+}
+
+/// Says why a session file is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SessionFault {
+    /// It is not a JSON object, or has a key twice.
+    #[error("it is not a JSON object: {0}")]
+    Json(String),
+    /// There is no `vscode_port`.
+    #[error("it has no `vscode_port`")]
+    NoEditor,
+    /// A value that has to be a port is something else.
+    #[error("`{key}` has to be a port (1 to 65535), not {found}")]
+    NotAPort {
+        /// The key.
+        key: &'static str,
+        /// What stands there.
+        found: String,
+    },
+    /// `app_ports` is no list.
+    #[error("`app_ports` has to be a list of ports, not {0}")]
+    NotAList(String),
+    /// There are more applications than [`APPS_MAX`].
+    #[error("`app_ports` has {0} ports, the most is {APPS_MAX}")]
+    TooManyApps(usize),
+    /// The same port stands in the file twice.
+    #[error("port {0} stands in it twice")]
+    PortTwice(Port),
+    /// `toolkit` has no `schema`, or one that is not known.
+    #[error("`toolkit.schema` has to be {SCHEMA}, not {0}")]
+    Schema(String),
+    /// `toolkit` has a key that schema 1 does not have.
+    #[error("`toolkit.{0}` is not a key of schema {SCHEMA}")]
+    UnknownKey(String),
+    /// `toolkit.folder` is no path.
+    #[error("`toolkit.folder` is no path to open: {0}")]
+    Folder(PathFault),
+    /// `toolkit` or a value in it has the wrong kind.
+    #[error("`{key}` has to be {wanted}, not {found}")]
+    Kind {
+        /// The key.
+        key: &'static str,
+        /// What has to stand there.
+        wanted: &'static str,
+        /// What stands there.
+        found: String,
+    },
+}
+
+/// The keys as they stand; a typed struct, so that a key given twice is an error.
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(default)]
+    vscode_port: Option<Value>,
+    #[serde(default)]
+    app_ports: Option<Value>,
+    #[serde(default)]
+    toolkit: Option<Value>,
+}
+
+impl SessionFile {
+    /// Reads the text of a session file.
+    ///
+    /// # Errors
+    /// [`SessionFault`] for the first thing that is wrong.
+    pub fn parse(text: &str) -> Result<Self, SessionFault> {
+        let raw: Raw =
+            serde_json::from_str(text).map_err(|fault| SessionFault::Json(fault.to_string()))?;
+        let editor = match raw.vscode_port {
+            None | Some(Value::Null) => return Err(SessionFault::NoEditor),
+            Some(value) => port("vscode_port", &value)?,
+        };
+        let apps = match raw.app_ports {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(values)) if values.len() > APPS_MAX => {
+                return Err(SessionFault::TooManyApps(values.len()));
+            }
+            Some(Value::Array(values)) => {
+                values.iter().map(|value| port("app_ports", value)).collect::<Result<_, _>>()?
+            }
+            Some(other) => return Err(SessionFault::NotAList(kind(&other))),
+        };
+        let file = Self { editor, apps, folder: toolkit(raw.toolkit)? };
+        match file.port_twice() {
+            Some(port) => Err(SessionFault::PortTwice(port)),
+            None => Ok(file),
+        }
+    }
+
+    /// Writes the file as `parse` reads it, with a line break at its end.
+    pub fn render(&self) -> String {
+        let mut object = Map::new();
+        object.insert("vscode_port".into(), self.editor.get().into());
+        object.insert("app_ports".into(), self.apps.iter().map(|port| port.get()).collect());
+        if let Some(folder) = &self.folder {
+            let mut ours = Map::new();
+            ours.insert("schema".into(), SCHEMA.into());
+            ours.insert("folder".into(), folder.as_str().into());
+            object.insert("toolkit".into(), ours.into());
+        }
+        let mut text = Value::Object(object).to_string();
+        text.push('\n');
+        text
+    }
+
+    /// Returns the editor's port and then those of the applications.
+    pub fn ports(&self) -> impl Iterator<Item = Port> {
+        core::iter::once(self.editor).chain(self.apps.iter().copied())
+    }
+
+    fn port_twice(&self) -> Option<Port> {
+        let mut ports: Vec<Port> = self.ports().collect();
+        ports.sort_unstable();
+        ports.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+    }
+}
+
+fn port(key: &'static str, value: &Value) -> Result<Port, SessionFault> {
+    value
+        .as_u64()
+        .and_then(Port::new)
+        .ok_or_else(|| SessionFault::NotAPort { key, found: shown(value) })
+}
+
+fn toolkit(value: Option<Value>) -> Result<Option<InRoot>, SessionFault> {
+    let object = match value {
+        None => return Ok(None),
+        Some(Value::Object(object)) => object,
+        Some(other) => {
+            let found = kind(&other);
+            return Err(SessionFault::Kind { key: "toolkit", wanted: "an object", found });
+        }
+    };
+    match object.get("schema") {
+        Some(value) if value.as_u64() == Some(SCHEMA) => {}
+        Some(other) => return Err(SessionFault::Schema(shown(other))),
+        None => return Err(SessionFault::Schema("absent".into())),
+    }
+    if let Some(key) = object.keys().find(|key| !matches!(key.as_str(), "schema" | "folder")) {
+        return Err(SessionFault::UnknownKey(key.escape_debug().to_string()));
+    }
+    match object.get("folder") {
+        None => Ok(None),
+        Some(Value::String(text)) => InRoot::parse(text).map(Some).map_err(SessionFault::Folder),
+        Some(other) => {
+            Err(SessionFault::Kind { key: "toolkit.folder", wanted: "a text", found: kind(other) })
+        }
+    }
+}
+
+/// The longest value that a message quotes, in characters.
+const QUOTED_CHARS_MAX: usize = 32;
+
+/// Shows a small value as it stands, and of a large one only its kind.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() <= QUOTED_CHARS_MAX { text } else { kind(value) }
+}
+
+fn kind(value: &Value) -> String {
+    let name = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    };
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::string::ToString;
+
+    fn fault(text: &str) -> String {
+        SessionFile::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_originals_files_are_read() {
+        let file =
+            SessionFile::parse(r#"{"vscode_port": 8080, "app_ports": [8081, 8082]}"#).unwrap();
+        assert_eq!(file.ports().map(Port::get).collect::<Vec<_>>(), [8080, 8081, 8082]);
+        let file = SessionFile::parse(r#"{"vscode_port":8080,"runtime":"cloud"}"#).unwrap();
+        assert_eq!((file.apps.len(), file.folder), (0, None));
+    }
+
+    #[test]
+    fn what_the_original_took_for_a_port_is_refused() {
+        for (value, found) in [
+            ("true", "true"),
+            ("\"8888\"", "\"8888\""),
+            ("-1", "-1"),
+            ("0", "0"),
+            ("65536", "65536"),
+            ("8888.0", "8888.0"),
+            ("[8888]", "[8888]"),
+            ("\"80/;return 200 x;#\"", "\"80/;return 200 x;#\""),
+        ] {
+            assert_eq!(
+                fault(&format!("{{\"vscode_port\": {value}}}")),
+                format!("`vscode_port` has to be a port (1 to 65535), not {found}")
+            );
+        }
+        assert_eq!(fault("{}"), "it has no `vscode_port`");
+        assert_eq!(fault(r#"{"vscode_port": null}"#), "it has no `vscode_port`");
+        assert_eq!(
+            fault(r#"{"vscode_port": 8080, "app_ports": [8081, "8082"]}"#),
+            "`app_ports` has to be a port (1 to 65535), not \"8082\""
+        );
+        assert_eq!(
+            fault(r#"{"vscode_port": 8080, "app_ports": {}}"#),
+            "`app_ports` has to be a list of ports, not an object"
+        );
+        assert_eq!(fault(r#"{"vscode_port":81,"app_ports":[81]}"#), "port 81 stands in it twice");
+    }
+
+    #[test]
+    fn a_key_twice_is_no_choice_to_make_for_the_reader() {
+        assert!(fault(r#"{"vscode_port":1,"vscode_port":2}"#).contains("duplicate field"));
+    }
+
+    #[test]
+    fn our_extension_is_strict_and_versioned() {
+        let with = |ours: &str| format!("{{\"vscode_port\":8080,\"toolkit\":{ours}}}");
+        let read = SessionFile::parse(&with(r#"{"schema":1,"folder":"/srv/w"}"#)).unwrap();
+        assert_eq!(read.folder, Some(InRoot::parse("/srv/w").unwrap()));
+        assert_eq!(SessionFile::parse(&with(r#"{"schema":1}"#)).unwrap().folder, None);
+        for (ours, expected) in [
+            ("[]", "`toolkit` has to be an object, not a list"),
+            ("{}", "`toolkit.schema` has to be 1, not absent"),
+            (r#"{"schema":2}"#, "`toolkit.schema` has to be 1, not 2"),
+            (r#"{"schema":1,"fodler":"/"}"#, "`toolkit.fodler` is not a key of schema 1"),
+            (r#"{"schema":1,"folder":1}"#, "`toolkit.folder` has to be a text, not a number"),
+            (
+                r#"{"schema":1,"folder":"/a/../b"}"#,
+                "`toolkit.folder` is no path to open: a path has no `.` or `..` in it",
+            ),
+        ] {
+            assert_eq!(fault(&with(ours)), expected);
+        }
+    }
+
+    #[test]
+    fn a_written_file_reads_back() {
+        let file = SessionFile {
+            editor: Port::new(40123).unwrap(),
+            apps: [50001, 50002].map(|port| Port::new(port).unwrap()).to_vec(),
+            folder: Some(InRoot::parse("/home/u/with blank").unwrap()),
+        };
+        assert_eq!(SessionFile::parse(&file.render()), Ok(file));
+    }
+
+    #[test]
+    fn more_apps_than_indexes_are_refused() {
+        let ports: Vec<String> = (0..101).map(|n| (50000 + n).to_string()).collect();
+        let text = format!("{{\"vscode_port\":8080,\"app_ports\":[{}]}}", ports.join(","));
+        assert_eq!(fault(&text), "`app_ports` has 101 ports, the most is 100");
+    }
+}

@@ -1,0 +1,160 @@
+//! The file as a whole: what it looks like, and that no data can become syntax.
+
+use std::collections::BTreeMap;
+
+use oh_model::path::{InRoot, RealPath};
+use oh_model::port::{Port, PortRange, PortSet};
+use oh_model::routes::{FoundSession, Inputs, Policy, agree};
+use oh_nginx_conf::layout::{Auth, Generation, Site, Tls, layout};
+use oh_nginx_conf::served;
+use oh_nginx_conf::version::NginxVersion;
+use proptest::prelude::*;
+
+fn real(path: &str) -> RealPath {
+    RealPath::parse(path).unwrap()
+}
+
+fn site() -> Site {
+    Site {
+        name: "oh.example".into(),
+        authority: "oh.example".into(),
+        port: Port::new(443).unwrap(),
+        tls: Some(Tls { certificate: real("/tls/fullchain.pem"), key: real("/tls/privkey.pem") }),
+        listen: vec!["*".into()],
+        upstream: "127.0.0.1:3000".into(),
+        auth: Auth::Basic { users: real("/etc/nginx/openhands/users") },
+        origins: vec!["https://oh.example".into()],
+        generation_port: Port::new(9180).unwrap(),
+        nginx: NginxVersion { major: 1, minor: 22, patch: 1 },
+        set_map_bucket: true,
+        exclusive_ports: vec![443],
+    }
+}
+
+fn policy() -> Policy {
+    let all = PortRange::parse("1024-65535").unwrap();
+    Policy {
+        editor_ports: PortSet(vec![all]),
+        app_ports: PortSet(vec![all]),
+        repository_ports: all,
+        reserved: BTreeMap::new(),
+        id_bytes_max: 64,
+    }
+}
+
+fn text_of(site: &Site, sessions: Vec<FoundSession>) -> String {
+    let routes = agree(&Inputs { sessions, ..Inputs::default() }, &policy());
+    layout(site, &routes, |folder: &InRoot| Some(real(folder.as_str()))).unwrap().text(7)
+}
+
+fn session(name: &str, text: &str) -> FoundSession {
+    FoundSession { name: name.into(), modified_ns: 0, text: Ok(text.into()) }
+}
+
+#[test]
+fn the_whole_file_is_as_documented() {
+    let text = text_of(
+        &site(),
+        vec![session(
+            "4f1c.json",
+            r#"{"vscode_port":40123,"app_ports":[50001],"toolkit":{"schema":1,"folder":"/srv/a b"}}"#,
+        )],
+    );
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_bare_address_speaks_plain_http_and_sets_no_hsts() {
+    let plain = Site {
+        name: "92.112.181.127".into(),
+        authority: "92.112.181.127".into(),
+        port: Port::new(80).unwrap(),
+        tls: None,
+        origins: vec!["http://92.112.181.127".into()],
+        exclusive_ports: vec![],
+        ..site()
+    };
+    let text = text_of(&plain, vec![]);
+    assert!(text.contains("listen *:80;"), "{text}");
+    for absent in ["ssl", "Strict-Transport-Security", "http2", "default_server"] {
+        assert!(!text.contains(absent), "{absent}");
+    }
+}
+
+#[test]
+fn newer_nginx_gets_its_own_directives() {
+    let newer = Site { nginx: NginxVersion { major: 1, minor: 28, patch: 0 }, ..site() };
+    let text = text_of(&newer, vec![]);
+    assert!(text.contains("http2 on;") && text.contains("keepalive_min_timeout 10s;"), "{text}");
+    assert!(!text.contains("ssl http2"), "{text}");
+}
+
+#[test]
+fn a_configured_value_that_nginx_cannot_quote_is_refused() {
+    let odd = Site { name: "a$b".into(), ..site() };
+    let routes = agree(&Inputs::default(), &policy());
+    let fault = layout(&odd, &routes, |folder: &InRoot| Some(real(folder.as_str()))).unwrap_err();
+    assert_eq!(fault.to_string(), "nginx has no way to write '$' in a value: \"a$b\"");
+}
+
+#[test]
+fn our_file_reads_back_and_a_changed_byte_is_noticed() {
+    let text =
+        text_of(&site(), vec![session("ab.json", r#"{"vscode_port":40123,"app_ports":[50001]}"#)]);
+    let read = served::read(&text).unwrap();
+    assert_eq!(read.generation.number, 7);
+    assert!(read.intact);
+    assert_eq!(read.editors["ab"].get(), 40123);
+    assert_eq!(read.apps["ab-0"].get(), 50001);
+    let changed = text.replace("40123", "40124");
+    assert!(!served::read(&changed).unwrap().intact);
+    assert_eq!(Generation::parse(&read.generation.to_string()), Some(read.generation));
+    assert!(served::read("server { }").is_err());
+}
+
+#[test]
+fn the_proof_accepts_data_and_nothing_else() {
+    let old = text_of(&site(), vec![]);
+    let new = text_of(&site(), vec![session("ab.json", r#"{"vscode_port":40123}"#)]);
+    assert_eq!(served::data_only(&old, &new), Ok(()));
+    let other = text_of(&Site { upstream: "127.0.0.1:3001".into(), ..site() }, vec![]);
+    assert_eq!(served::data_only(&old, &other), Err("more than data lines changed".into()));
+    for line in [
+        "vscode/ab 40123;default 22;",
+        "~.* 22;",
+        "vscode/~.* 22;",
+        "vscode/ab $http_host;",
+        "vscode/ab 022;",
+        "vscode/ab 40123 22;",
+        "volatile;",
+        "include /etc/shadow;",
+        "vscode/ab { }",
+    ] {
+        let hostile = new.replace("vscode/ab 40123;", line);
+        assert_ne!(hostile, new);
+        assert!(served::data_only(&old, &hostile).is_err(), "{line}");
+    }
+}
+
+proptest! {
+    /// Whatever stands in a session directory, what nginx reads of it is lines of one form.
+    #[test]
+    fn no_session_file_can_write_syntax(
+        files in proptest::collection::vec(
+            ("[a-z0-9A-Z$~ ;{}/\\-\n.]{0,12}(\\.json)?", prop_oneof![
+                (1024_u16..65535).prop_map(|port| format!("{{\"vscode_port\":{port}}}")),
+                "\\PC{0,40}",
+                "[ {}\":$;a-z0-9\n]{0,20}".prop_map(|folder| {
+                    let folder = serde_json::to_string(&format!("/{folder}")).unwrap();
+                    format!("{{\"vscode_port\":5000,\"toolkit\":{{\"schema\":1,\"folder\":{folder}}}}}")
+                }),
+            ]),
+            0..20,
+        )
+    ) {
+        let sessions = files.iter().map(|(name, text)| session(name, text)).collect();
+        let text = text_of(&site(), sessions);
+        prop_assert_eq!(served::data_only(&text_of(&site(), vec![]), &text), Ok(()));
+        prop_assert!(served::read(&text).unwrap().intact);
+    }
+}

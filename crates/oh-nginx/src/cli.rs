@@ -1,0 +1,73 @@
+//! The arguments of `oh-nginx`.
+
+use clap::{Parser, Subcommand};
+use oh_term::{Answer, Common, Failure, Format, Tool};
+
+use crate::{commands, config};
+
+/// Route sessions and repositories through nginx
+///
+/// Reads the session files and the repository databases, writes one file of nginx
+/// configuration, and makes nginx serve it: tested before, seen after, put back if it is not.
+#[derive(Debug, Parser)]
+#[command(name = "oh-nginx", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the file that would be served
+    Render,
+    /// Show what would change, as a diff and as steps
+    Plan,
+    /// Make nginx serve what the sessions and repositories say
+    ///
+    /// Exit codes: 0 served, 1 in place but no nginx runs, 2 refused, 5 another run publishes,
+    /// 6 failed and nothing changed, 7 put back, 8 could not be put back, 78 configuration.
+    Apply,
+    /// Say which routes are served, and what is not routed and why
+    ///
+    /// Exit codes: 0 all is served, 1 something waits for `apply` or nginx does not run.
+    Status,
+    /// Make a new password for the login and print it once
+    Login,
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the settings in force
+    Show {
+        /// Say where each value comes from and what it shadows
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Name every fault of the configuration, with file, line and column
+    Check,
+}
+
+impl Tool for Cli {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    fn format(&self) -> Format {
+        self.common.format
+    }
+
+    fn answer(self) -> Result<Answer, Failure> {
+        match self.command {
+            Command::Render => commands::render(&self.common),
+            Command::Plan => commands::plan(&self.common),
+            Command::Apply => commands::apply(&self.common),
+            Command::Status => commands::status(&self.common),
+            Command::Login => commands::login(&self.common),
+            Command::Config(command) => config::answer(&command, &self.common),
+        }
+    }
+}

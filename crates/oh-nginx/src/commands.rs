@@ -1,0 +1,79 @@
+//! What each command does: gather, decide, do, report.
+
+use oh_host::login;
+use oh_host::publish::{self, Facts, Live, Running};
+use oh_model::exit::Exit;
+use oh_nginx_conf::layout::Auth;
+use oh_term::{Answer, Common, Failure};
+use serde_json::json;
+use similar::TextDiff;
+
+use crate::edge::{context, publish_failure};
+use crate::report;
+
+/// How many unchanged lines a diff shows around a change.
+const DIFF_CONTEXT_LINES: usize = 3;
+
+pub(crate) fn render(common: &Common) -> Result<Answer, Failure> {
+    let (facts, mut notes) = gather(common)?;
+    let text = facts.wanted.text(next_number(&facts));
+    notes.extend(facts.routes.exclusions.iter().map(|e| format!("not routed: {e}")));
+    Ok(Answer::new(text.clone(), json!({ "text": text })).notes(notes))
+}
+
+pub(crate) fn plan(common: &Common) -> Result<Answer, Failure> {
+    let (facts, notes) = gather(common)?;
+    let plan = publish::plan(&facts).map_err(publish_failure)?;
+    let wanted = facts.wanted.text(next_number(&facts));
+    let diff = TextDiff::from_lines(facts.live_text.as_str(), wanted.as_str());
+    let name = facts.paths.live.as_str();
+    let unified = diff
+        .unified_diff()
+        .context_radius(DIFF_CONTEXT_LINES)
+        .header(name, &format!("{name} (planned)"))
+        .to_string();
+    Ok(report::plan(&facts, &plan, &unified).notes(notes))
+}
+
+pub(crate) fn apply(common: &Common) -> Result<Answer, Failure> {
+    let context = context(common)?;
+    let published = publish::publish(&context.host, "oh-nginx apply").map_err(publish_failure)?;
+    Ok(report::published(&published).notes(context.warnings))
+}
+
+pub(crate) fn status(common: &Common) -> Result<Answer, Failure> {
+    let (facts, notes) = gather(common)?;
+    let workers = match &facts.running {
+        Running::Master { master, .. } => {
+            Some(master.workers().map_err(|fault| publish_failure(fault.into()))?)
+        }
+        Running::Nothing { .. } => None,
+    };
+    Ok(report::status(&facts, workers.as_ref()).notes(notes))
+}
+
+pub(crate) fn login(common: &Common) -> Result<Answer, Failure> {
+    let (facts, notes) = gather(common)?;
+    let Auth::Basic { users } = &facts.site.auth else {
+        let what = "nginx asks for no password here: site.auth is not \"basic\"";
+        return Err(Failure::new(Exit::Refused, what));
+    };
+    let made = login::create(users, facts.login_meta)
+        .map_err(|fault| Failure::new(Exit::Intact, fault).state("the old password still holds"))?;
+    Ok(report::login(&made, users.as_str()).notes(notes))
+}
+
+/// Looks at everything; beside the facts, what is odd in the configuration.
+fn gather(common: &Common) -> Result<(Facts, Vec<String>), Failure> {
+    let context = context(common)?;
+    let facts = publish::gather(&context.host).map_err(publish_failure)?;
+    Ok((facts, context.warnings))
+}
+
+/// The number that the wanted set has, or would get.
+fn next_number(facts: &Facts) -> u64 {
+    match (&facts.live, facts.live.current(&facts.wanted)) {
+        (Live::Ours(_), Some(generation)) => generation.number,
+        _ => facts.highest_generation() + 1,
+    }
+}

@@ -1,0 +1,41 @@
+//! What a tool found or did, ready to be printed in any format.
+
+use oh_model::exit::Exit;
+use serde::Serialize;
+use serde_json::Value;
+
+/// The answer of a run.
+#[derive(Debug)]
+pub struct Answer {
+    /// The text for people, with its line breaks.
+    pub human: String,
+    /// The same for programs: the `result` of the JSON document.
+    pub result: Value,
+    /// How the run ended.
+    pub exit: Exit,
+    /// What is worth knowing beside the answer; printed to stderr, one line each.
+    pub notes: Vec<String>,
+}
+
+impl Answer {
+    /// Makes an answer of its text and of a value that says the same.
+    pub fn new(human: String, result: impl Serialize) -> Self {
+        // A result is a plain value of ours; one that cannot be written is shown as null.
+        let result = serde_json::to_value(result).unwrap_or(Value::Null);
+        Self { human, result, exit: Exit::Ok, notes: Vec::new() }
+    }
+
+    /// Sets how the run ended.
+    #[must_use]
+    pub fn exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
+    /// Adds lines for stderr.
+    #[must_use]
+    pub fn notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
+        self.notes.extend(notes);
+        self
+    }
+}

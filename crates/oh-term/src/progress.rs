@@ -1,0 +1,61 @@
+//! Progress on stderr: a live line on a terminal, plain lines elsewhere.
+
+use std::io::{IsTerminal, Write as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How often the live line moves, in milliseconds.
+const TICK_MS: u64 = 100;
+
+/// Tells which step is under way.
+///
+/// On a terminal the step under way is one live line, replaced by the next; a finished step
+/// leaves a line. Elsewhere each finished step is a line, so a log holds no control characters.
+#[derive(Debug)]
+pub struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Looks whether stderr is a terminal and begins.
+    pub fn start() -> Self {
+        let live = std::io::stderr().is_terminal();
+        let bar = live.then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg} ({elapsed})") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(TICK_MS));
+            bar
+        });
+        Self { bar }
+    }
+
+    /// Says what is being done now.
+    pub fn doing(&self, what: impl Into<String>) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what.into());
+        }
+    }
+
+    /// Leaves a line: what was done, and what is worth knowing of it.
+    pub fn done(&self, what: &str, detail: &str) {
+        let line = format!("  {what:<12} {detail}");
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => {
+                // Progress that cannot be shown (stderr is closed) is no reason to stop.
+                drop(writeln!(std::io::stderr(), "{line}"));
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

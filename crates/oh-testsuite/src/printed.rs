@@ -1,0 +1,86 @@
+//! Every command line that README.md and docs/ print, and the test that runs it.
+//!
+//! A test reads the pages and demands that each printed command stands here, and that nothing
+//! stands here that no page prints. So a command that is printed is a command that was run.
+
+/// A printed command and the test that runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Printed {
+    /// The command, exactly as it is printed.
+    pub command: &'static str,
+    /// The test that runs it, as `path::function`, for example
+    /// `crates/oh-testsuite/tests/stand_in.rs::a_signal_ends_it_cleanly`.
+    pub test: &'static str,
+}
+
+/// The table.
+pub const PRINTED: &[Printed] = &[];
+
+/// Returns the commands of a Markdown page: in a `console` block the lines that begin with `$ `,
+/// in a `sh` block every line that is no comment. A backslash at the end joins two lines.
+pub fn commands(page: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut block: Option<&str> = None;
+    let mut continued = false;
+    for line in page.lines() {
+        let line = line.trim();
+        if let Some(info) = line.strip_prefix("```") {
+            block = if block.is_some() { None } else { Some(info.trim()) };
+            continued = false;
+            continue;
+        }
+        let command = match block {
+            Some("console" | "sh") if continued => Some(line),
+            Some("console") => line.strip_prefix("$ "),
+            Some("sh") if !line.is_empty() && !line.starts_with('#') => Some(line),
+            _ => None,
+        };
+        let Some(command) = command else { continue };
+        let (text, more) = match command.strip_suffix('\\') {
+            Some(text) => (text.trim_end(), true),
+            None => (command, false),
+        };
+        match found.last_mut().filter(|_| continued) {
+            Some(last) => {
+                last.push(' ');
+                last.push_str(text);
+            }
+            None => found.push(text.to_owned()),
+        }
+        continued = more;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_taken_from_the_two_kinds_of_blocks_only() {
+        let page = "\
+text with $ a
+```console
+$ oh-nginx plan
+2 routes
+$ oh-nginx apply \\
+    --yes
+```
+```sh
+# a comment
+cargo xtask test
+
+```
+```toml
+$ not = 1
+```
+- in a list:
+
+  ```console
+  $ oh-verify
+  ```
+";
+        let expected = ["oh-nginx plan", "oh-nginx apply --yes", "cargo xtask test", "oh-verify"];
+        assert_eq!(commands(page), expected);
+    }
+}

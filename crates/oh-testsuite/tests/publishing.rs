@@ -1,0 +1,249 @@
+//! Publishing when something else is wrong: exactly the old or exactly the new routes are served,
+//! the message says which, and the next run converges.
+
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use oh_testsuite::lab::{Lab, back_end, repository_back_end};
+use oh_testsuite::wait;
+use rustix::process::Signal;
+
+/// How long nginx may take to notice something.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// A laboratory whose session `old` is served, and the ports of `old` and `new`.
+fn served() -> Result<(Lab, u16, u16)> {
+    let mut lab = Lab::plain()?;
+    lab.start_nginx()?;
+    let (old, new) = (back_end()?, back_end()?);
+    lab.session("old", &port_only(old))?;
+    lab.run(&["apply"])?.expect(0)?;
+    ensure!(lab.routed("old")? == Ok(old), "the old session is not served");
+    Ok((lab, old, new))
+}
+
+fn port_only(port: u16) -> String {
+    format!("{{\"vscode_port\":{port}}}")
+}
+
+#[test]
+fn a_foreign_broken_include_is_named_and_nothing_is_lost() -> Result<()> {
+    let (lab, old, new) = served()?;
+    lab.write("etc/nginx/conf.d/legacy.conf", "# old\nproxy_pas http://x;\n")?;
+    lab.session("new", &port_only(new))?;
+    let place = lab.at("etc/nginx/conf.d/legacy.conf");
+    let said = lab.run(&["--set", "nginx.seen_timeout_ms=500", "apply"])?.expect(7)?;
+    ensure!(
+        said.stderr.contains(&format!("{}:2: unknown directive \"proxy_pas\"", place.display())),
+        "{}",
+        said.stderr
+    );
+    ensure!(said.stderr.contains("were put back and are served"), "{}", said.stderr);
+    ensure!(lab.routed("old")? == Ok(old) && lab.routed("new")? == Err(404), "routes changed");
+    // A change that nginx judges first does not even get so far.
+    let said = lab.run(&["--set", "site.upstream=127.0.0.1:1", "apply"])?.expect(6)?;
+    ensure!(said.stderr.contains("legacy.conf:2: unknown directive"), "{}", said.stderr);
+    ensure!(said.stderr.contains("nothing was changed"), "{}", said.stderr);
+    fs::remove_file(place)?;
+    lab.run(&["apply"])?.expect(0)?;
+    ensure!(lab.routed("new")? == Ok(new), "the next run did not converge");
+    Ok(())
+}
+
+#[test]
+fn a_reload_that_reports_success_and_does_not_happen_is_put_back() -> Result<()> {
+    let (mut lab, old, new) = served()?;
+    let zone = |key: &str| format!("limit_req_zone ${key} zone=one:1m rate=1r/s;\n");
+    lab.write("etc/nginx/conf.d/zone.conf", &zone("remote_addr"))?;
+    lab.stop_nginx()?;
+    lab.start_nginx()?;
+    // nginx accepts this when asked, and refuses it when it reloads: the zone lives already.
+    lab.write("etc/nginx/conf.d/zone.conf", &zone("uri"))?;
+    lab.session("new", &port_only(new))?;
+    for set in ["site.port=", "site.upstream=127.0.0.1:1"] {
+        let own = format!("site.port={}", lab.site_port);
+        let set = if set == "site.port=" { own.as_str() } else { set };
+        let said = lab.run(&["--set", "nginx.seen_timeout_ms=500", "--set", set, "apply"])?;
+        let said = said.expect(7)?;
+        ensure!(said.stderr.contains("limit_req"), "the reason is missing: {}", said.stderr);
+        ensure!(lab.routed("old")? == Ok(old) && lab.routed("new")? == Err(404), "routes changed");
+    }
+    lab.write("etc/nginx/conf.d/zone.conf", &zone("remote_addr"))?;
+    lab.run(&["apply"])?.expect(0)?;
+    ensure!(lab.routed("new")? == Ok(new), "the next run did not converge");
+    Ok(())
+}
+
+#[test]
+fn without_nginx_the_set_waits_in_its_place() -> Result<()> {
+    let (mut lab, old, new) = served()?;
+    lab.stop_nginx()?;
+    lab.session("new", &port_only(new))?;
+    let said = lab.run(&["apply"])?.expect(1)?;
+    ensure!(said.stdout.contains("in place as generation 2-"), "{}", said.stdout);
+    lab.run(&["apply"])?.expect(1)?;
+    lab.start_nginx()?;
+    ensure!(lab.routed("old")? == Ok(old) && lab.routed("new")? == Ok(new), "not served");
+    let said = lab.run(&["apply"])?.expect(0)?;
+    ensure!(said.stdout.starts_with("nothing to do"), "{}", said.stdout);
+    Ok(())
+}
+
+#[test]
+fn a_master_killed_with_9_leaves_workers_that_are_told_from_it() -> Result<()> {
+    let (mut lab, old, new) = served()?;
+    let master = lab.nginx()?.id();
+    let pid = i32::try_from(master).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.context("the master has no pid")?;
+    // Our own child, not waited for: the number is its own.
+    rustix::process::kill_process(pid, Signal::KILL)?;
+    wait::until("the end of the master", BOUND, || Ok(lab.nginx()?.has_ended()?.then_some(())))?;
+    ensure!(lab.routed("old")? == Ok(old), "its workers serve on");
+    lab.session("new", &port_only(new))?;
+    lab.run(&["apply"])?.expect(1)?;
+    let status = lab.run(&["status"])?.expect(1)?;
+    ensure!(status.stdout.contains("only workers that lost theirs"), "{}", status.stdout);
+    ensure!(lab.routed("old")? == Ok(old) && lab.routed("new")? == Err(404), "routes changed");
+    lab.nginx()?.signal(Signal::KILL);
+    wait::until_true("the end of the workers", BOUND, || lab.generation().is_none())?;
+    lab.stop_nginx()?;
+    lab.start_nginx()?;
+    ensure!(lab.routed("new")? == Ok(new), "the new routes are not served after the start");
+    lab.run(&["apply"])?.expect(0)?;
+    Ok(())
+}
+
+#[test]
+fn a_stranger_on_the_generations_port_is_not_believed() -> Result<()> {
+    let mut lab = Lab::plain()?;
+    lab.start_nginx()?;
+    // It answers whatever it is asked, on the port that nginx should have.
+    oh_testsuite::lab::back_end_on(lab.generation_port)?;
+    let said = lab.run(&["apply"])?.expect(2)?;
+    ensure!(said.stderr.contains("that is not nginx"), "{}", said.stderr);
+    ensure!(said.stderr.contains("choose another nginx.generation_port"), "{}", said.stderr);
+    Ok(())
+}
+
+#[test]
+fn a_server_of_the_operator_with_our_name_is_named() -> Result<()> {
+    let mut lab = Lab::plain()?;
+    let server =
+        format!("server {{ listen 127.0.0.1:{}; server_name 127.0.0.1; }}\n", lab.site_port);
+    lab.write("etc/nginx/conf.d/site.conf", &server)?;
+    lab.start_nginx()?;
+    let said = lab.run(&["apply"])?.expect(2)?;
+    ensure!(said.stderr.contains("conf.d/site.conf:1 has a server for"), "{}", said.stderr);
+    ensure!(!lab.at("etc/nginx/conf.d/00-openhands.conf").exists(), "something was written");
+    Ok(())
+}
+
+#[test]
+fn long_ids_are_routed_where_the_operator_lets_them() -> Result<()> {
+    let id = "a".repeat(64);
+    let mut lab = Lab::plain()?;
+    lab.start_nginx()?;
+    let port = back_end()?;
+    lab.session(&id, &port_only(port))?;
+    lab.run(&["apply"])?.expect(0)?;
+    ensure!(lab.routed(&id)? == Ok(port), "an id of 64 characters is not served");
+    // A map of the operator's before ours settles the size of all.
+    lab.write("etc/nginx/conf.d/00-before.conf", "map $uri $x { default 1; }\n")?;
+    let said = lab.run(&["apply"])?.expect(0)?;
+    ensure!(said.stdout.contains("map_hash_bucket_size here allows 38"), "{}", said.stdout);
+    // The operator's own size is taken as it is, and not set twice.
+    lab.write("etc/nginx/conf.d/00-before.conf", "map_hash_bucket_size 256;\n")?;
+    lab.run(&["apply"])?.expect(0)?;
+    ensure!(lab.routed(&id)? == Ok(port), "an id of 64 characters is not served");
+    Ok(())
+}
+
+#[test]
+fn repositories_are_routed_and_claim_their_id_before_sessions() -> Result<()> {
+    let mut lab = Lab::plain()?;
+    lab.start_nginx()?;
+    let (repository, session) = (repository_back_end()?, back_end()?);
+    lab.write(
+        "var/www/ai-desktop/data/repositories.json",
+        &format!(
+            r#"{{"repositories":[{{"id":"actmcp","name":"actmcp","path":"/var/www/github/actmcp",
+               "type":"git","vscodePort":{repository},"vscodeRunning":true}}]}}"#
+        ),
+    )?;
+    lab.write(
+        "var/www/ai-desktop/data/vscode-ports.json",
+        &format!(
+            r#"{{"instances":{{"actmcp":{{"port":{repository},"pid":1}}}},"availablePorts":[]}}"#
+        ),
+    )?;
+    lab.session("ACTMCP", &port_only(session))?;
+    let said = lab.run(&["apply"])?.expect(0)?;
+    ensure!(lab.routed("actmcp")? == Ok(repository), "the repository is not served");
+    ensure!(said.stdout.contains("the id is taken by repository actmcp"), "{}", said.stdout);
+    let answer = lab.get("/vscode/actmcp/", &[])?;
+    let location = answer.header("location").unwrap_or_default().to_owned();
+    let folder = format!("/vscode/actmcp/?folder={}/var/www/github/actmcp", lab.root());
+    ensure!(answer.status == 302 && location == folder, "{} {location}", answer.status);
+    Ok(())
+}
+
+#[test]
+fn two_runs_at_once_and_a_writer_lose_nothing() -> Result<()> {
+    /// How many sessions the writer adds.
+    const SESSIONS: usize = 30;
+    let mut lab = Lab::plain()?;
+    lab.start_nginx()?;
+    lab.run(&["apply"])?.expect(0)?;
+    let ports = (0..SESSIONS).map(|_| back_end()).collect::<Result<Vec<_>>>()?;
+    let written = Mutex::new(Vec::new());
+    let done = AtomicBool::new(false);
+    let lab = &lab;
+    let (written, done) = (&written, &done);
+    let publisher = || -> Result<usize> {
+        let mut runs = 0;
+        loop {
+            let last = done.load(Ordering::SeqCst);
+            let before: Vec<(String, u16)> = written.lock().map_err(poisoned)?.clone();
+            lab.run(&["apply"])?.expect(0)?;
+            runs += 1;
+            for (id, port) in before {
+                let routed = lab.routed(&id)?;
+                ensure!(routed == Ok(port), "{id} answers {routed:?} after a run that said 0");
+            }
+            if last {
+                return Ok(runs);
+            }
+        }
+    };
+    thread::scope(|scope| -> Result<()> {
+        let publishers = [scope.spawn(publisher), scope.spawn(publisher)];
+        for (index, port) in ports.iter().enumerate() {
+            let id = format!("session-{index}");
+            lab.session(&id, &port_only(*port))?;
+            written.lock().map_err(poisoned)?.push((id, *port));
+            // A writer that is faster than any publisher would be seen as one change.
+            lab.run(&["status"])?;
+        }
+        done.store(true, Ordering::SeqCst);
+        for publisher in publishers {
+            let runs = publisher.join().map_err(|_| anyhow::anyhow!("a publisher panicked"))??;
+            ensure!(runs > 1, "a publisher ran only once");
+        }
+        Ok(())
+    })?;
+    let said = lab.run(&["apply"])?.expect(0)?;
+    ensure!(
+        said.stdout.starts_with(&format!("nothing to do: {SESSIONS} editors")),
+        "{}",
+        said.stdout
+    );
+    Ok(())
+}
+
+fn poisoned<T>(_: T) -> anyhow::Error {
+    anyhow::anyhow!("another thread panicked")
+}
