@@ -16,7 +16,7 @@ use thiserror::Error;
 pub const OUTPUT_BYTES_MAX: u64 = 256 * 1024;
 
 /// How long to wait before looking again whether the program has ended, at first.
-const POLL_FIRST: Duration = Duration::from_micros(500);
+const POLL_FIRST: Duration = Duration::from_micros(200);
 
 /// How long to wait before looking again, at most.
 const POLL_MOST: Duration = Duration::from_millis(20);
@@ -126,7 +126,8 @@ fn wait(
             return Err(CommandFault::TimedOut { program: program.clone(), limit_ms });
         }
         thread::sleep(pause);
-        pause = (pause * 2).min(POLL_MOST);
+        // Grows slowly: what ends within milliseconds is not waited for twice as long.
+        pause = (pause * 5 / 4).min(POLL_MOST);
     }
 }
 

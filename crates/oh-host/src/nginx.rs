@@ -139,7 +139,7 @@ impl Nginx {
     pub fn master(&self, pid_file: &RealPath) -> Result<Option<Master>, NginxFault> {
         let Some(pid) = pid_in(pid_file) else { return Ok(None) };
         let looked = ProcessDir::open(pid).and_then(|dir| {
-            let is_master = title(&dir)?.starts_with(MASTER_TITLE) && self.is_program_of(&dir)?;
+            let is_master = dir.title()?.starts_with(MASTER_TITLE) && self.is_program_of(&dir)?;
             Ok(if is_master { Some(Master { uid: dir.uid()?, dir }) } else { None })
         });
         match looked {
@@ -234,16 +234,25 @@ impl Master {
     /// [`NginxFault::Process`] where /proc cannot be read.
     pub fn workers(&self) -> Result<Workers, NginxFault> {
         let mut workers = Workers::default();
-        for child in Processes::look()?.children_of(self.pid()) {
+        for pid in self.children()? {
             // A worker that ended while we looked is no worker.
-            let title = ProcessDir::open(child.pid).and_then(|dir| title(&dir)).unwrap_or_default();
+            let title = ProcessDir::open(pid).and_then(|dir| dir.title()).unwrap_or_default();
             if title.starts_with(OLD_WORKER_TITLE) {
-                workers.old.push(child.pid);
+                workers.old.push(pid);
             } else if title.starts_with(WORKER_TITLE) {
-                workers.current.push(child.pid);
+                workers.current.push(pid);
             }
         }
         Ok(workers)
+    }
+
+    /// The kernel's list of children is only to be had where it was built so.
+    fn children(&self) -> Result<Vec<Pid>, NginxFault> {
+        if let Ok(children) = self.dir.children() {
+            return Ok(children);
+        }
+        let all = Processes::look()?;
+        Ok(all.children_of(self.pid()).map(|child| child.pid).collect())
     }
 
     /// Opens the workers that accept connections now, to watch them go.
@@ -269,14 +278,9 @@ fn pid_in(file: &RealPath) -> Option<Pid> {
 /// Says whether a worker still accepts connections: it closes its listening sockets right after
 /// it has changed its title.
 pub fn accepts(worker: &ProcessDir) -> bool {
-    title(worker)
+    worker
+        .title()
         .is_ok_and(|title| title.starts_with(WORKER_TITLE) && !title.starts_with(OLD_WORKER_TITLE))
-}
-
-/// Returns what a process calls itself: nginx writes its title over its arguments.
-fn title(dir: &ProcessDir) -> Result<String, ProcessFault> {
-    let arguments = dir.arguments()?;
-    Ok(String::from_utf8_lossy(&arguments.join(&b' ')).into_owned())
 }
 
 /// Keeps what nginx complains about, each complaint once.

@@ -341,6 +341,28 @@ impl ProcessDir {
         Ok(whole.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect())
     }
 
+    /// Returns what the process calls itself, with blanks between its arguments: a program may
+    /// write a title over them. Empty for the dead and for those that are just being started.
+    ///
+    /// # Errors
+    /// [`ProcessFault`].
+    pub fn title(&self) -> Result<String, ProcessFault> {
+        let bytes = self.read("cmdline", ARGUMENT_BYTES_MAX)?;
+        let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
+        Ok(text.trim_end().to_owned())
+    }
+
+    /// Returns the children that this process has now, without looking at all others.
+    ///
+    /// # Errors
+    /// [`ProcessFault`]; also where the kernel keeps no such list (before 3.5, or built without).
+    pub fn children(&self) -> Result<Vec<Pid>, ProcessFault> {
+        let path = format!("task/{}/children", self.pid);
+        let bytes = self.read(&path, ARGUMENT_BYTES_MAX)?;
+        let numbers = String::from_utf8_lossy(&bytes);
+        Ok(numbers.split_whitespace().filter_map(|n| Pid::new(n.parse().ok()?)).collect())
+    }
+
     /// Returns the path of the program, as the kernel tells it (with ` (deleted)` where it is).
     ///
     /// # Errors

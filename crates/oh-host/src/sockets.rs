@@ -5,6 +5,8 @@
 //! process that holds it. Looks at the network namespace of this process; sockets of another
 //! (a container's) are not seen.
 
+mod diag;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -82,6 +84,16 @@ impl Listener {
 /// # Errors
 /// [`SocketFault`]; a kernel without IPv6 has none of it.
 pub fn listeners() -> Result<Vec<Listener>, SocketFault> {
+    // A kernel built without it, or a sandbox that forbids it: the tables say the same.
+    let mut found = match diag::listeners() {
+        Ok(found) => found,
+        Err(_) => listeners_of_tables()?,
+    };
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn listeners_of_tables() -> Result<Vec<Listener>, SocketFault> {
     let mut found = Vec::new();
     for path in TABLES {
         let text = match std::fs::read_to_string(path) {
@@ -94,7 +106,6 @@ pub fn listeners() -> Result<Vec<Listener>, SocketFault> {
         let mut listening = parse(&text).map_err(|line| SocketFault::Parse { path, line })?;
         found.append(&mut listening);
     }
-    found.sort_unstable();
     Ok(found)
 }
 
@@ -104,14 +115,36 @@ pub fn listeners() -> Result<Vec<Listener>, SocketFault> {
 /// # Errors
 /// [`SocketFault::Process`] where a process cannot be looked at; one that is gone holds nothing.
 pub fn is_listener_of(port: Port, processes: &[ProcessDir]) -> Result<bool, SocketFault> {
-    let wanted: BTreeSet<u64> = listeners()?
-        .iter()
-        .filter(|listener| listener.address.port() == port.get() && listener.is_on_loopback())
-        .map(|listener| listener.inode)
-        .collect();
-    if wanted.is_empty() {
-        return Ok(false);
-    }
+    Ok(holding(port, processes)? == Holding::These)
+}
+
+/// Who answers on a port of the loopback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holding {
+    /// Nobody listens there.
+    Nobody,
+    /// The processes in question, and nobody else.
+    These,
+    /// Somebody else, alone or beside them.
+    Others {
+        /// The user that made the first of the sockets.
+        uid: u32,
+    },
+}
+
+/// Says who listens on this port of the loopback: these processes, or somebody else.
+///
+/// # Errors
+/// [`SocketFault::Process`] where a process cannot be looked at; one that is gone holds nothing.
+pub fn holding(port: Port, processes: &[ProcessDir]) -> Result<Holding, SocketFault> {
+    let listeners = listeners()?;
+    let on_port =
+        |listener: &&Listener| listener.address.port() == port.get() && listener.is_on_loopback();
+    let Some(uid) = listeners.iter().find(on_port).map(|listener| listener.uid) else {
+        return Ok(Holding::Nobody);
+    };
+    let wanted: BTreeSet<u64> =
+        listeners.iter().filter(on_port).map(|listener| listener.inode).collect();
     let mut held = BTreeSet::new();
     for process in processes {
         match process.socket_inodes() {
@@ -120,10 +153,10 @@ pub fn is_listener_of(port: Port, processes: &[ProcessDir]) -> Result<bool, Sock
             Err(source) => return Err(SocketFault::Process { port, source }),
         }
         if wanted.is_subset(&held) {
-            return Ok(true);
+            return Ok(Holding::These);
         }
     }
-    Ok(false)
+    Ok(Holding::Others { uid })
 }
 
 /// What a try to take a port says.

@@ -11,6 +11,9 @@ use thiserror::Error;
 /// The most files that one configuration may have.
 pub const FILES_MAX: usize = 2_000;
 
+/// How deep files may include each other: the reader recurses, and so does nginx.
+pub const DEPTH_MAX: usize = 32;
+
 /// The largest file that is read, in bytes.
 pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -33,8 +36,11 @@ pub enum TreeFault {
         /// Where and what; its line belongs to `path`.
         fault: SyntaxFault,
     },
-    /// There are more files than [`FILES_MAX`], or they include each other.
-    #[error("{path} makes it more than {FILES_MAX} files: do they include each other?")]
+    /// There are more files than [`FILES_MAX`], or they are deeper than [`DEPTH_MAX`].
+    #[error(
+        "{path} makes it more than {FILES_MAX} files, or more than {DEPTH_MAX} below each other: \
+         do they include each other?"
+    )]
     TooMany {
         /// The file that was one too many.
         path: String,
@@ -60,13 +66,13 @@ pub enum TreeFault {
 pub fn read(main: &RealPath) -> Result<Tree, TreeFault> {
     let prefix = main.parent();
     let mut tree = Tree::default();
-    load(&mut tree, main.as_str(), prefix.as_str())?;
+    load(&mut tree, main.as_str(), prefix.as_str(), 0)?;
     Ok(tree)
 }
 
 /// Reads one file and all below it; returns its index.
-fn load(tree: &mut Tree, path: &str, prefix: &str) -> Result<usize, TreeFault> {
-    if tree.files.len() >= FILES_MAX {
+fn load(tree: &mut Tree, path: &str, prefix: &str, depth: usize) -> Result<usize, TreeFault> {
+    if tree.files.len() >= FILES_MAX || depth >= DEPTH_MAX {
         return Err(TreeFault::TooMany { path: path.into() });
     }
     let text = text_of(path)?;
@@ -83,7 +89,7 @@ fn load(tree: &mut Tree, path: &str, prefix: &str) -> Result<usize, TreeFault> {
     for (span, line, pattern) in wanted {
         let mut files = Vec::new();
         for file in expand(path, line, &pattern)? {
-            files.push(load(tree, &file, prefix)?);
+            files.push(load(tree, &file, prefix, depth + 1)?);
         }
         if let Some(file) = tree.files.get_mut(index) {
             file.includes.push(Include { span, pattern, files });

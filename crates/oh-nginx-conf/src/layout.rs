@@ -340,9 +340,11 @@ fn main_server(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
         _ => None,
     };
     let upstream = Word::glued(&["http://", &site.upstream])?;
-    let scheme = scheme(site);
-    let own_editor = Word::glued(&[scheme, &site.authority, EDITORS.prefix_header])?;
-    let own_app = Word::glued(&[scheme, &site.authority, APPS.prefix_header])?;
+    let own = |kind: &Kind| -> Result<OwnWords, Unquotable> {
+        let whole = |scheme| Word::glued(&[scheme, &site.authority, kind.prefix_header]);
+        Ok(OwnWords { prefix: whole(scheme(site))?, plain_prefix: whole(HTTP)? })
+    };
+    let (own_editor, own_app) = (own(&EDITORS)?, own(&APPS)?);
     text.gap();
     text.block("server", &[], |text| {
         write_listens(text, &listens);
@@ -380,7 +382,7 @@ fn main_server(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
         text.block("location", &[Word::fixed("/")], |text| {
             refuse_foreign_origins(text);
             text.directive("proxy_pass", &[upstream]);
-            shared.proxy(text);
+            shared.proxy(text, &UPGRADE);
             text.fixed("proxy_set_header", &["X-Forwarded-Prefix", "''"]);
             text.fixed("proxy_set_header", &["X-Forwarded-Path", "''"]);
         });
@@ -416,12 +418,17 @@ fn login_endpoint(text: &mut Text, endpoint: &Word, shared: &Shared) {
         text.fixed("auth_request", &["off"]);
         text.directive("proxy_pass", core::slice::from_ref(endpoint));
         text.fixed("proxy_pass_request_body", &["off"]);
-        shared.proxy(text);
+        shared.proxy(text, &NO_UPGRADE);
+        text.fixed("proxy_set_header", &["X-Forwarded-Prefix", "''"]);
+        text.fixed("proxy_set_header", &["X-Forwarded-Path", "''"]);
         text.fixed("proxy_set_header", &["Content-Length", "''"]);
     });
 }
 
 /// What differs between the two kinds of address below which sessions live.
+///
+/// The patterns end in `\z`: `$` would let a line feed at the end pass, which the redirect that adds
+/// a slash would then write into the head of its answer.
 struct Kind {
     comment: &'static str,
     prefix: &'static str,
@@ -438,8 +445,8 @@ struct Kind {
 const EDITORS: Kind = Kind {
     comment: "Editors: /vscode/{id}/",
     prefix: "/vscode/",
-    no_slash: "\"^/vscode/[A-Za-z0-9][A-Za-z0-9_-]{0,63}$\"",
-    with_rest: "\"^/vscode/(?<oh_id>[A-Za-z0-9][A-Za-z0-9_-]{0,63})(?<oh_rest>/[^\\x00-\\x1f\\x7f]*)$\"",
+    no_slash: "\"^/vscode/[A-Za-z0-9][A-Za-z0-9_-]{0,63}\\z\"",
+    with_rest: "\"^/vscode/(?<oh_id>[A-Za-z0-9][A-Za-z0-9_-]{0,63})(?<oh_rest>/[^\\x00-\\x1f\\x7f]*)\\z\"",
     unknown: "($oh_editor = '')",
     opens_folders: true,
     upstream: "http://127.0.0.1:$oh_editor",
@@ -451,8 +458,8 @@ const EDITORS: Kind = Kind {
 const APPS: Kind = Kind {
     comment: "Applications: /apps/{id}-{index}/",
     prefix: "/apps/",
-    no_slash: "\"^/apps/[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9]{1,2}$\"",
-    with_rest: "\"^/apps/(?<oh_id>[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9]{1,2})(?<oh_rest>/[^\\x00-\\x1f\\x7f]*)$\"",
+    no_slash: "\"^/apps/[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9]{1,2}\\z\"",
+    with_rest: "\"^/apps/(?<oh_id>[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9]{1,2})(?<oh_rest>/[^\\x00-\\x1f\\x7f]*)\\z\"",
     unknown: "($oh_app = '')",
     opens_folders: false,
     upstream: "http://127.0.0.1:$oh_app",
@@ -461,7 +468,13 @@ const APPS: Kind = Kind {
     local_redirect: "http://127.0.0.1:$oh_app/",
 };
 
-fn sessions(text: &mut Text, kind: &Kind, shared: &Shared, own: &Word) {
+/// The prefix of a kind as a whole URL: as it is, and as programs write it that know no TLS.
+struct OwnWords {
+    prefix: Word,
+    plain_prefix: Word,
+}
+
+fn sessions(text: &mut Text, kind: &Kind, shared: &Shared, own: &OwnWords) {
     let word = Word::fixed;
     text.comment(kind.comment);
     text.block("location", &[word("^~"), word(kind.prefix)], |text| {
@@ -482,7 +495,7 @@ fn sessions(text: &mut Text, kind: &Kind, shared: &Shared, own: &Word) {
             }
             text.fixed("rewrite", &["^", "$oh_rest", "break"]);
             text.directive("proxy_pass", &[word(kind.upstream)]);
-            shared.proxy(text);
+            shared.proxy(text, &UPGRADE);
             text.directive(
                 "proxy_set_header",
                 &[word("X-Forwarded-Prefix"), word(kind.prefix_header)],
@@ -492,8 +505,15 @@ fn sessions(text: &mut Text, kind: &Kind, shared: &Shared, own: &Word) {
             text.directive("proxy_redirect", &[word(kind.prefix_header), word(kind.prefix_header)]);
             text.directive("proxy_redirect", &[word("/"), word(kind.path_header)]);
             text.directive("proxy_redirect", &[word(kind.local_redirect), word(kind.path_header)]);
-            text.directive("proxy_redirect", &[own.clone(), own.clone()]);
+            text.directive("proxy_redirect", &[own.prefix.clone(), own.prefix.clone()]);
             text.directive("proxy_redirect", &[shared.origin.clone(), word(kind.path_header)]);
+            if let Some(plain) = &shared.plain_origin {
+                text.comment(
+                    "Many programs take it for granted that they are reached without TLS.",
+                );
+                text.directive("proxy_redirect", &[own.plain_prefix.clone(), own.prefix.clone()]);
+                text.directive("proxy_redirect", &[plain.clone(), word(kind.path_header)]);
+            }
             text.comment("A cookie stays where it was set, whatever path it asks for.");
             text.directive("proxy_cookie_path", &[word("~.*"), word(kind.path_header)]);
             text.fixed("proxy_hide_header", &["Service-Worker-Allowed"]);
@@ -513,15 +533,33 @@ fn refuse_foreign_origins(text: &mut Text) {
     text.block("if", &[Word::fixed("($oh_refused)")], |text| text.fixed("return", &["403"]));
 }
 
+/// The scheme of a URL without TLS.
+const HTTP: &str = "http://";
+
 const fn scheme(site: &Site) -> &'static str {
-    if site.tls.is_some() { "https://" } else { "http://" }
+    if site.tls.is_some() { "https://" } else { HTTP }
 }
+
+/// What goes on of the wish to speak another protocol.
+struct UpgradeHeaders {
+    upgrade: &'static str,
+    connection: &'static str,
+}
+
+/// A WebSocket may be opened.
+const UPGRADE: UpgradeHeaders =
+    UpgradeHeaders { upgrade: "$oh_upgrade", connection: "$oh_connection" };
+
+/// The question is plain HTTP even where it is about a WebSocket.
+const NO_UPGRADE: UpgradeHeaders = UpgradeHeaders { upgrade: "''", connection: "''" };
 
 /// What every proxied location needs: nginx inherits headers all or not at all.
 struct Shared {
     authority: Word,
     port: Word,
     origin: Word,
+    /// The origin as programs write it that know no TLS, where the site speaks TLS.
+    plain_origin: Option<Word>,
     login_is_ours: bool,
     hsts: bool,
 }
@@ -532,17 +570,24 @@ impl Shared {
             authority: Word::value(&site.authority)?,
             port: Word::number(site.port.get()),
             origin: Word::glued(&[scheme(site), &site.authority, "/"])?,
+            plain_origin: match site.tls {
+                Some(_) => Some(Word::glued(&[HTTP, &site.authority, "/"])?),
+                None => None,
+            },
             login_is_ours: matches!(site.auth, Auth::Basic { .. }),
             // HSTS holds for a name on all its ports, so only the default port may set it.
             hsts: site.tls.is_some() && site.port.get() == HTTPS_PORT,
         })
     }
 
-    fn proxy(&self, text: &mut Text) {
+    fn proxy(&self, text: &mut Text, upgrade: &UpgradeHeaders) {
         text.fixed("proxy_http_version", &["1.1"]);
         text.directive("proxy_set_header", &[Word::fixed("Host"), self.authority.clone()]);
-        text.fixed("proxy_set_header", &["Upgrade", "$oh_upgrade"]);
-        text.fixed("proxy_set_header", &["Connection", "$oh_connection"]);
+        let mut header = |name, value| {
+            text.directive("proxy_set_header", &[Word::fixed(name), Word::fixed(value)]);
+        };
+        header("Upgrade", upgrade.upgrade);
+        header("Connection", upgrade.connection);
         text.fixed("proxy_set_header", &["X-Real-IP", "$remote_addr"]);
         text.fixed("proxy_set_header", &["X-Forwarded-For", "$remote_addr"]);
         text.fixed("proxy_set_header", &["X-Forwarded-Proto", "$scheme"]);

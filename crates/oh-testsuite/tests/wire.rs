@@ -345,13 +345,13 @@ fn an_upgrade_from_a_foreign_page_is_refused_with_and_without_the_login() -> Res
 #[test]
 fn a_page_of_the_site_opens_websockets_through_tls_on_a_port_of_its_own() -> Result<()> {
     let mut lab = Lab::with_tls()?;
-    let (_program, address) = stand_in()?;
-    let port = port_of(&address)?;
-    let (_other, other) = stand_in()?;
-    let session = json!({ "vscode_port": port, "app_ports": [port_of(&other)?] });
+    let (_openhands, openhands) = stand_in()?;
+    let (_editor, editor) = stand_in()?;
+    let (_app, app) = stand_in()?;
+    let session = json!({ "vscode_port": port_of(&editor)?, "app_ports": [port_of(&app)?] });
     lab.session("S", &session.to_string())?;
     start_nginx(&mut lab)?;
-    let login = publish(&lab, &address, &["sessions.app_ports=[\"1024-65535\"]"])?;
+    let login = publish(&lab, &openhands, &[])?;
     let origin = lab.url("");
     for path in ["/ws", "/vscode/S/ws", "/apps/S-0/ws"] {
         for headers in
@@ -711,18 +711,18 @@ io.on('connection', (socket) => socket.on('echo', (data, answer) => answer(data)
 http.listen(0, '127.0.0.1', () => console.log(`running on http://127.0.0.1:${http.address().port}`));
 ";
 
-/// A client that prints its transport and the number of bytes that came back.
+/// A client that prints its transport and the number of bytes that came back. The login belongs
+/// to its session: what `connect` is given as headers is sent with the handshake alone.
 const PYTHON_CLIENT: &str = "
-import asyncio, sys, socketio
+import asyncio, sys, aiohttp, socketio
 async def main(url, login, *transports):
-    client = socketio.AsyncClient(reconnection=False, websocket_extra_options={'max_msg_size': 0})
-    await client.connect(url, headers={'Authorization': login}, transports=list(transports))
-    if 'websocket' in transports:
-        while client.transport() != 'websocket':
-            await asyncio.sleep(0.01)
-    back = await client.call('echo', 'x' * 4 * 1024 * 1024, timeout=100)
-    print('came back by', client.transport(), len(back), flush=True)
-    await client.disconnect()
+    async with aiohttp.ClientSession(headers={'Authorization': login}) as session:
+        client = socketio.AsyncClient(reconnection=False, http_session=session,
+                                      websocket_extra_options={'max_msg_size': 0})
+        await client.connect(url, transports=list(transports))
+        back = await client.call('echo', 'x' * 4 * 1024 * 1024, timeout=100)
+        print('came back by', client.transport(), len(back), flush=True)
+        await client.disconnect()
 asyncio.run(main(*sys.argv[1:]))
 ";
 

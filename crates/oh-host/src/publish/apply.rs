@@ -23,7 +23,7 @@ use crate::process::ProcessDir;
 const POLL_FIRST: Duration = Duration::from_millis(1);
 
 /// How long to wait before asking again, at most.
-const POLL_MOST: Duration = Duration::from_millis(10);
+const POLL_MOST: Duration = Duration::from_millis(3);
 
 /// How much of the error log is read for a reason, in bytes.
 const LOG_BYTES_MAX: u64 = 64 * 1024;
@@ -197,8 +197,12 @@ impl<'a> Run<'a> {
             (Failure::NotSeen(wanted, lines), now) => {
                 PublishFault::NotSeen { wanted, source: Complaints(lines), now }
             }
-            (Failure::Fault(source), Now::Unchanged) => PublishFault::Step { step, source },
-            (Failure::Fault(source), now) => PublishFault::AfterSwap { step, source, now },
+            (Failure::Fault(source), Now::Unchanged) => {
+                PublishFault::Step { step, source: Box::new(source) }
+            }
+            (Failure::Fault(source), now) => {
+                PublishFault::AfterSwap { step, source: Box::new(source), now }
+            }
         }
     }
 

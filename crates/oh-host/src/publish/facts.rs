@@ -18,7 +18,7 @@ use crate::atomic::{self, Meta};
 use crate::http::{self, Get, Target};
 use crate::inputs;
 use crate::nginx::{self, Built, Master, Nginx};
-use crate::sockets::{self, Listener};
+use crate::sockets::{self, Holding};
 use crate::tree;
 use crate::users::Users;
 
@@ -349,14 +349,11 @@ pub(super) fn answered_generation(port: Port) -> Option<Generation> {
 /// Names who listens on the generation's port, if it is not this nginx: anybody may listen on a
 /// high port, and would tell us whatever we want to hear.
 pub(super) fn stranger_on(port: Port, master: &Master) -> Option<String> {
-    let listeners = sockets::listeners().ok()?;
-    let on_port = |listener: &&Listener| listener.address.port() == port.get();
-    let uid = listeners.iter().find(on_port)?.uid;
-    let ours = sockets::is_listener_of(port, std::slice::from_ref(master.process()));
-    if ours.unwrap_or(false) {
-        return None;
+    // Where it cannot be told whose the port is, the generation alone has to convince.
+    match sockets::holding(port, std::slice::from_ref(master.process())).ok()? {
+        Holding::Others { uid } => Some(format!("a process of uid {uid} that is not nginx")),
+        Holding::Nobody | Holding::These => None,
     }
-    Some(format!("a process of uid {uid} that is not nginx"))
 }
 
 fn text_of(path: &RealPath) -> Result<Option<String>, PublishFault> {

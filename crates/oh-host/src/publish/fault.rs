@@ -82,7 +82,7 @@ pub enum PublishFault {
         /// The step.
         step: Step,
         /// Why.
-        source: StepFault,
+        source: Box<StepFault>,
     },
     /// The change was made, did not take effect, and was undone.
     #[error("nginx was asked to reload and does not serve generation {wanted}")]
@@ -100,7 +100,7 @@ pub enum PublishFault {
         /// The step.
         step: Step,
         /// Why.
-        source: StepFault,
+        source: Box<StepFault>,
         /// Which routes are served now.
         now: Now,
     },

@@ -122,9 +122,11 @@ fn refuse(facts: &Facts) -> Result<(), PublishFault> {
         );
     }
     let site = &facts.site;
-    let clash = facts.surroundings.listens.iter().find(|listen| {
-        listen.port == site.port.get() && listen.names.iter().any(|name| *name == site.name)
-    });
+    let clash = facts
+        .surroundings
+        .listens
+        .iter()
+        .find(|listen| listen.port == site.port.get() && listen.names.contains(&site.name));
     if let Some(clash) = clash {
         return refused(
             format!("{} has a server for {}:{} already", clash.place, site.name, site.port),

@@ -1,11 +1,14 @@
 //! `cargo xtask bench routes`: from a session file to a served route, beside two peers.
 //!
-//! - ours: the file is written, `oh-nginx apply` is run, and the route answers.
+//! Served means that every new connection gets the new routes. nginx lets its old workers accept
+//! for 100 ms beside the new ones, so all three are measured to the moment when the old ones have
+//! stopped; what is beyond that is the tool's own.
+//!
+//! - ours: the file is written, and `oh-nginx apply` has said that the route is served.
 //! - bare: the same tree of files; the generation in it is changed in place without a sync, the
-//!   master gets SIGHUP, and the generation is asked for until it is answered. Nobody can publish
-//!   with less, so this is what the rest is measured by.
+//!   master gets SIGHUP, and the generation is asked for. Nobody can publish with less.
 //! - locations: what the shell scripts do: one location per session, the whole file rewritten,
-//!   `nginx -t`, `nginx -s reload`, and the route asked for until it answers.
+//!   `nginx -t`, `nginx -s reload`, and the route asked for.
 //!
 //! The three take turns, so that a machine that slows down slows all of them.
 
@@ -21,7 +24,7 @@ use oh_testsuite::{components, net, wait};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How many sessions there are.
-const SIZES: [usize; 3] = [12, 50, 200];
+const SIZES: [usize; 4] = [12, 50, 200, 1000];
 
 /// How often each is measured.
 const ROUNDS: usize = 15;
@@ -115,10 +118,12 @@ impl Bare {
         let new = format!("{}-abc", self.number);
         let text = text.replace(&old, &new);
         let master = pid_of(lab)?;
+        let before = workers(lab)?;
         let begun = Instant::now();
         fs::write(&live, text)?;
         kill_process(master, Signal::HUP)?;
         seen(|| lab.generation().as_deref() == Some(new.as_str()))?;
+        seen(|| !before.iter().any(|worker| accepts(*worker)))?;
         Ok(begun.elapsed())
     }
 }
@@ -152,6 +157,7 @@ impl Locations {
     fn arrival(&mut self, round: usize) -> Result<Duration> {
         let nginx = components::program("nginx")?;
         let config = self.lab.at("etc/nginx/nginx.conf");
+        let before = workers(&mut self.lab)?;
         let begun = Instant::now();
         self.write(round)?;
         for arguments in [["-t", "-q"].as_slice(), ["-s", "reload"].as_slice()] {
@@ -160,6 +166,7 @@ impl Locations {
         }
         let url = self.lab.url(&format!("/vscode/arrival-{round}/x"));
         seen(|| net::get(&url, &[]).is_ok_and(|answer| answer.status == 200))?;
+        seen(|| !before.iter().any(|worker| accepts(*worker)))?;
         Ok(begun.elapsed())
     }
 }
@@ -179,6 +186,21 @@ fn location(text: &mut String, path: &str, port: usize) -> Result<()> {
 fn pid_of(lab: &mut Lab) -> Result<Pid> {
     let number = i32::try_from(lab.nginx()?.id())?;
     Pid::from_raw(number).context("nginx has no pid")
+}
+
+/// Returns the workers that accept connections now.
+fn workers(lab: &mut Lab) -> Result<Vec<u32>> {
+    let master = lab.nginx()?.id();
+    let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children"))?;
+    let pids = children.split_whitespace().map(str::parse).collect::<Result<Vec<u32>, _>>()?;
+    Ok(pids.into_iter().filter(|pid| accepts(*pid)).collect())
+}
+
+/// Says whether a worker accepts connections: nginx changes its title when it stops.
+fn accepts(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|title| {
+        title.starts_with("nginx: worker process") && !title.contains("shutting")
+    })
 }
 
 /// Looks again and again without a pause longer than the thing that is measured.

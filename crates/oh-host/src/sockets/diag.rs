@@ -1,0 +1,82 @@
+//! The kernel's own list of listening sockets, by sock_diag(7): one question for each family, and
+//! only what listens comes back, where /proc/net/tcp walks every bucket of the kernel's table.
+
+use std::io;
+use std::net::SocketAddr;
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
+
+use super::Listener;
+
+/// What one answer of the kernel can have, in bytes: it never sends more at once.
+const ANSWER_BYTES_MAX: usize = 32 * 1024;
+
+/// Asks the kernel which TCP sockets listen.
+///
+/// # Errors
+/// The system's; also where this kernel has no sock_diag.
+pub(super) fn listeners() -> io::Result<Vec<Listener>> {
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    socket.bind_auto()?;
+    socket.connect(&NetlinkAddr::new(0, 0))?;
+    let mut found = Vec::new();
+    for (family, any) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+        ask(&socket, family, any)?;
+        while hear(&socket, &mut found)? {}
+    }
+    Ok(found)
+}
+
+fn ask(socket: &Socket, family: u8, any: SocketId) -> io::Result<()> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let request = SockDiagMessage::InetRequest(InetRequest {
+        family,
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::LISTEN,
+        socket_id: any,
+    });
+    let mut message = NetlinkMessage::new(header, request.into());
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    Ok(())
+}
+
+/// Takes one answer; says whether there is more to come.
+fn hear(socket: &Socket, found: &mut Vec<Listener>) -> io::Result<bool> {
+    let mut buffer = Vec::with_capacity(ANSWER_BYTES_MAX);
+    socket.recv(&mut buffer, 0)?;
+    let mut rest = buffer.as_slice();
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
+            .map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault.to_string()))?;
+        match message.payload {
+            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                let id = &response.header.socket_id;
+                found.push(Listener {
+                    address: SocketAddr::new(id.source_address, id.source_port),
+                    inode: response.header.inode.into(),
+                    uid: response.header.uid,
+                });
+            }
+            NetlinkPayload::Done(_) => return Ok(false),
+            NetlinkPayload::Error(fault) => return Err(fault.to_io()),
+            _ => {}
+        }
+        // Messages are aligned to four bytes (netlink(7), NLMSG_ALIGN).
+        let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
+        let aligned = length.next_multiple_of(4).max(4);
+        rest = rest.get(aligned..).unwrap_or_default();
+    }
+    Ok(true)
+}
