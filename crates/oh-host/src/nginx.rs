@@ -55,6 +55,8 @@ pub struct Built {
     pub error_log: String,
     /// The user of the workers, where the configuration names none.
     pub user: String,
+    /// The group of the workers, where it was built with one and the configuration names none.
+    pub group: Option<String>,
 }
 
 /// Says why nginx could not be asked.
@@ -104,17 +106,18 @@ impl Nginx {
             program: self.program.clone(),
             printed: output.stderr.lines().next().unwrap_or_default().into(),
         })?;
-        let option = |name: &str, default: &str| {
-            let argument =
-                output.stderr.split_whitespace().find_map(|word| word.strip_prefix(name));
-            argument.unwrap_or(default).to_string()
+        let given = |name: &str| {
+            let mut words = output.stderr.split_whitespace();
+            words.find_map(|word| word.strip_prefix(name)).map(String::from)
         };
+        let option = |name: &str, default: &str| given(name).unwrap_or_else(|| default.into());
         let prefix = option("--prefix=", "/usr/local/nginx");
         Ok(Built {
             version,
             pid_file: option("--pid-path=", &format!("{prefix}/logs/nginx.pid")),
             error_log: option("--error-log-path=", &format!("{prefix}/logs/error.log")),
             user: option("--user=", "nobody"),
+            group: given("--group="),
             prefix,
         })
     }
@@ -325,6 +328,7 @@ mod tests {
             pid_file: "/run/nginx.pid".into(),
             error_log: "/var/log/nginx/error.log".into(),
             user: "www-data".into(),
+            group: None,
         }
     }
 

@@ -1,12 +1,16 @@
 //! Reads nginx's whole configuration, through all `include` directives, as nginx would.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use oh_model::path::RealPath;
 use oh_nginx_conf::inspect::{File, Include, Tree};
 use oh_nginx_conf::parse::{Directive, SyntaxFault, parse};
 use thiserror::Error;
+
+use crate::folder::shell_word;
 
 /// The most files that one configuration may have.
 pub const FILES_MAX: usize = 2_000;
@@ -68,6 +72,55 @@ pub fn read(main: &RealPath) -> Result<Tree, TreeFault> {
     let mut tree = Tree::default();
     load(&mut tree, main.as_str(), prefix.as_str(), 0)?;
     Ok(tree)
+}
+
+/// A file or folder of a configuration that others than its user can change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changeable {
+    /// The file or folder.
+    pub path: String,
+    /// Who can change it, as a fragment of a sentence.
+    pub why: String,
+    /// The command that mends it.
+    pub mend: String,
+}
+
+/// Finds a file of the configuration, or a folder on the way to one, that others than root can
+/// change: `nginx -t` opens what the text names, so root must not run it over their text.
+///
+/// A sticky folder such as `/tmp` counts as safe to pass through, because others cannot exchange
+/// what root put there.
+pub fn changeable_by_others(tree: &Tree) -> Option<Changeable> {
+    let mut seen = BTreeSet::new();
+    for file in &tree.files {
+        for path in Path::new(&file.path).ancestors() {
+            if seen.insert(path)
+                && let Some(found) = changeable(path)
+            {
+                return Some(found);
+            }
+        }
+    }
+    None
+}
+
+fn changeable(path: &Path) -> Option<Changeable> {
+    // What is not there yet (the hook before its first day) is made by us.
+    let meta = std::fs::metadata(path).ok()?;
+    let shown = path.display().to_string();
+    let found = |why: String, mend: &str| {
+        let mend = format!("{mend} {}", shell_word(&shown));
+        Some(Changeable { path: shown.clone(), why, mend })
+    };
+    if meta.uid() != 0 {
+        return found(format!("belongs to uid {}", meta.uid()), "chown root");
+    }
+    let (group, others) = (meta.mode() & 0o020 != 0 && meta.gid() != 0, meta.mode() & 0o002 != 0);
+    let sticky = meta.is_dir() && meta.mode() & 0o1000 != 0;
+    if (group || others) && !sticky {
+        return found(format!("has mode {:04o}", meta.mode() & 0o7777), "chmod go-w");
+    }
+    None
 }
 
 /// Reads one file and all below it; returns its index.

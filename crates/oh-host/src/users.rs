@@ -134,6 +134,11 @@ impl Users {
 #[error("there is no user {0:?} in /etc/passwd, and it is no number")]
 pub struct UnknownOwner(pub String);
 
+/// Says whether we act as root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Whose files are believed. Root is always among them: it could write the files of the others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnerSet {

@@ -253,6 +253,7 @@ fn generation_server(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
     text.block("server", &[], |text| {
         text.directive("listen", &[listen]);
         text.fixed("server_name", &["localhost"]);
+        text.fixed("server_tokens", &["off"]);
         text.fixed("access_log", &["off"]);
         text.fixed("auth_basic", &["off"]);
         text.block("location", &[Word::fixed("="), Word::fixed("/generation")], |text| {
@@ -291,8 +292,11 @@ fn refusing_servers(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
         text.block("server", &[], |text| {
             write_listens(text, &listens);
             text.fixed("server_name", &["_"]);
+            text.fixed("server_tokens", &["off"]);
             if site.tls.is_some() {
                 text.fixed("ssl_reject_handshake", &["on"]);
+                text.comment("The versions are settled here, before the name is known.");
+                tls_versions(text);
             }
             text.fixed("return", &["444"]);
         });
@@ -408,7 +412,7 @@ fn after_login(text: &mut Text) {
         text.fixed("return", &["302", "/vscode/$oh_id/?folder=$oh_open"]);
     });
     text.block("location", &[Word::fixed("@oh_slash")], |text| {
-        text.fixed("return", &["301", "$uri/$is_args$args"]);
+        text.fixed("return", &["301", "$oh_bare/$is_args$args"]);
     });
 }
 
@@ -445,7 +449,7 @@ struct Kind {
 const EDITORS: Kind = Kind {
     comment: "Editors: /vscode/{id}/",
     prefix: "/vscode/",
-    no_slash: "\"^/vscode/[A-Za-z0-9][A-Za-z0-9_-]{0,63}\\z\"",
+    no_slash: "\"^(?<oh_bare>/vscode/[A-Za-z0-9][A-Za-z0-9_-]{0,63})\\z\"",
     with_rest: "\"^/vscode/(?<oh_id>[A-Za-z0-9][A-Za-z0-9_-]{0,63})(?<oh_rest>/[^\\x00-\\x1f\\x7f]*)\\z\"",
     unknown: "($oh_editor = '')",
     opens_folders: true,
@@ -458,7 +462,7 @@ const EDITORS: Kind = Kind {
 const APPS: Kind = Kind {
     comment: "Applications: /apps/{id}-{index}/",
     prefix: "/apps/",
-    no_slash: "\"^/apps/[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9]{1,2}\\z\"",
+    no_slash: "\"^(?<oh_bare>/apps/[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9]{1,2})\\z\"",
     with_rest: "\"^/apps/(?<oh_id>[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9]{1,2})(?<oh_rest>/[^\\x00-\\x1f\\x7f]*)\\z\"",
     unknown: "($oh_app = '')",
     opens_folders: false,
@@ -644,16 +648,20 @@ impl TlsWords {
         }
         text.directive("ssl_certificate", core::slice::from_ref(&self.certificate));
         text.directive("ssl_certificate_key", core::slice::from_ref(&self.key));
-        text.fixed("ssl_protocols", &["TLSv1.2", "TLSv1.3"]);
-        text.comment("Both kinds of key: a list for RSA alone fails with an ECDSA certificate.");
-        text.fixed("ssl_ciphers", &[CIPHERS]);
-        text.fixed("ssl_prefer_server_ciphers", &["off"]);
+        tls_versions(text);
         text.comment("Plain HTTP on this port.");
         text.directive(
             "error_page",
             &[Word::fixed("497"), Word::fixed("=301"), self.https.clone()],
         );
     }
+}
+
+fn tls_versions(text: &mut Text) {
+    text.fixed("ssl_protocols", &["TLSv1.2", "TLSv1.3"]);
+    text.comment("Both kinds of key: a list for RSA alone fails with an ECDSA certificate.");
+    text.fixed("ssl_ciphers", &[CIPHERS]);
+    text.fixed("ssl_prefer_server_ciphers", &["off"]);
 }
 
 /// Forward-secret AEAD ciphers of TLS 1.2; those of TLS 1.3 need no list.

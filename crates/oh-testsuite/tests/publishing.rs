@@ -2,6 +2,7 @@
 //! the message says which, and the next run converges.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -139,6 +140,25 @@ fn a_server_of_the_operator_with_our_name_is_named() -> Result<()> {
     let said = lab.run(&["apply"])?.expect(2)?;
     ensure!(said.stderr.contains("conf.d/site.conf:1 has a server for"), "{}", said.stderr);
     ensure!(!lab.at("etc/nginx/conf.d/00-openhands.conf").exists(), "something was written");
+    Ok(())
+}
+
+#[test]
+fn root_lets_nginx_judge_nothing_that_others_can_change() -> Result<()> {
+    let (lab, old, _) = served()?;
+    let own = fs::metadata("/proc/self")?.uid();
+    lab.write("etc/nginx/conf.d/shared.conf", "# everybody's\n")?;
+    let shared = lab.at("etc/nginx/conf.d/shared.conf");
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o666))?;
+    let said = lab.run(&["--set", "site.upstream=127.0.0.1:1", "apply"])?;
+    if own != 0 {
+        said.expect(0)?;
+        return Ok(());
+    }
+    let said = said.expect(2)?;
+    ensure!(said.stderr.contains("shared.conf has mode 0666"), "{}", said.stderr);
+    ensure!(said.stderr.contains("hint: chmod go-w"), "{}", said.stderr);
+    ensure!(lab.routed("old")? == Ok(old), "the old session is not served");
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use oh_host::atomic::{self, Meta};
 use oh_host::command;
 use oh_host::publish::PublishFault;
+use oh_host::users::is_root;
 use oh_model::path::RealPath;
 use oh_model::port::Port;
 use oh_model::session::SessionFile;
@@ -198,8 +199,8 @@ fn nginx(home: &Home) -> Result<String, SandboxFault> {
         .collect::<Result<Vec<_>, SandboxFault>>()?;
     let mut text = Text::default();
     text.comment("nginx of the sandbox: everything it writes is below the sandbox's folder.");
-    if rustix_is_root() {
-        text.comment("The folder is root's alone, so the workers are root's too; see README.");
+    if is_root() {
+        text.comment("The folder is root's alone, so the workers are root's too.");
         text.fixed("user", &["root"]);
     }
     text.directive("pid", &[pid]);
@@ -213,12 +214,6 @@ fn nginx(home: &Home) -> Result<String, SandboxFault> {
         text.directive("include", &[hooks]);
     });
     Ok(text.finish())
-}
-
-/// Says whether we are root, by the owner of what we are.
-fn rustix_is_root() -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
 }
 
 fn port(number: u16) -> Result<Port, SandboxFault> {

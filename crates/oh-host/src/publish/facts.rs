@@ -19,8 +19,8 @@ use crate::http::{self, Get, Target};
 use crate::inputs;
 use crate::nginx::{self, Built, Master, Nginx};
 use crate::sockets::{self, Holding};
-use crate::tree;
-use crate::users::Users;
+use crate::tree::{self, Changeable, changeable_by_others};
+use crate::users::{Users, is_root};
 
 /// The largest set that is read back, in bytes: 100,000 routes have 5 MB.
 const SET_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -145,6 +145,8 @@ pub struct Facts {
     pub login_wanted: Option<RealPath>,
     /// Who owns a file of users, and who may read it: the workers.
     pub login_meta: Meta,
+    /// What of nginx's configuration others can change, where root would have to judge it.
+    pub changeable: Option<Changeable>,
     /// Who has the generation's port, if it is not nginx.
     pub generation_port_taken: Option<String>,
     /// How long to wait for a generation to be seen.
@@ -209,6 +211,7 @@ pub fn gather(host: &Host) -> Result<Facts, PublishFault> {
         hook: hook(&paths)?,
         login_wanted: login_wanted(&site)?,
         login_meta: login_meta(&tree, &built),
+        changeable: if judged_by_root(&running) { changeable_by_others(&tree) } else { None },
         seen_limit: Duration::from_millis(settings.nginx.seen_timeout_ms),
         paths,
         nginx,
@@ -301,17 +304,30 @@ fn login_wanted(site: &Site) -> Result<Option<RealPath>, PublishFault> {
     Ok((!exists).then(|| users.clone()))
 }
 
+/// Says whether `nginx -t` would run as root: it runs as the master's user.
+fn judged_by_root(running: &Running) -> bool {
+    match running {
+        Running::Master { master, .. } => master.test_user().is_none() && is_root(),
+        Running::Nothing { .. } => is_root(),
+    }
+}
+
 /// The workers have to read the file, and nobody else: root's file is their group's to read.
 fn login_meta(tree: &Tree, built: &Built) -> Meta {
-    let own = rustix::process::geteuid().as_raw();
-    let words = tree.main_words("user");
-    let user = words.first().unwrap_or(&built.user);
-    let group = words.get(1).unwrap_or(user);
-    let gid = match Users::of_machine() {
-        Ok(users) if own == 0 => users.gid(group),
+    let group = match Users::of_machine() {
+        Ok(users) if is_root() => workers_group(&tree.main_words("user"), built, &users),
         _ => None,
     };
-    Meta { mode: 0o640, owner: gid.map(|gid| (0, gid)) }
+    Meta { mode: 0o640, owner: group.map(|gid| (0, gid)) }
+}
+
+/// The group of nginx's workers: the one that `user` names, or the user's namesake; without a
+/// `user`, the one that was built in, or the group that the built-in user has.
+fn workers_group(words: &[String], built: &Built, users: &Users) -> Option<u32> {
+    match (words, &built.group) {
+        ([_, group, ..], _) | ([group], _) | ([], Some(group)) => users.gid(group),
+        ([], None) => users.user(&built.user).map(|user| user.gid),
+    }
 }
 
 fn running(
@@ -359,4 +375,35 @@ pub(super) fn stranger_on(port: Port, master: &Master) -> Option<String> {
 fn text_of(path: &RealPath) -> Result<Option<String>, PublishFault> {
     let bytes = atomic::read_limited(path, SET_BYTES_MAX)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oh_nginx_conf::version::NginxVersion;
+
+    #[test]
+    fn the_workers_group_is_found_as_nginx_finds_it() {
+        let users = Users::parse(
+            "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\nwww-data:x:33:33::/:\n",
+            "root:x:0:\nwww-data:x:33:\nadm:x:4:\nnogroup:x:65534:\n",
+        );
+        let mut built = Built {
+            version: NginxVersion { major: 1, minor: 22, patch: 1 },
+            prefix: "/".into(),
+            pid_file: "/run/nginx.pid".into(),
+            error_log: "/var/log/nginx/error.log".into(),
+            user: "nobody".into(),
+            group: None,
+        };
+        let group = |built: &Built, words: &[&str]| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            workers_group(&words, built, &users)
+        };
+        assert_eq!(group(&built, &["www-data"]), Some(33));
+        assert_eq!(group(&built, &["www-data", "adm"]), Some(4));
+        assert_eq!(group(&built, &[]), Some(65534));
+        built.group = Some("adm".into());
+        assert_eq!(group(&built, &[]), Some(4));
+    }
 }

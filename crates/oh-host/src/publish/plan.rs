@@ -66,6 +66,15 @@ pub fn plan(facts: &Facts) -> Result<Plan<Step>, PublishFault> {
         steps.push(Step::Stage(generation.clone()));
         steps.push(if provable(facts, &generation) { Step::Prove } else { Step::Test });
     }
+    if let (Some(found), true) = (&facts.changeable, steps.contains(&Step::Test)) {
+        return Err(PublishFault::Refused {
+            what: format!(
+                "{} {}, so root must not let nginx read it for a test",
+                found.path, found.why
+            ),
+            hint: found.mend.clone(),
+        });
+    }
     steps.extend(facts.login_wanted.clone().map(Step::Login));
     if in_place.is_none() {
         // A set that was put in place and never served must not displace the one that is.
