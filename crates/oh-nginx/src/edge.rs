@@ -1,11 +1,17 @@
 //! From faults of the host to failures as people read them.
 
+use oh_host::command::CommandFault;
+use oh_host::folder::{FileKind, FolderFault, TrustFault};
+use oh_host::nginx::NginxFault;
 use oh_host::publish::{Host, Now, PublishFault};
 use oh_host::settings::{self, Found, SettingsFault, Wish};
 use oh_term::{Common, Failure};
 
 /// The prefix of the environment's names that are ours.
 const ENVIRONMENT_PREFIX: &str = "OHT_";
+
+/// The bit of a mode that lets only owners rename and remove: such a folder is shared on purpose.
+const STICKY: u32 = 0o1000;
 
 /// What a command works with, and what people should know of its configuration.
 pub(crate) struct Context {
@@ -41,15 +47,32 @@ fn wish(common: &Common) -> Wish {
     }
 }
 
+/// Turns a fault of the configuration into a failure.
 pub(crate) fn settings_failure(fault: SettingsFault) -> Failure {
-    let (exit, hint) = (fault.exit(), fault.hint());
-    let failure = Failure::new(exit, fault);
+    let exit = fault.exit();
+    let hint = match &fault {
+        // `chmod go-w /tmp` would mend our reading and break the machine.
+        SettingsFault::Trust(TrustFault::Writable { kind: FileKind::Folder, mode, .. })
+            if mode & STICKY != 0 =>
+        {
+            Some("keep the file where only root can write, such as /etc/openhands-toolkit".into())
+        }
+        _ => fault.hint(),
+    };
+    let failure = match fault {
+        SettingsFault::Faults(faults) if faults.0.len() > 1 => {
+            let count = faults.0.len();
+            Failure::new(exit, format!("the configuration has {count} faults\n{faults}"))
+        }
+        fault => Failure::new(exit, fault),
+    };
     hint.into_iter().fold(failure, Failure::hint)
 }
 
 /// Turns a fault of publishing into a failure that says which routes are served now.
 pub(crate) fn publish_failure(fault: PublishFault) -> Failure {
-    let (exit, hints) = (fault.exit(), fault.hints());
+    let (exit, mut hints) = (fault.exit(), fault.hints());
+    hints.extend(further_hint(&fault));
     let state = match fault.now() {
         Now::Unchanged => "nothing was changed; what was served is still served".to_string(),
         Now::PutBack(Some(generation)) => {
@@ -58,6 +81,26 @@ pub(crate) fn publish_failure(fault: PublishFault) -> Failure {
         Now::PutBack(None) => "what was changed was taken back".to_string(),
         Now::Unknown(why) => format!("the routes could not be put back: {why}"),
     };
-    let failure = Failure::new(exit, fault).state(state);
-    hints.into_iter().fold(failure, Failure::hint)
+    let failure = match fault {
+        // Its hint is among the hints, so it need not stand in the message as well.
+        PublishFault::Config(mut fault) => {
+            fault.hint = None;
+            Failure::new(exit, fault)
+        }
+        fault => Failure::new(exit, fault),
+    };
+    hints.into_iter().fold(failure.state(state), Failure::hint)
+}
+
+/// Names the key that decides, where no command mends it.
+fn further_hint(fault: &PublishFault) -> Option<String> {
+    Some(match fault {
+        PublishFault::Nginx(NginxFault::Run(CommandFault::Start { .. })) => {
+            "install nginx, or set nginx.program to where it is".into()
+        }
+        PublishFault::Sessions(FolderFault::NotAFolder { .. }) => {
+            "put a real folder there, or set sessions.directory to one".into()
+        }
+        _ => return None,
+    })
 }

@@ -82,10 +82,10 @@ pub(crate) fn status(facts: &Facts, workers: Option<&Workers>) -> Answer {
     let scheme = if site.tls.is_some() { "https" } else { "http" };
     let running = match (&facts.running, workers) {
         (Running::Master { master, .. }, Some(workers)) => format!(
-            "nginx {} master pid {}, {} workers",
+            "nginx {} master pid {}, {}",
             facts.built.version,
             master.pid(),
-            workers.current.len()
+            several(workers.current.len(), "worker")
         ),
         _ => format!("nginx {} does not run", facts.built.version),
     };
@@ -169,7 +169,8 @@ impl Lines {
 
     fn old_workers(&mut self, workers: &Workers) {
         if !workers.old.is_empty() {
-            self.add(format!("{} old workers serve their last connections", workers.old.len()));
+            let old = several(workers.old.len(), "old worker");
+            self.add(format!("{old} left with the last connections of earlier generations"));
         }
     }
 
@@ -188,9 +189,13 @@ const fn owner(owner: Owner) -> &'static str {
 }
 
 fn counted(routes: &Routes) -> String {
-    let (editors, apps) = (routes.editors.len(), routes.apps.len());
-    let plural = |count: usize| if count == 1 { "" } else { "s" };
-    format!("{editors} editor{}, {apps} application{}", plural(editors), plural(apps))
+    let editors = several(routes.editors.len(), "editor");
+    format!("{editors}, {}", several(routes.apps.len(), "application"))
+}
+
+fn several(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 fn exclusions(exclusions: &[Exclusion]) -> Value {

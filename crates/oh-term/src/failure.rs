@@ -43,14 +43,18 @@ impl Failure {
         self
     }
 
+    /// What stands below the error; a layer that only repeats the one above it says nothing.
     fn causes(&self) -> Vec<String> {
-        let mut causes = Vec::new();
+        let mut said = vec![self.error.to_string()];
         let mut source = self.error.source();
         while let Some(error) = source {
-            causes.push(error.to_string());
+            let cause = error.to_string();
+            if said.last() != Some(&cause) {
+                said.push(cause);
+            }
             source = error.source();
         }
-        causes
+        said.split_off(1)
     }
 
     /// Returns the same for programs.
@@ -122,5 +126,13 @@ mod tests {
              nothing was changed\nhint: oh-nginx apply"
         );
         assert_eq!(failure.to_json()["exit"], 6);
+    }
+
+    #[test]
+    fn a_cause_that_repeats_what_it_is_the_cause_of_is_left_out() {
+        let failure =
+            Failure::new(Exit::Intact, Outer(std::io::Error::other("could not reload nginx")));
+        assert_eq!(failure.to_string(), "error: could not reload nginx");
+        assert_eq!(failure.to_json()["causes"], json!([]));
     }
 }

@@ -41,7 +41,7 @@ impl Progress {
 
     /// Leaves a line: what was done, and what is worth knowing of it.
     pub fn done(&self, what: &str, detail: &str) {
-        let line = format!("  {what:<12} {detail}");
+        let line = format!("  {what:<18} {detail}");
         match &self.bar {
             Some(bar) => bar.println(line),
             None => {

@@ -33,30 +33,37 @@ pub trait Tool: Parser {
 
 /// Reads the arguments, runs the tool, prints, and returns the exit code.
 ///
-/// A panic is a bug of ours and ends as 70. A reader who closed the pipe has seen enough: 0.
+/// A panic is a bug of ours and ends as 70. A reader who closed the pipe has seen enough: 0. That
+/// nobody reads stderr changes neither the answer nor the code.
 pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let tool = match T::try_parse_from(arguments) {
         Ok(tool) => tool,
-        Err(usage) => {
-            let code = if usage.use_stderr() { Exit::Refused } else { Exit::Ok };
-            return printed(usage.print(), code);
+        Err(usage) if usage.use_stderr() => {
+            drop(usage.print());
+            return ExitCode::from(Exit::Refused.code());
         }
+        Err(help) => return delivered(help.print(), Exit::Ok, &mut io::stderr().lock()),
     };
     let format = tool.format();
     let outcome = catch_unwind(AssertUnwindSafe(|| tool.answer()));
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
     match outcome {
         Ok(Ok(answer)) => {
-            let shown = show_answer::<T>(&answer, format, &mut stdout, &mut stderr);
-            printed(shown, answer.exit)
+            answer.notes.iter().for_each(|note| aside(&mut stderr, note));
+            let shown = show_answer::<T>(&answer, format, &mut stdout);
+            delivered(shown, answer.exit, &mut stderr)
         }
         Ok(Err(failure)) => {
-            let shown = show_failure::<T>(&failure, format, &mut stdout, &mut stderr);
-            printed(shown, failure.exit)
+            aside(&mut stderr, &failure.to_string());
+            if format == Format::Json {
+                // The failure keeps its code, whether or not anybody reads the document.
+                drop(show_failure::<T>(&failure, &mut stdout));
+            }
+            ExitCode::from(failure.exit.code())
         }
         Err(_panic) => {
-            let line = format!("error: this is a bug of {} {}", T::NAME, T::VERSION);
-            printed(writeln!(stderr, "{line}"), Exit::Bug)
+            aside(&mut stderr, &format!("error: this is a bug of {} {}", T::NAME, T::VERSION));
+            ExitCode::from(Exit::Bug.code())
         }
     }
 }
@@ -65,9 +72,7 @@ fn show_answer<T: Tool>(
     answer: &Answer,
     format: Format,
     stdout: &mut impl Write,
-    stderr: &mut impl Write,
 ) -> io::Result<()> {
-    answer.notes.iter().try_for_each(|note| writeln!(stderr, "{note}"))?;
     match format {
         Format::Human => stdout.write_all(answer.human.as_bytes())?,
         Format::Json => document::<T>(stdout, &answer.result, &Value::Null, answer.exit)?,
@@ -75,16 +80,8 @@ fn show_answer<T: Tool>(
     stdout.flush()
 }
 
-fn show_failure<T: Tool>(
-    failure: &Failure,
-    format: Format,
-    stdout: &mut impl Write,
-    stderr: &mut impl Write,
-) -> io::Result<()> {
-    writeln!(stderr, "{failure}")?;
-    if format == Format::Json {
-        document::<T>(stdout, &Value::Null, &failure.to_json(), failure.exit)?;
-    }
+fn show_failure<T: Tool>(failure: &Failure, stdout: &mut impl Write) -> io::Result<()> {
+    document::<T>(stdout, &Value::Null, &failure.to_json(), failure.exit)?;
     stdout.flush()
 }
 
@@ -102,14 +99,25 @@ fn document<T: Tool>(
         "result": result,
         "error": error,
     });
-    writeln!(stdout, "{document}")
+    // As one text first: where serde_json is built without std, its Display panics when the writer
+    // fails, and a reader who closed the pipe would make it look like a bug of ours.
+    stdout.write_all(format!("{document}\n").as_bytes())
 }
 
-fn printed(printing: io::Result<()>, exit: Exit) -> ExitCode {
-    match printing {
+/// Writes a line to stderr; where that cannot be written, nobody wants to read it.
+fn aside(stderr: &mut impl Write, line: &str) {
+    drop(writeln!(stderr, "{line}"));
+}
+
+fn delivered(shown: io::Result<()>, exit: Exit, stderr: &mut impl Write) -> ExitCode {
+    match shown {
+        Ok(()) => ExitCode::from(exit.code()),
         Err(fault) if fault.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         // The answer was not delivered (a full disk behind `>`), so it must not look delivered.
-        Err(_) if exit == Exit::Ok => ExitCode::from(Exit::No.code()),
-        _ => ExitCode::from(exit.code()),
+        Err(fault) => {
+            let exit = if exit == Exit::Ok { Exit::No } else { exit };
+            aside(stderr, &format!("error: could not write the answer\n  because: {fault}"));
+            ExitCode::from(exit.code())
+        }
     }
 }

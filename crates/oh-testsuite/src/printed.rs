@@ -14,7 +14,36 @@ pub struct Printed {
 }
 
 /// The table.
-pub const PRINTED: &[Printed] = &[];
+pub const PRINTED: &[Printed] = &[
+    Printed {
+        command: "cargo xtask deploy --sandbox",
+        test: "crates/oh-testsuite/tests/printed.rs::the_sandbox_comes_up_and_goes_down",
+    },
+    Printed {
+        command: "cargo xtask deploy --sandbox --down",
+        test: "crates/oh-testsuite/tests/printed.rs::the_sandbox_comes_up_and_goes_down",
+    },
+    Printed {
+        command: "cargo xtask test",
+        test: "crates/oh-testsuite/tests/printed.rs::the_tests_are_run_by_the_command_that_says_so",
+    },
+    Printed {
+        command: "oh-nginx config check",
+        test: "crates/oh-testsuite/tests/printed.rs::look_plan_and_go",
+    },
+    Printed {
+        command: "oh-nginx plan",
+        test: "crates/oh-testsuite/tests/printed.rs::look_plan_and_go",
+    },
+    Printed {
+        command: "oh-nginx apply",
+        test: "crates/oh-testsuite/tests/printed.rs::look_plan_and_go",
+    },
+    Printed {
+        command: "oh-nginx status",
+        test: "crates/oh-testsuite/tests/printed.rs::look_plan_and_go",
+    },
+];
 
 /// Returns the commands of a Markdown page: in a `console` block the lines that begin with `$ `,
 /// in a `sh` block every line that is no comment. A backslash at the end joins two lines.

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use deployment::{Deployment, With, carriers, naming};
 use oh_testsuite::lab::{self, Said};
 use oh_testsuite::process::Running;
@@ -25,6 +25,12 @@ const BOUND: Duration = Duration::from_secs(120);
 
 /// The parts that carry a token; nginx writes its title over its environment.
 const PARTS: [&str; 4] = ["app", "openhands", "repository-editor", "session-editor"];
+
+/// Asks for a page with a login.
+fn get(sandbox: &Deployment, path: &str, login: &(String, String)) -> Result<net::Answer> {
+    let key = lab::basic(&login.0, &login.1);
+    net::get(&sandbox.url(path)?, &[("Authorization", &key)])
+}
 
 /// Demands that every address answers as it should, with the login and without.
 fn serves_everything(sandbox: &Deployment, editors: bool) -> Result<()> {
@@ -40,7 +46,7 @@ fn serves_everything(sandbox: &Deployment, editors: bool) -> Result<()> {
         let folders =
             [(editor, sandbox.workspace()?), ("/vscode/hello/".into(), sandbox.repository())];
         for (path, folder) in folders {
-            let opened = sandbox.get(&path, &login)?;
+            let opened = get(sandbox, &path, &login)?;
             let expected = format!("{path}?folder={}", folder.display());
             ensure!(opened.header("Location") == Some(&expected), "{path}: {opened:?}");
             pages.push((expected, "vscode-workbench-web-configuration"));
@@ -48,7 +54,7 @@ fn serves_everything(sandbox: &Deployment, editors: bool) -> Result<()> {
         }
     }
     for (path, text) in pages {
-        let page = sandbox.get(&path, &login)?;
+        let page = get(sandbox, &path, &login)?;
         ensure!(page.status == 200 && page.text().contains(text), "{path}: {page:?}");
         ensure!(net::get(&sandbox.url(&path)?, &[])?.status == 401, "{path} asks for no login");
     }
@@ -83,8 +89,18 @@ fn leaders(token: &str, part: &str) -> Result<Vec<u32>> {
 }
 
 fn group_of(pid: u32) -> Option<u32> {
+    stat(pid)?.get(2)?.parse().ok()
+}
+
+/// Tells whether a process has ended: the first of its threads alone is not the whole of it.
+fn is_dead(pid: u32) -> bool {
+    stat(pid).is_none_or(|stat| stat.first().is_some_and(|state| state == "Z") && stat[17] == "1")
+}
+
+/// Returns the fields of `/proc/PID/stat` from the state on (proc_pid_stat(5)).
+fn stat(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
 }
 
 fn masters(sandbox: &Deployment) -> Result<Vec<u32>> {
@@ -100,9 +116,14 @@ fn is_gone(sandbox: &Deployment, record: &Value) -> Result<()> {
     let left = naming(&sandbox.dir())?;
     ensure!(left.is_empty(), "processes are left: {left:?}");
     ensure!(!sandbox.dir().exists(), "the folder is left");
-    for (name, port) in record["ports"].as_object().context("no ports")? {
-        let port = u16::try_from(port.as_u64().context("no port")?)?;
-        TcpListener::bind(("127.0.0.1", port)).with_context(|| format!("port of {name}"))?;
+    let started = record["started"].as_object().context("nothing was started")?;
+    for part in started.keys() {
+        let name = if part == "nginx" { "site" } else { &part.replace('-', "_") };
+        let port = record["ports"][name].as_u64().context("no port")?;
+        let port = u16::try_from(port)?;
+        // Somebody else who looks for a port may probe this one.
+        let what = format!("port {port} of {part}");
+        wait::until_true(&what, BOUND, || TcpListener::bind(("127.0.0.1", port)).is_ok())?;
     }
     Ok(())
 }
@@ -143,7 +164,7 @@ fn everything_is_up_and_a_second_run_finds_nothing_to_do() -> Result<()> {
     assert_eq!(first["result"]["editors"], true);
     let password = first["result"]["login"]["password"].as_str().context("no password")?;
     let login = ("openhands".to_owned(), password.to_owned());
-    assert_eq!(sandbox.get("/alive", &login)?.status, 200);
+    assert_eq!(get(&sandbox, "/alive", &login)?.status, 200);
     serves_everything(&sandbox, true)?;
     runs_once(&sandbox, &PARTS)?;
 
@@ -156,8 +177,7 @@ fn everything_is_up_and_a_second_run_finds_nothing_to_do() -> Result<()> {
     assert_eq!(changed, BTreeSet::new());
     runs_once(&sandbox, &PARTS)?;
 
-    let mut human = sandbox.up_command()?;
-    let said: Said = human.args(["--format", "human"]).output()?.into();
+    let said: Said = sandbox.up_command("human")?.output()?.into();
     ensure!(said.stdout.starts_with("nothing to do"), "{said:?}");
     ensure!(!said.stdout.contains(password), "the password is shown again");
 
@@ -182,9 +202,7 @@ fn a_killed_part_is_brought_back_and_the_others_stay() -> Result<()> {
     sandbox.up()?.expect(0)?;
     for killed in ["session-editor", "app", "nginx"] {
         let before = sandbox.record()?;
-        let pid = before["started"][killed]["pid"].as_i64().context("no pid")?;
-        let pid = Pid::from_raw(i32::try_from(pid)?).context("no pid")?;
-        kill_process(pid, Signal::KILL)?;
+        kill(&before, killed)?;
         let said = sandbox.up()?.expect(0).with_context(|| format!("after the end of {killed}"))?;
         let steps = said.json()?["result"]["steps"].to_string();
         ensure!(steps.contains("start "), "{killed}: {steps}");
@@ -196,9 +214,27 @@ fn a_killed_part_is_brought_back_and_the_others_stay() -> Result<()> {
         serves_everything(&sandbox, true).with_context(|| format!("after the end of {killed}"))?;
         runs_once(&sandbox, &PARTS).with_context(|| format!("after the end of {killed}"))?;
     }
+    Ok(())
+}
+
+#[test]
+fn what_a_killed_part_leaves_behind_goes_down_too() -> Result<()> {
+    let sandbox = Deployment::new(With::Everything)?;
+    sandbox.up()?.expect(0)?;
     let record = sandbox.record()?;
+    for killed in ["session-editor", "app", "nginx"] {
+        kill(&record, killed)?;
+    }
     sandbox.down()?.expect(0)?;
     is_gone(&sandbox, &record)
+}
+
+/// Kills what the record names, and waits for its end.
+fn kill(record: &Value, part: &str) -> Result<()> {
+    let pid = record["started"][part]["pid"].as_u64().context("no pid")?;
+    let pid = u32::try_from(pid)?;
+    kill_process(Pid::from_raw(pid.cast_signed()).context("no pid")?, Signal::KILL)?;
+    wait::until_true("its end", BOUND, || is_dead(pid))
 }
 
 #[test]
@@ -226,7 +262,7 @@ fn without_an_editor_the_rest_is_up_and_it_is_said_what_is_missing() -> Result<(
     assert_eq!(said.json()?["result"]["editors"], false);
     serves_everything(&sandbox, false)?;
     let status =
-        sandbox.get(&format!("/vscode/{}/x", sandbox.session()?), &sandbox.login()?)?.status;
+        get(&sandbox, &format!("/vscode/{}/x", sandbox.session()?), &sandbox.login()?)?.status;
     assert_eq!(status, 502);
     runs_once(&sandbox, &["app", "openhands"])
 }
@@ -234,8 +270,10 @@ fn without_an_editor_the_rest_is_up_and_it_is_said_what_is_missing() -> Result<(
 #[test]
 fn two_runs_at_once_end_well_and_nothing_is_doubled() -> Result<()> {
     let sandbox = Deployment::new(With::Everything)?;
-    let mut runs =
-        [Running::start(&mut sandbox.up_command()?)?, Running::start(&mut sandbox.up_command()?)?];
+    let mut runs = [
+        Running::start(&mut sandbox.up_command("json")?)?,
+        Running::start(&mut sandbox.up_command("json")?)?,
+    ];
     for run in &mut runs {
         let ended = run.wait(BOUND)?;
         ensure!(ended.success(), "{ended}: {}", run.log());
@@ -258,7 +296,7 @@ fn up_killed_at(sandbox: &Deployment, call: &str, when: usize) -> Result<Said> {
 }
 
 fn up_under_strace(sandbox: &Deployment, options: &[&str]) -> Result<Said> {
-    let up = sandbox.up_command()?;
+    let up = sandbox.up_command("json")?;
     let mut command = Command::new(components::program("strace")?);
     command.env_clear().current_dir("/").arg("-o").arg(sandbox.dir().with_extension("strace"));
     command.args(options).arg("--").arg(up.get_program()).args(up.get_args());
@@ -337,7 +375,7 @@ fn killed_at_any_moment_it_can_be_taken_down_and_nothing_is_left() -> Result<()>
 fn killed_while_editors_start_the_next_run_adopts_them() -> Result<()> {
     let sandbox = Deployment::new(With::Everything)?;
     for line in ["app ", "session-editor ", "repository-editor ", "nginx "] {
-        let mut run = Running::start(&mut sandbox.up_command()?)?;
+        let mut run = Running::start(&mut sandbox.up_command("json")?)?;
         run.wait_for_line(line, BOUND)?;
         run.signal(Signal::KILL);
         run.wait(BOUND)?;
@@ -356,12 +394,9 @@ fn a_sandbox_keeps_its_scheme() -> Result<()> {
     let sandbox = Deployment::new(With::NoEditor)?;
     sandbox.up()?.expect(1)?;
     let before = sandbox.record()?;
-    let said: Said = sandbox.up_command()?.arg("--http").output()?.into();
+    let said: Said = sandbox.up_command("json")?.arg("--http").output()?.into();
     let said = said.expect(2)?;
     ensure!(said.stderr.starts_with("error: this sandbox serves TLS on localhost"), "{said:?}");
     assert_eq!(sandbox.record()?, before);
-    wait::until("the site as it was", BOUND, || match serves_everything(&sandbox, false) {
-        Ok(()) => Ok(Some(())),
-        Err(error) => bail!(error),
-    })
+    serves_everything(&sandbox, false)
 }

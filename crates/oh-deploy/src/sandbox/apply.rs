@@ -1,34 +1,29 @@
 //! Does the steps: what is started is recorded before the next step, and waited for together.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use oh_host::http::{self, Get, Target};
-use oh_host::process::{Pid, ProcessDir, Processes};
+use oh_host::process::{Identity, ProcessDir, ProcessFault};
 use oh_host::publish::{self, Published};
 use oh_host::settings;
-use oh_host::sockets;
 use oh_host::spawn::{Started, spawn};
+use oh_host::stop::{self, Target};
 use oh_model::plan::Plan;
-use oh_model::port::Port;
 use oh_term::Progress;
 
-use super::facts::{Facts, part_token, sandbox_wish};
+use super::facts::{Facts, orphaned_workers, part_token, sandbox_wish};
 use super::fault::SandboxFault;
 use super::files;
 use super::parts::{self, Part};
 use super::plan::Step;
+use super::ready;
 use super::record::Record;
 
 /// How long a part may take until it answers, in seconds. An editor's first start compiles much.
 const READY_LIMIT_S: u64 = 120;
 
-/// How long one question may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-
-/// How much of an answer is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// How long what an ended part has left behind has to end by itself.
+const LEFTOVER_GRACE: Duration = Duration::from_secs(5);
 
 /// How long to wait before asking again.
 const PAUSE: Duration = Duration::from_millis(25);
@@ -41,6 +36,15 @@ const LOG_LINES: usize = 3;
 pub(crate) struct Done {
     /// What publishing did.
     pub(crate) published: Option<Published>,
+}
+
+/// A part that does not answer yet.
+struct Waiting {
+    part: Part,
+    identity: Identity,
+    /// The child, where this run has started it.
+    child: Option<Started>,
+    begun: Instant,
 }
 
 /// Does the steps of the plan.
@@ -64,6 +68,14 @@ pub(crate) fn apply(
                 record.started.extend(facts.running.get(part).map(|id| (*part, id.clone())));
                 facts.home.save(&record)?;
             }
+            Step::Await(part) => {
+                waiting.extend(facts.running.get(part).map(|identity| Waiting {
+                    part: *part,
+                    identity: identity.clone(),
+                    child: None,
+                    begun: Instant::now(),
+                }));
+            }
             Step::Publish => {
                 wait_for_all(facts, &mut record, &mut waiting, progress)?;
                 done.published = Some(publish(facts)?);
@@ -75,16 +87,28 @@ pub(crate) fn apply(
     Ok(done)
 }
 
-fn start(
-    facts: &Facts,
-    part: Part,
-    record: &mut Record,
-) -> Result<(Part, Started, Instant), SandboxFault> {
-    let wanted = parts::spawn(facts, part, &part_token(record, part))?;
+fn start(facts: &Facts, part: Part, record: &mut Record) -> Result<Waiting, SandboxFault> {
+    let token = part_token(record, part);
+    stop_leftovers(record, part, &token)?;
+    let wanted = parts::spawn(facts, part, &token)?;
     let started = spawn(&wanted).map_err(|source| SandboxFault::Start { part, source })?;
     record.started.insert(part, started.identity.clone());
     facts.home.save(record)?;
-    Ok((part, started, Instant::now()))
+    let identity = started.identity.clone();
+    Ok(Waiting { part, identity, child: Some(started), begun: Instant::now() })
+}
+
+/// Stops what an ended part has left: an editor whose leader was killed goes on serving its port
+/// for a while, and so do the workers of nginx for ever.
+fn stop_leftovers(record: &Record, part: Part, token: &str) -> Result<(), SandboxFault> {
+    let Some(identity) = record.started.get(&part) else { return Ok(()) };
+    let mut left = vec![Target { identity: identity.clone(), token: Some(token.into()) }];
+    if part == Part::Nginx {
+        let workers = orphaned_workers(record)?.into_iter();
+        left.extend(workers.map(|identity| Target { identity, token: None }));
+    }
+    stop::stop(&left, LEFTOVER_GRACE)?;
+    Ok(())
 }
 
 fn publish(facts: &Facts) -> Result<Published, SandboxFault> {
@@ -92,81 +116,61 @@ fn publish(facts: &Facts) -> Result<Published, SandboxFault> {
     Ok(publish::publish(&host, "oh-deploy sandbox up")?)
 }
 
-/// Waits until every part that was started answers, and writes down who it is then: nginx writes
+/// Waits until every part answers that did not yet, and writes down who it is then: nginx writes
 /// its title over its arguments, and these are part of an identity.
 fn wait_for_all(
     facts: &Facts,
     record: &mut Record,
-    waiting: &mut Vec<(Part, Started, Instant)>,
+    waiting: &mut Vec<Waiting>,
     progress: &Progress,
 ) -> Result<(), SandboxFault> {
-    for (part, mut started, begun) in waiting.drain(..) {
+    for mut one in waiting.drain(..) {
+        let (part, pid) = (one.part, one.identity.pid);
         progress.doing(format!("wait for {part}"));
-        wait_for(facts, part, &mut started, begun)?;
-        let identity = ProcessDir::open(started.identity.pid)?.identity()?;
+        wait_for(facts, &mut one)?;
+        let identity = ProcessDir::open(pid)?.identity()?;
         if record.started.insert(part, identity.clone()) != Some(identity) {
             facts.home.save(record)?;
         }
-        let took = begun.elapsed().as_secs_f32();
-        progress.done(part.slug(), &format!("pid {}  {took:.1} s", started.identity.pid));
+        let took = one.begun.elapsed().as_secs_f32();
+        progress.done(part.slug(), &format!("pid {pid}  {took:.1} s"));
     }
     Ok(())
 }
 
-fn wait_for(
-    facts: &Facts,
-    part: Part,
-    started: &mut Started,
-    begun: Instant,
-) -> Result<(), SandboxFault> {
-    let port = facts.ports.of(part);
+fn wait_for(facts: &Facts, one: &mut Waiting) -> Result<(), SandboxFault> {
+    let (part, port, pid) = (one.part, facts.ports.of(one.part), one.identity.pid);
     loop {
-        // Where it cannot be told whether it ended, it is asked.
-        if let Ok(Some(status)) = started.ended() {
+        if let Some(ending) = ended(one)? {
             let said = last_lines(facts, part);
-            return Err(SandboxFault::Ended { part, ending: status.to_string(), said });
+            return Err(SandboxFault::Ended { part, ending, said });
         }
-        if answers(facts, part, port, started.identity.pid)? {
+        if ready::answers(&facts.home, &facts.nginx, part, port, pid)? {
             return Ok(());
         }
-        if begun.elapsed() >= Duration::from_secs(READY_LIMIT_S) {
+        if one.begun.elapsed() >= Duration::from_secs(READY_LIMIT_S) {
             return Err(SandboxFault::NotReady { part, port, limit_s: READY_LIMIT_S });
         }
         thread::sleep(PAUSE);
     }
 }
 
-/// Says whether the part answers, and not a stranger in its place.
-fn answers(facts: &Facts, part: Part, port: u16, pid: Pid) -> Result<bool, SandboxFault> {
-    let path = match part {
-        // Before its first publishing nginx listens nowhere; its pid file tells.
-        Part::Nginx => {
-            let pid_file = facts.home.at(files::PID_FILE)?;
-            let master = facts.nginx.master(&pid_file).map_err(publish::PublishFault::from)?;
-            return Ok(master.is_some_and(|master| master.pid() == pid));
-        }
-        Part::Openhands => "/alive",
-        Part::App => "/",
-        Part::SessionEditor | Part::RepositoryEditor => "/healthz",
-    };
-    let question = Get {
-        target: Target::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-        path,
-        host: "localhost",
-        headers: &[],
-        timeout: ANSWER_LIMIT,
-        body_bytes_max: ANSWER_BYTES_MAX,
-    };
-    if !http::get(&question).is_ok_and(|answer| answer.status == 200) {
-        return Ok(false);
+/// Says how the part ended, where it did.
+fn ended(one: &mut Waiting) -> Result<Option<String>, SandboxFault> {
+    match &mut one.child {
+        // Where it cannot be told whether it ended, it is asked.
+        Some(child) => Ok(child.ended().ok().flatten().map(|status| status.to_string())),
+        None if runs(&one.identity)? => Ok(None),
+        None => Ok(Some("an earlier run started it".into())),
     }
-    let mut family = Processes::look()?.descendants_of(pid);
-    family.push(pid);
-    let family: Vec<ProcessDir> =
-        family.into_iter().filter_map(|pid| ProcessDir::open(pid).ok()).collect();
-    match Port::new(port.into()) {
-        Some(port) => Ok(sockets::is_listener_of(port, &family)?),
-        None => Ok(false),
+}
+
+/// Says whether it is still there, under whatever title: nginx changes its own.
+fn runs(identity: &Identity) -> Result<bool, ProcessFault> {
+    match ProcessDir::open(identity.pid).and_then(|process| process.stat()) {
+        Ok(stat) => Ok(stat.start_time_ticks == identity.start_time_ticks && !stat.is_dead()),
+        Err(fault) if fault.is_gone() => Ok(false),
+        Err(fault) => Err(fault),
     }
 }
 

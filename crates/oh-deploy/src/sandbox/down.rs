@@ -9,8 +9,9 @@ use oh_model::exit::Exit;
 use oh_term::{Answer, Failure, Progress};
 use serde_json::json;
 
-use super::facts::part_token;
+use super::facts::{orphaned_workers, part_token, still_running};
 use super::fault::SandboxFault;
+use super::parts::Part;
 use super::record::{Home, Record};
 
 /// How long a part has to end by itself.
@@ -35,7 +36,7 @@ fn take_down(dir: &str, progress: &Progress) -> Result<Answer, SandboxFault> {
     let mut locks = home.locks()?;
     let held = home.lock(&mut locks, "oh-deploy sandbox down")?;
     progress.doing("stop what runs");
-    let outcomes = stop::stop(&targets(&record), GRACE)?;
+    let outcomes = stop::stop(&targets(&home, &record)?, GRACE)?;
     let survivors: Vec<String> = outcomes
         .iter()
         .filter(|outcome| matches!(outcome.how, How::Survived | How::Denied))
@@ -58,13 +59,16 @@ fn take_down(dir: &str, progress: &Progress) -> Result<Answer, SandboxFault> {
     Ok(Answer::new(human, result).exit(Exit::Ok))
 }
 
-fn targets(record: &Record) -> Vec<Target> {
-    record
-        .started
-        .iter()
-        .map(|(part, identity)| Target {
-            identity: identity.clone(),
-            token: Some(part_token(record, *part)),
-        })
-        .collect()
+/// What is recorded, and what a run has started that was killed before it could write that down.
+fn targets(home: &Home, record: &Record) -> Result<Vec<Target>, SandboxFault> {
+    let mut all = record.started.clone();
+    if all.len() < Part::ALL.len() {
+        for (part, identity) in still_running(home, record)? {
+            all.entry(part).or_insert(identity);
+        }
+    }
+    let target = |(part, identity)| Target { identity, token: Some(part_token(record, part)) };
+    let workers = orphaned_workers(record)?.into_iter();
+    let workers = workers.map(|identity| Target { identity, token: None });
+    Ok(all.into_iter().map(target).chain(workers).collect())
 }

@@ -1,13 +1,13 @@
 //! What a run finds: the record, what runs, what is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use oh_host::nginx::Nginx;
-use oh_host::process::{self, Identity, ProcessDir, ProcessFault};
-use oh_host::publish;
+use oh_host::process::{self, Identity, ProcessDir, ProcessFault, Processes};
+use oh_host::publish::{self, Host};
 use oh_host::settings::{self, Wish};
-use oh_host::sockets::{BindProbe, bind_probe_everywhere};
+use oh_host::sockets::{self, BindProbe, bind_probe_everywhere};
 use oh_host::spawn::TOKEN_KEY;
 use oh_model::path::RealPath;
 use oh_model::port::Port;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::fault::SandboxFault;
 use super::files::{self, Wanted};
 use super::parts::Part;
+use super::ready;
 use super::record::{Home, Record};
 use crate::cli::Up;
 
@@ -95,6 +96,8 @@ pub(crate) struct Facts {
     pub(crate) nginx: Nginx,
     /// What runs, as it is recorded or was found by its token.
     pub(crate) running: BTreeMap<Part, Identity>,
+    /// What of it does not answer yet.
+    pub(crate) starting: BTreeSet<Part>,
     /// The files that are not there.
     pub(crate) missing: Vec<Wanted>,
     /// Whether there is no certificate, and one is needed.
@@ -148,13 +151,16 @@ pub(crate) fn gather(home: Home, wish: &Up) -> Result<Facts, SandboxFault> {
         None => Record::new(!wish.http, Ports::find(!wish.http)?)?,
     };
     let host = settings::find(&sandbox_wish(&home))?.into_host();
-    let nginx = Nginx {
-        program: path(host.settings.nginx.program.as_str())?,
-        config: home.at("etc/nginx/nginx.conf")?,
-    };
+    let nginx = nginx(&home, &host)?;
     let missing = files::missing(&home, &record)?;
     let certificate = home.at(files::CERTIFICATE)?;
     let running = running(&home, &record, &nginx)?;
+    let mut starting = BTreeSet::new();
+    for (part, identity) in &running {
+        if !ready::answers(&home, &nginx, *part, record.ports.of(*part), identity.pid)? {
+            starting.insert(*part);
+        }
+    }
     let all_is_there = missing.is_empty() && running.contains_key(&Part::Nginx);
     let unpublished = !all_is_there || {
         let facts = publish::gather(&host)?;
@@ -170,9 +176,26 @@ pub(crate) fn gather(home: Home, wish: &Up) -> Result<Facts, SandboxFault> {
         home,
         nginx,
         running,
+        starting,
         missing,
         unpublished,
     })
+}
+
+fn nginx(home: &Home, host: &Host) -> Result<Nginx, SandboxFault> {
+    Ok(Nginx {
+        program: path(host.settings.nginx.program.as_str())?,
+        config: home.at("etc/nginx/nginx.conf")?,
+    })
+}
+
+/// Finds what runs, the recorded and what a killed run could not write down any more.
+pub(crate) fn still_running(
+    home: &Home,
+    record: &Record,
+) -> Result<BTreeMap<Part, Identity>, SandboxFault> {
+    let host = settings::find(&sandbox_wish(home))?.into_host();
+    running(home, record, &nginx(home, &host)?)
 }
 
 /// The configuration of a sandbox is its own: nothing from the environment.
@@ -204,8 +227,11 @@ fn running(
         };
         let identity = match recorded {
             Some(identity) => Some(identity),
-            // nginx writes its title over its environment, so its own pid file has to tell.
-            None if part == Part::Nginx => master(home, nginx)?,
+            // nginx writes its title over its environment, but its pid file before.
+            None if part == Part::Nginx => match holder(&part_token(record, part))? {
+                Some(identity) => Some(identity),
+                None => master(home, nginx)?,
+            },
             None => holder(&part_token(record, part))?,
         };
         running.extend(identity.map(|identity| (part, identity)));
@@ -216,6 +242,27 @@ fn running(
 /// The token of one part, in the environment of all that it starts.
 pub(crate) fn part_token(record: &Record, part: Part) -> String {
     format!("{}-{}", record.token, part.slug())
+}
+
+/// Finds the workers of a master that was killed: they go on serving, and carry no token, because
+/// nginx writes its title over its environment.
+///
+/// They are in the master's process group, and a number belongs to one group at a time: where one
+/// of the group listens on the site's port, the group is the sandbox's.
+pub(crate) fn orphaned_workers(record: &Record) -> Result<Vec<Identity>, SandboxFault> {
+    let Some(master) = record.started.get(&Part::Nginx) else { return Ok(Vec::new()) };
+    if lives(master)? {
+        return Ok(Vec::new());
+    }
+    let all = Processes::look()?;
+    let members = all.stats.iter().filter(|stat| stat.group == Some(master.pid) && !stat.is_dead());
+    let members: Vec<ProcessDir> =
+        members.filter_map(|stat| ProcessDir::open(stat.pid).ok()).collect();
+    match Port::new(record.ports.site.into()) {
+        Some(port) if sockets::is_listener_of(port, &members)? => {}
+        _ => return Ok(Vec::new()),
+    }
+    Ok(members.iter().filter_map(|process| process.identity().ok()).collect())
 }
 
 fn lives(identity: &Identity) -> Result<bool, ProcessFault> {

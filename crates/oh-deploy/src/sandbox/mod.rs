@@ -11,6 +11,7 @@ mod fault;
 mod files;
 mod parts;
 mod plan;
+mod ready;
 mod record;
 mod report;
 

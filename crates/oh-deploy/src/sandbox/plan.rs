@@ -23,6 +23,8 @@ pub(crate) enum Step {
     Start(Part),
     /// Write down what was found running.
     Adopt(Part),
+    /// Wait for a part that was found running and does not answer yet.
+    Await(Part),
     /// Publish the routes.
     Publish,
 }
@@ -36,6 +38,7 @@ impl fmt::Display for Step {
             Self::Certificate => f.write_str("make a certificate for localhost"),
             Self::Start(part) => write!(f, "start {part}"),
             Self::Adopt(part) => write!(f, "write down {part}, found running"),
+            Self::Await(part) => write!(f, "wait for {part}, found starting"),
             Self::Publish => f.write_str("publish the routes"),
         }
     }
@@ -61,6 +64,9 @@ pub(crate) fn plan(facts: &Facts) -> Plan<Step> {
             Some(_) => steps.push(Step::Adopt(part)),
             None if part.is_editor() && facts.editor.is_none() => {}
             None => steps.push(Step::Start(part)),
+        }
+        if facts.starting.contains(&part) {
+            steps.push(Step::Await(part));
         }
     }
     if facts.unpublished {

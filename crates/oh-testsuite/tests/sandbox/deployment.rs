@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use oh_testsuite::components;
 use oh_testsuite::lab::{self, Said};
-use oh_testsuite::{components, net};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -46,9 +46,9 @@ impl Deployment {
     }
 
     /// Returns the command that brings it up.
-    pub(crate) fn up_command(&self) -> Result<Command> {
+    pub(crate) fn up_command(&self, format: &str) -> Result<Command> {
         let mut command = self.tool("up")?;
-        command.args(["--format", "json"]);
+        command.args(["--format", format]);
         command.arg("--stand-in").arg(env!("CARGO_BIN_EXE_oh-stand-in"));
         if self.with != With::NoEditor {
             command.arg("--node").arg(components::node()?);
@@ -62,7 +62,7 @@ impl Deployment {
 
     /// Brings it up, or what of it is missing.
     pub(crate) fn up(&self) -> Result<Said> {
-        Ok(self.up_command()?.output().context("could not run oh-deploy")?.into())
+        Ok(self.up_command("json")?.output().context("could not run oh-deploy")?.into())
     }
 
     /// Takes it down.
@@ -111,12 +111,6 @@ impl Deployment {
     /// Returns the folder of the repository.
     pub(crate) fn repository(&self) -> PathBuf {
         self.dir().join("var/www/github/hello")
-    }
-
-    /// Asks for a page with a login.
-    pub(crate) fn get(&self, path: &str, login: &(String, String)) -> Result<net::Answer> {
-        let key = lab::basic(&login.0, &login.1);
-        net::get(&self.url(path)?, &[("Authorization", &key)])
     }
 }
 
