@@ -5,6 +5,7 @@
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ const POLL_FIRST: Duration = Duration::from_micros(200);
 
 /// How long to wait before looking again, at most.
 const POLL_MOST: Duration = Duration::from_millis(20);
+
+/// How long to wait for the rest of the output once the program has ended.
+const OUTPUT_WAIT: Duration = Duration::from_secs(2);
 
 /// The `PATH` that programs get: where a distribution puts its own.
 pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -95,12 +99,13 @@ pub fn run(
     let mut child = command
         .spawn()
         .map_err(|source| CommandFault::Start { program: program.clone(), source })?;
-    let stdout = child.stdout.take().map(|pipe| thread::spawn(|| drain(pipe)));
-    let stderr = child.stderr.take().map(|pipe| thread::spawn(|| drain(pipe)));
+    let stdout = child.stdout.take().map(drained);
+    let stderr = child.stderr.take().map(drained);
     let status = wait(&mut child, program, limit)?;
-    let text = |reader: Option<thread::JoinHandle<Vec<u8>>>| {
-        let bytes = reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+    let text = |reader: Option<Receiver<Vec<u8>>>| {
+        // A program may leave a child behind that holds the pipe open; its answer is what came.
+        let bytes = reader.and_then(|reader| reader.recv_timeout(OUTPUT_WAIT).ok());
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     };
     Ok(Output { status, stdout: text(stdout), stderr: text(stderr) })
 }
@@ -129,6 +134,14 @@ fn wait(
         // Grows slowly: what ends within milliseconds is not waited for twice as long.
         pause = (pause * 5 / 4).min(POLL_MOST);
     }
+}
+
+/// Reads a pipe in a thread of its own.
+fn drained(pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    // Nobody waits any more where the receiver is gone.
+    thread::spawn(move || drop(sender.send(drain(pipe))));
+    receiver
 }
 
 /// Reads a pipe to its end, so that the program never blocks on it, and keeps the beginning.

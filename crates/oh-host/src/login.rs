@@ -17,6 +17,9 @@ use crate::random::{self, Password, RandomFault};
 /// The user that is made.
 pub const USER: &str = "openhands";
 
+/// The largest file of users that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
 /// How much salt a line has, in bytes.
 const SALT_BYTES: usize = 16;
 
@@ -40,7 +43,7 @@ pub enum LoginFault {
     File(#[from] FileFault),
 }
 
-/// Makes a login and writes it as the only line of the file.
+/// Makes a login and writes it into the file; the lines of other users stay as they are.
 ///
 /// # Errors
 /// [`LoginFault`]; the file is as it was.
@@ -48,9 +51,19 @@ pub fn create(file: &RealPath, meta: Meta) -> Result<Login, LoginFault> {
     let password = random::password()?;
     let mut salt = [0; SALT_BYTES];
     random::fill(&mut salt)?;
-    let line = format!("{USER}:{}\n", ssha(password.reveal(), &salt));
-    atomic::replace(file, line.as_bytes(), meta)?;
+    let others = atomic::read_limited(file, FILE_BYTES_MAX)?.unwrap_or_default();
+    let text = with_line(&String::from_utf8_lossy(&others), &ssha(password.reveal(), &salt));
+    atomic::replace(file, text.as_bytes(), meta)?;
     Ok(Login { user: USER, password })
+}
+
+/// Puts our user's line in the place of the old one, or at the end.
+fn with_line(file: &str, hash: &str) -> String {
+    let ours = |line: &&str| line.split(':').next() == Some(USER);
+    let others = file.lines().filter(|line| !ours(line));
+    let mut text: String = others.flat_map(|line| [line, "\n"]).collect();
+    text.push_str(&format!("{USER}:{hash}\n"));
+    text
 }
 
 fn ssha(password: &str, salt: &[u8]) -> String {
@@ -62,6 +75,15 @@ fn ssha(password: &str, salt: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_users_stay() {
+        let file = "alice:{PLAIN}a\nopenhands:{PLAIN}old\nopenhands2:{PLAIN}b";
+        assert_eq!(
+            with_line(file, "{PLAIN}new"),
+            "alice:{PLAIN}a\nopenhands2:{PLAIN}b\nopenhands:{PLAIN}new\n"
+        );
+    }
 
     #[test]
     fn a_line_is_what_rfc_2307_says() {

@@ -142,8 +142,13 @@ impl Nginx {
     pub fn master(&self, pid_file: &RealPath) -> Result<Option<Master>, NginxFault> {
         let Some(pid) = pid_in(pid_file) else { return Ok(None) };
         let looked = ProcessDir::open(pid).and_then(|dir| {
-            let is_master = dir.title()?.starts_with(MASTER_TITLE) && self.is_program_of(&dir)?;
-            Ok(if is_master { Some(Master { uid: dir.uid()?, dir }) } else { None })
+            // Anybody can run the same program and wait for its number to come up in a stale pid
+            // file; the file's owner is who wrote it.
+            let uid = dir.uid()?;
+            let is_master = owner_of(pid_file) == Some(uid)
+                && dir.title()?.starts_with(MASTER_TITLE)
+                && self.is_program_of(&dir)?;
+            Ok(if is_master { Some(Master { uid, dir }) } else { None })
         });
         match looked {
             Err(fault) if fault.is_gone() => Ok(None),
@@ -227,8 +232,10 @@ impl Master {
         if !own.is_root() || self.uid == own.as_raw() {
             return None;
         }
-        let users = Users::of_machine().ok()?;
-        users.user_of(self.uid).map(|user| (user.uid, user.gid))
+        // A user without a name has no group that we know; the number alone takes all rights away.
+        let users = Users::of_machine().ok();
+        let gid = users.and_then(|users| users.user_of(self.uid).map(|user| user.gid));
+        Some((self.uid, gid.unwrap_or(self.uid)))
     }
 
     /// Looks at the workers.
@@ -276,6 +283,11 @@ impl Master {
 /// Reads a pid file; an empty one (`nginx -t` leaves such) or a missing one names nobody.
 fn pid_in(file: &RealPath) -> Option<Pid> {
     Pid::new(std::fs::read_to_string(file.as_str()).ok()?.trim().parse().ok()?)
+}
+
+fn owner_of(file: &RealPath) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::symlink_metadata(file.as_str()).ok().filter(|meta| meta.is_file()).map(|m| m.uid())
 }
 
 /// Says whether a worker still accepts connections: it closes its listening sockets right after

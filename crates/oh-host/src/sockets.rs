@@ -132,19 +132,29 @@ pub enum Holding {
     },
 }
 
+/// Returns the listeners that a connection to 127.0.0.1 may reach: those on that very address, and
+/// only where there is none of them, those on all addresses. Others of the loopback (127.0.0.2,
+/// ::1) are reached by nobody who asks 127.0.0.1, and so prove nothing about it.
+fn reached(listeners: &[Listener], port: Port) -> Vec<&Listener> {
+    let on = |wanted: fn(IpAddr) -> bool| -> Vec<&Listener> {
+        let fits = |listener: &&Listener| {
+            listener.address.port() == port.get() && wanted(listener.address.ip().to_canonical())
+        };
+        listeners.iter().filter(fits).collect()
+    };
+    let exact = on(|ip| ip == IpAddr::V4(Ipv4Addr::LOCALHOST));
+    if exact.is_empty() { on(|ip| ip.is_unspecified()) } else { exact }
+}
+
 /// Says who listens on this port of the loopback: these processes, or somebody else.
 ///
 /// # Errors
 /// [`SocketFault::Process`] where a process cannot be looked at; one that is gone holds nothing.
 pub fn holding(port: Port, processes: &[ProcessDir]) -> Result<Holding, SocketFault> {
     let listeners = listeners()?;
-    let on_port =
-        |listener: &&Listener| listener.address.port() == port.get() && listener.is_on_loopback();
-    let Some(uid) = listeners.iter().find(on_port).map(|listener| listener.uid) else {
-        return Ok(Holding::Nobody);
-    };
-    let wanted: BTreeSet<u64> =
-        listeners.iter().filter(on_port).map(|listener| listener.inode).collect();
+    let asked = reached(&listeners, port);
+    let Some(first) = asked.first() else { return Ok(Holding::Nobody) };
+    let wanted: BTreeSet<u64> = asked.iter().map(|listener| listener.inode).collect();
     let mut held = BTreeSet::new();
     for process in processes {
         match process.socket_inodes() {
@@ -156,6 +166,7 @@ pub fn holding(port: Port, processes: &[ProcessDir]) -> Result<Holding, SocketFa
             return Ok(Holding::These);
         }
     }
+    let uid = asked.iter().find(|listener| !held.contains(&listener.inode)).unwrap_or(first).uid;
     Ok(Holding::Others { uid })
 }
 
@@ -302,6 +313,26 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    #[test]
+    fn strangers_beside_127_0_0_1_are_not_asked() {
+        let listener =
+            |address: &str, inode| Listener { address: address.parse().unwrap(), inode, uid: 0 };
+        let port = Port::new(80).unwrap();
+        let all = [
+            listener("127.0.0.1:80", 1),
+            listener("127.0.0.2:80", 2),
+            listener("[::1]:80", 3),
+            listener("[::]:80", 4),
+            listener("127.0.0.1:81", 5),
+        ];
+        let inodes = |of: &[Listener]| -> Vec<u64> {
+            reached(of, port).iter().map(|listener| listener.inode).collect()
+        };
+        assert_eq!(inodes(&all), [1]);
+        assert_eq!(inodes(&all[1..]), [4]);
+        assert!(inodes(&all[4..]).is_empty());
+    }
     use crate::process::Pid;
 
     fn listener(address: &str) -> (TcpListener, Port) {

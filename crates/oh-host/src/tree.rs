@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use oh_model::path::RealPath;
 use oh_nginx_conf::inspect::{File, Include, Tree};
@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::folder::shell_word;
 
 /// The most files that one configuration may have.
-pub const FILES_MAX: usize = 2_000;
+pub const FILES_MAX: usize = 20_000;
 
 /// How deep files may include each other: the reader recurses, and so does nginx.
 pub const DEPTH_MAX: usize = 32;
@@ -92,28 +92,53 @@ pub struct Changeable {
 /// what root put there.
 pub fn changeable_by_others(tree: &Tree) -> Option<Changeable> {
     let mut seen = BTreeSet::new();
-    for file in &tree.files {
-        for path in Path::new(&file.path).ancestors() {
-            if seen.insert(path)
-                && let Some(found) = changeable(path)
-            {
+    let mut ways: Vec<PathBuf> = tree.files.iter().map(|file| PathBuf::from(&file.path)).collect();
+    while let Some(way) = ways.pop() {
+        for path in way.ancestors() {
+            if !seen.insert(path.to_path_buf()) {
+                continue;
+            }
+            if let Some(found) = changeable(path) {
                 return Some(found);
+            }
+            // What a link leads to is a way of its own; each is judged once, so links end.
+            if let (Ok(target), Some(folder)) = (std::fs::read_link(path), path.parent()) {
+                ways.push(normal(&folder.join(target)));
+                if let Ok(rest) = way.strip_prefix(path) {
+                    ways.extend(ways.last().map(|target| target.join(rest)));
+                }
             }
         }
     }
     None
 }
 
+/// Takes `.` and `..` out of a path, as far as they lead back to what is written before them.
+fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(out.pop()),
+            Component::CurDir => {}
+            part => out.push(part),
+        }
+    }
+    out
+}
+
 fn changeable(path: &Path) -> Option<Changeable> {
     // What is not there yet (the hook before its first day) is made by us.
-    let meta = std::fs::metadata(path).ok()?;
+    let meta = std::fs::symlink_metadata(path).ok()?;
     let shown = path.display().to_string();
     let found = |why: String, mend: &str| {
         let mend = format!("{mend} {}", shell_word(&shown));
         Some(Changeable { path: shown.clone(), why, mend })
     };
     if meta.uid() != 0 {
-        return found(format!("belongs to uid {}", meta.uid()), "chown root");
+        return found(format!("belongs to uid {}", meta.uid()), "chown --no-dereference root");
+    }
+    if meta.is_symlink() {
+        return None;
     }
     let (group, others) = (meta.mode() & 0o020 != 0 && meta.gid() != 0, meta.mode() & 0o002 != 0);
     let sticky = meta.is_dir() && meta.mode() & 0o1000 != 0;
@@ -212,6 +237,7 @@ fn utf8(path: &Path) -> Option<String> {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn written(files: &[(&str, &str)]) -> (tempfile::TempDir, RealPath) {
         let dir = tempfile::tempdir().unwrap();
@@ -238,6 +264,22 @@ mod tests {
             names.push(format!("{}{}", visit.blocks.join(""), visit.directive.name));
         });
         assert_eq!(names, ["http", "httpinclude", "httpa", "httpb", "httpinclude", "httpone"]);
+    }
+
+    #[test]
+    fn links_are_followed_to_who_can_change_what_they_lead_to() {
+        let (dir, main) = written(&[("nginx.conf", "include conf.d/*;"), ("theirs/x.conf", "a;")]);
+        let theirs = dir.path().join("theirs");
+        fs::create_dir(dir.path().join("conf.d")).unwrap();
+        std::os::unix::fs::symlink("../theirs/x.conf", dir.path().join("conf.d/x.conf")).unwrap();
+        fs::set_permissions(&theirs, fs::Permissions::from_mode(0o777)).unwrap();
+        let found = changeable_by_others(&read(&main).unwrap()).unwrap();
+        if fs::metadata(dir.path()).unwrap().uid() == 0 {
+            assert_eq!(found.path, theirs.display().to_string());
+            assert_eq!(found.why, "has mode 0777");
+        } else {
+            assert!(found.why.starts_with("belongs to uid "), "{found:?}");
+        }
     }
 
     #[test]

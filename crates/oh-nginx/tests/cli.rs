@@ -524,7 +524,7 @@ fn what_nginx_refuses_is_named_and_nothing_is_changed() {
     let lab = Lab::new();
     lab.write("etc/nginx/conf.d/legacy.conf", "# old\nproxy_pas http://127.0.0.1;\n");
     // The folder of the sets is made before the test and stays.
-    fs::create_dir(lab.at("etc/nginx/openhands")).unwrap();
+    lab.folder("root/etc/nginx/openhands");
     assert_snapshot!(lab.run(&["apply"]), @r#"
     --- stderr
     error: `nginx -t` refused the staged configuration
@@ -576,7 +576,7 @@ fn a_file_of_somebody_else_in_the_place_of_the_hook_stays() {
 #[test]
 fn a_set_of_somebody_else_stays() {
     let lab = Lab::new();
-    fs::create_dir(lab.at("etc/nginx/openhands")).unwrap();
+    lab.folder("root/etc/nginx/openhands");
     lab.write(ROUTES, "server {\n    listen 22080;\n}\n");
     assert_eq!(lab.run(&["apply"]), lab.run(&["plan"]));
     assert_snapshot!(lab.run(&["plan"]), @"

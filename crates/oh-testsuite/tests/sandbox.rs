@@ -335,7 +335,7 @@ fn moments(calls: &[(String, usize)], stride: usize) -> Vec<(String, usize)> {
 #[test]
 fn killed_at_any_moment_the_next_run_ends_with_everything_up_once() -> Result<()> {
     let sandbox = Deployment::new(With::NoEditor)?;
-    let stride = if cfg!(feature = "full") { 1 } else { 25 };
+    let stride = if cfg!(feature = "full") { 1 } else { 7 };
     for (call, when) in moments(&calls(&sandbox)?, stride) {
         let check = || {
             let killed = up_killed_at(&sandbox, &call, when)?;
@@ -354,7 +354,7 @@ fn killed_at_any_moment_the_next_run_ends_with_everything_up_once() -> Result<()
 #[test]
 fn killed_at_any_moment_it_can_be_taken_down_and_nothing_is_left() -> Result<()> {
     let sandbox = Deployment::new(With::NoEditor)?;
-    let stride = if cfg!(feature = "full") { 1 } else { 25 };
+    let stride = if cfg!(feature = "full") { 1 } else { 7 };
     for (call, when) in moments(&calls(&sandbox)?, stride) {
         let check = || {
             up_killed_at(&sandbox, &call, when)?;

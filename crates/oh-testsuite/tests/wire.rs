@@ -229,7 +229,7 @@ fn workers_whose_user_nobody_named_can_read_the_login() -> Result<()> {
 #[test]
 fn with_the_login_each_kind_of_address_has_its_answer() -> Result<()> {
     let site = Site::with_tls()?;
-    let folder = site.lab.at(&FOLDER[1..]).display().to_string();
+    let folder = format!("{}{FOLDER}", site.lab.root());
     let open = format!("/vscode/S/?folder={folder}");
     let cases: &[(&str, u16, Option<&str>, &str)] = &[
         ("/", 200, None, "OpenHands"),

@@ -56,7 +56,8 @@ impl Lab {
         lab
     }
 
-    fn folder(&self, below: &str) {
+    /// Makes a folder beside or below the root, with mode 0755 whatever the umask.
+    pub(crate) fn folder(&self, below: &str) {
         let path = self.folder.path().join(below);
         fs::create_dir_all(&path).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
@@ -122,7 +123,7 @@ impl Lab {
         });
         assert!(self.tree() == before, "a file was changed: {:?}", self.tree().keys());
         assert_eq!((json.code, &json.stderr), (human.code, &human.stderr), "the formats differ");
-        let document: Value = serde_json::from_str(&json.stdout).expect(&json.stdout);
+        let document: Value = serde_json::from_str(&json.stdout).unwrap();
         assert_eq!(document["exit"], human.code);
         assert_eq!(document["tool"], "oh-nginx");
         assert_ne!(document["result"].is_null(), document["error"].is_null(), "{document}");
@@ -158,7 +159,7 @@ impl Said {
     fn of(output: &Output, folder: &Path) -> Self {
         let text = |bytes: &[u8]| scrubbed(&String::from_utf8_lossy(bytes), folder);
         Self {
-            code: output.status.code().expect("a signal ended it"),
+            code: output.status.code().unwrap(),
             stdout: text(&output.stdout),
             stderr: text(&output.stderr),
         }
