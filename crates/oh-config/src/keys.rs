@@ -344,7 +344,7 @@ pub const KEYS: &[Key] = &[
         "sessions.sessions_max",
         Kind::Integer { min: 1, max: 1_000_000, unit: "sessions" },
         Preset::Integer(20_000),
-        "The most sessions that are routed; the rest is reported and left out.",
+        "The most entries that the folder of session files may have; with more, nothing is changed.",
     ),
     open(
         "sessions.file_bytes_max",

@@ -252,7 +252,9 @@ impl FolderFault {
     /// Returns the command that mends it, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Owner { path, .. } => Some(format!("chown root: {}", shell_word(path))),
+            Self::Owner { path, .. } => {
+                Some(format!("chown --no-dereference root: {}", shell_word(path)))
+            }
             Self::Writable { path, .. } => Some(format!("chmod go-w {}", shell_word(path))),
             Self::TooMany { path, .. } => {
                 Some(format!("find {} -maxdepth 1 -mtime +7 -name '*.json'", shell_word(path)))

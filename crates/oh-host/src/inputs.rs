@@ -24,6 +24,7 @@ const DATABASE_PAUSE: Duration = Duration::from_millis(20);
 /// Reads all inputs.
 ///
 /// # Errors
+/// [`PublishFault::Database`] where a database exists and cannot be read or is not whole, and
 /// [`PublishFault::Sessions`] where the folder of session files as a whole cannot be believed:
 /// then nobody knows which sessions there are, and what is served stays.
 pub fn gather(host: &Host) -> Result<Inputs, PublishFault> {
@@ -46,10 +47,10 @@ pub fn gather(host: &Host) -> Result<Inputs, PublishFault> {
     Ok(Inputs {
         sessions: sessions.collect(),
         repositories: database(host, &settings.instances.repository_database, &owners, |text| {
-            RepositoriesDb::parse(text).is_ok()
+            RepositoriesDb::parse(text).map(drop).map_err(|fault| fault.to_string())
         })?,
         port_database: database(host, &settings.instances.port_database, &owners, |text| {
-            PortDb::parse(text).is_ok()
+            PortDb::parse(text).map(drop).map_err(|fault| fault.to_string())
         })?,
     })
 }
@@ -68,17 +69,24 @@ fn database(
     host: &Host,
     path: &InRoot,
     owners: &OwnerSet,
-    is_whole: impl Fn(&str) -> bool,
+    whole: impl Fn(&str) -> Result<(), String>,
 ) -> Result<Option<Result<String, String>>, PublishFault> {
     let path = real(&host.root, path)?;
     let mut text = read_database(&path, owners);
     for _ in 1..DATABASE_READS_MAX {
-        if !matches!(&text, Some(Ok(text)) if !is_whole(text)) {
+        if !matches!(&text, Some(Ok(text)) if whole(text).is_err()) {
             break;
         }
         thread::sleep(DATABASE_PAUSE);
         text = read_database(&path, owners);
     }
+    // Nobody knows then which ids and ports are the repositories', so what is served stays.
+    let fault = |why: String| PublishFault::Database { path: path.to_string(), why };
+    match &text {
+        Some(Err(why)) => Err(fault(why.clone())),
+        Some(Ok(text)) => whole(text).map_err(fault),
+        None => Ok(()),
+    }?;
     Ok(text)
 }
 

@@ -86,6 +86,13 @@ pub enum NginxFault {
     Process(#[from] ProcessFault),
 }
 
+impl NginxFault {
+    /// Says whether the process in question simply does not exist any more.
+    pub const fn is_gone(&self) -> bool {
+        matches!(self, Self::Process(fault) if fault.is_gone())
+    }
+}
+
 /// How a test of a configuration ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tested {

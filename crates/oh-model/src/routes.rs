@@ -3,7 +3,8 @@
 //! Pure and total: every input ends as routes or as one [`Exclusion`] with its reason. Nobody's
 //! bad file takes away another's route. The rules, in order:
 //!
-//! 1. Repositories come first: they are the operator's own. Then sessions, the newest file
+//! 1. Repositories come first: they are the operator's own, and their ids and ports stay theirs
+//!    while they are idle or cannot be routed. Then sessions, the newest file
 //!    first, because ports are used again and session files are left behind: of two files that
 //!    name one port, the older one is the left-over.
 //! 2. An id is claimed once, ignoring case; the second claimant is refused by name. Sessions
@@ -17,7 +18,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use crate::databases::{PortDb, RepositoriesDb, Repository};
+use crate::databases::{DatabaseFault, PortDb, RepositoriesDb, Repository};
 use crate::id::{RepoId, SessionId};
 use crate::path::InRoot;
 use crate::plan::Exclusion;
@@ -112,12 +113,14 @@ pub struct Routes {
 pub fn agree(inputs: &Inputs, policy: &Policy) -> Routes {
     let mut claims = Claims { policy, ids: BTreeMap::new(), ports: BTreeMap::new() };
     let mut routes = Routes::default();
-    for candidate in repositories(inputs, &mut routes.exclusions) {
+    let known = Repositories::read(inputs, &mut routes.exclusions);
+    for candidate in known.candidates(&mut routes.exclusions) {
         match claims.claim(&candidate, Owner::Repository) {
             Ok(()) => routes.add(candidate, Owner::Repository),
             Err(reason) => routes.exclude(candidate.subject, reason),
         }
     }
+    known.reserve(&mut claims);
     for candidate in sessions(&inputs.sessions, &mut routes.exclusions) {
         match claims.claim(&candidate, Owner::Session) {
             Ok(()) => routes.add(candidate, Owner::Session),
@@ -256,58 +259,86 @@ fn candidate(session: &FoundSession) -> Result<Candidate, String> {
     })
 }
 
-/// Joins the two databases: a repository is routed where exactly one port is its editor's.
-fn repositories(inputs: &Inputs, exclusions: &mut Vec<Exclusion>) -> Vec<Candidate> {
-    let known: Vec<Repository> = database(
-        "repositories.json",
-        &inputs.repositories,
-        |text| RepositoriesDb::parse(text).map(|db| db.repositories),
-        exclusions,
-    )
-    .unwrap_or_default()
-    .into_iter()
-    .filter_map(|entry| match entry {
-        Ok(repository) => Some(repository),
-        Err((id, fault)) => {
-            let subject = format!("repository {}", id.escape_debug());
-            exclusions.push(Exclusion { subject, reason: fault.to_string() });
-            None
+/// What the two databases know.
+#[derive(Default)]
+struct Repositories {
+    known: Vec<Repository>,
+    leases: BTreeMap<String, Result<Port, DatabaseFault>>,
+}
+
+impl Repositories {
+    fn read(inputs: &Inputs, exclusions: &mut Vec<Exclusion>) -> Self {
+        let entries = database(
+            "repositories.json",
+            &inputs.repositories,
+            |text| RepositoriesDb::parse(text).map(|db| db.repositories),
+            exclusions,
+        );
+        let mut known = Vec::new();
+        for entry in entries.unwrap_or_default() {
+            match entry {
+                Ok(repository) => known.push(repository),
+                Err((id, fault)) => {
+                    exclusions.push(Exclusion { subject: named(&id), reason: fault.to_string() });
+                }
+            }
         }
-    })
-    .collect();
-    let ports = match database(
-        "vscode-ports.json",
-        &inputs.port_database,
-        |text| PortDb::parse(text).map(|db| db.instances),
-        exclusions,
-    ) {
-        // With an unreadable port database nobody knows whose port is whose.
-        None if inputs.port_database.is_some() => return Vec::new(),
-        other => other.unwrap_or_default(),
-    };
-    let mut candidates = Vec::new();
-    for repository in known {
-        let subject = format!("repository {}", repository.id.escape_debug());
-        match joined(&repository, ports.get(&repository.id)) {
-            Ok(None) => {}
-            Ok(Some((id, editor))) => candidates.push(Candidate {
-                subject,
-                folded: id.folded(),
-                id: id.as_str().into(),
-                editor,
-                apps: Vec::new(),
-                folder: Some(repository.path),
-            }),
-            Err(reason) => exclusions.push(Exclusion { subject, reason }),
+        let leases = database(
+            "vscode-ports.json",
+            &inputs.port_database,
+            |text| PortDb::parse(text).map(|db| db.instances),
+            exclusions,
+        );
+        match leases {
+            // With an unreadable port database nobody knows whose port is whose.
+            None if inputs.port_database.is_some() => Self::default(),
+            leases => Self { known, leases: leases.unwrap_or_default() },
         }
     }
-    candidates
+
+    /// Joins the two: a repository is routed where exactly one port is its editor's.
+    fn candidates(&self, exclusions: &mut Vec<Exclusion>) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        for repository in &self.known {
+            let subject = named(&repository.id);
+            match joined(repository, self.leases.get(&repository.id)) {
+                Ok(None) => {}
+                Ok(Some((id, editor))) => candidates.push(Candidate {
+                    subject,
+                    folded: id.folded(),
+                    id: id.as_str().into(),
+                    editor,
+                    apps: Vec::new(),
+                    folder: Some(repository.path.clone()),
+                }),
+                Err(reason) => exclusions.push(Exclusion { subject, reason }),
+            }
+        }
+        candidates
+    }
+
+    /// Keeps what belongs to repositories from sessions.
+    fn reserve(&self, claims: &mut Claims<'_>) {
+        let ids = self.known.iter().map(|repository| &repository.id).chain(self.leases.keys());
+        for id in ids {
+            claims.ids.entry(id.to_ascii_lowercase()).or_insert_with(|| named(id));
+        }
+        let said = self.known.iter().filter_map(|repo| Some((&repo.id, repo.running?)));
+        let leased = self.leases.iter().filter_map(|(id, port)| Some((id, *port.as_ref().ok()?)));
+        for (id, port) in said.chain(leased) {
+            claims.ports.entry(port).or_insert_with(|| named(id));
+        }
+    }
+}
+
+fn named(repository: &str) -> String {
+    format!("repository {}", repository.escape_debug())
 }
 
 /// Returns the id and port of a repository whose editor runs.
 fn joined(
     repository: &Repository,
-    lease: Option<&Result<Port, crate::databases::DatabaseFault>>,
+    lease: Option<&Result<Port, DatabaseFault>>,
 ) -> Result<Option<(RepoId, Port)>, String> {
     let port = match (lease, repository.running) {
         (Some(Err(fault)), _) => return Err(format!("in vscode-ports.json {fault}")),
@@ -328,7 +359,7 @@ fn joined(
 fn database<T>(
     name: &str,
     text: &Option<Result<String, String>>,
-    parse: impl Fn(&str) -> Result<T, crate::databases::DatabaseFault>,
+    parse: impl Fn(&str) -> Result<T, DatabaseFault>,
     exclusions: &mut Vec<Exclusion>,
 ) -> Option<T> {
     let parsed = match text.as_ref()? {
@@ -439,6 +470,33 @@ mod tests {
         });
         assert_eq!(routes, ["/vscode/actmcp/ 8888"]);
         assert_eq!(exclusions, ["session file ACTMCP.json: the id is taken by repository actmcp"]);
+    }
+
+    #[test]
+    fn an_idle_or_unroutable_repository_keeps_its_id_and_port_from_sessions() {
+        let repositories = r#"{"repositories":[
+            {"id":"idle","path":"/srv/idle","vscodeRunning":false},
+            {"id":"torn","path":"/srv/torn","vscodePort":8888,"vscodeRunning":true}]}"#;
+        let ports = r#"{"instances":{"torn":{"port":8889}}}"#;
+        let (routes, exclusions) = told(&Inputs {
+            sessions: vec![
+                session("idle.json", 1, r#"{"vscode_port":8000}"#),
+                session("torn.json", 1, r#"{"vscode_port":8001}"#),
+                session("other.json", 1, r#"{"vscode_port":8889}"#),
+            ],
+            repositories: Some(Ok(repositories.into())),
+            port_database: Some(Ok(ports.into())),
+        });
+        assert!(routes.is_empty(), "{routes:?}");
+        assert_eq!(
+            exclusions,
+            [
+                "repository torn: vscode-ports.json says port 8889, repositories.json says 8888",
+                "session file idle.json: the id is taken by repository idle",
+                "session file other.json: port 8889 is taken by repository torn",
+                "session file torn.json: the id is taken by repository torn",
+            ]
+        );
     }
 
     #[test]

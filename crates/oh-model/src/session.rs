@@ -197,7 +197,8 @@ const QUOTED_CHARS_MAX: usize = 32;
 
 /// Shows a small value as it stands, and of a large one only its kind.
 fn shown(value: &Value) -> String {
-    let text = value.to_string();
+    let text = value.to_string().escape_debug().to_string();
+    let text = text.replace("\\\"", "\"");
     if text.chars().count() <= QUOTED_CHARS_MAX { text } else { kind(value) }
 }
 

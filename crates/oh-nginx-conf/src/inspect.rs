@@ -3,6 +3,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::layout::{HOOK_MARK, MARK};
 use crate::parse::Directive;
 
 /// A configuration as nginx reads it: files in the order of their inclusion.
@@ -128,8 +129,11 @@ pub struct Surroundings {
     pub map_bucket: Option<(usize, Place)>,
     /// The first `map` that nginx reads before our file: from there on the size is settled.
     pub map_before_ours: Option<Place>,
-    /// Whether our hook is included.
-    pub hooked: bool,
+    /// An operator's `map_hash_bucket_size` that nginx reads after our file, whose maps have
+    /// settled the size by then.
+    pub map_bucket_after_ours: Option<Place>,
+    /// Files with our mark that are neither our hook nor our file: of another configuration.
+    pub other_files_of_ours: Vec<String>,
     /// The listening sockets of other servers.
     pub listens: Vec<Listen>,
 }
@@ -150,10 +154,14 @@ pub fn surroundings(tree: &Tree, hook: &str, ours: &str) -> Surroundings {
     let mut found = Surroundings::default();
     let mut past_ours = false;
     tree.visit(&mut |visit| {
-        let is_ours = visit.file.path == ours || visit.file.path == hook;
-        if is_ours {
-            found.hooked = true;
+        if visit.file.path == ours || visit.file.path == hook {
             past_ours = true;
+            return;
+        }
+        if visit.file.text.contains(MARK) || visit.file.text.contains(HOOK_MARK) {
+            if !found.other_files_of_ours.contains(&visit.file.path) {
+                found.other_files_of_ours.push(visit.file.path.clone());
+            }
             return;
         }
         if visit.blocks.as_slice() != ["http"] {
@@ -163,6 +171,7 @@ pub fn surroundings(tree: &Tree, hook: &str, ours: &str) -> Surroundings {
             "map_hash_bucket_size" => {
                 let size = visit.directive.words.first().and_then(|word| word.parse().ok());
                 found.map_bucket = size.map(|size| (size, visit.place()));
+                found.map_bucket_after_ours = past_ours.then(|| visit.place());
             }
             "map" if !past_ours && found.map_before_ours.is_none() => {
                 found.map_before_ours = Some(visit.place());
@@ -300,7 +309,7 @@ mod tests {
         };
         let tree = Tree { files: [main, ours].to_vec() };
         let found = surroundings(&tree, "/hook", "/ours");
-        assert!(found.hooked);
+        assert_eq!(found.map_bucket_after_ours.unwrap().to_string(), "/main:4");
         assert_eq!(found.map_before_ours.unwrap().to_string(), "/main:2");
         assert_eq!(found.map_bucket.unwrap().0, 64);
         assert_eq!(found.listens.len(), 1);

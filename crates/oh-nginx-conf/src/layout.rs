@@ -32,6 +32,10 @@ pub const HTTPS_PORT: u16 = 443;
 pub const MARK: &str =
     "Written by oh-nginx. Changes made here are lost; `oh-nginx status` says what it is made of.";
 
+/// The line by which a hook of ours is known.
+pub const HOOK_MARK: &str =
+    "Written by oh-nginx: includes the routes of sessions and repositories.";
+
 /// What the configuration and the machine fix.
 #[derive(Debug, Clone)]
 pub struct Site {
@@ -57,8 +61,8 @@ pub struct Site {
     pub nginx: NginxVersion,
     /// Whether `map_hash_bucket_size` has to be, and can be, set here.
     pub set_map_bucket: bool,
-    /// The ports on which no other server listens, so that ours can refuse other names there.
-    pub exclusive_ports: Vec<u16>,
+    /// Whether no other server listens on the port, so that ours can refuse other names there.
+    pub port_is_exclusive: bool,
 }
 
 /// Where the certificate is.
@@ -115,6 +119,9 @@ impl Layout {
     }
 }
 
+/// The most digits of a generation's number: it never comes near to the end of 64 bits.
+const NUMBER_DIGITS_MAX: usize = 15;
+
 /// Names a set of routes: a number that grows, and the digest of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
@@ -128,8 +135,12 @@ impl Generation {
     /// Reads `43-9f2c1ab04d7e`.
     pub fn parse(text: &str) -> Option<Self> {
         let (number, digest) = text.split_once('-')?;
-        let hexadecimal = !digest.is_empty() && digest.bytes().all(|b| b.is_ascii_hexdigit());
-        hexadecimal.then_some(())?;
+        let is_hexadecimal = !digest.is_empty() && digest.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_number =
+            number.len() <= NUMBER_DIGITS_MAX && number.bytes().all(|b| b.is_ascii_digit());
+        if !is_hexadecimal || !is_number {
+            return None;
+        }
         Some(Self { number: number.parse().ok()?, digest: digest.into() })
     }
 }
@@ -284,7 +295,7 @@ fn write_listens(text: &mut Text, listens: &[Vec<Word>]) {
 /// Refuses other names on ports that are ours alone, so that no foreign name resolves to us.
 fn refusing_servers(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
     let port = site.port.get();
-    if site.exclusive_ports.contains(&port) {
+    if site.port_is_exclusive {
         let more: &[&str] =
             if site.tls.is_some() { &["ssl", "default_server"] } else { &["default_server"] };
         let listens = listens(site, port, more)?;
@@ -363,6 +374,8 @@ fn main_server(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
             text.fixed("keepalive_min_timeout", &["10s"]);
         }
         text.fixed("client_max_body_size", &["0"]);
+        text.comment("An operator's `satisfy any` would let addresses in without the login.");
+        text.fixed("satisfy", &["all"]);
         match &users {
             Some(users) => {
                 text.fixed("auth_basic", &["OpenHands"]);
@@ -382,13 +395,26 @@ fn main_server(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
         text.gap();
         sessions(text, &APPS, &shared, &own_app);
         text.gap();
-        text.comment("OpenHands: pages, API, and Socket.IO by WebSocket and by polling.");
-        text.block("location", &[Word::fixed("/")], |text| {
-            refuse_foreign_origins(text);
-            text.directive("proxy_pass", &[upstream]);
+        let openhands = |text: &mut Text| {
+            text.directive("proxy_pass", core::slice::from_ref(&upstream));
             shared.proxy(text, &UPGRADE);
             text.fixed("proxy_set_header", &["X-Forwarded-Prefix", "''"]);
             text.fixed("proxy_set_header", &["X-Forwarded-Path", "''"]);
+        };
+        text.comment(
+            "Socket.IO can do by polling what it does by WebSocket, and OpenHands lets any",
+        );
+        text.comment("Origin in, with its cookies: so the Origin counts without an upgrade too.");
+        text.block("location", &[Word::fixed("^~"), Word::fixed("/socket.io")], |text| {
+            text.block("if", &[Word::fixed("($oh_origin_ok = 0)")], |text| {
+                text.fixed("return", &["403"]);
+            });
+            openhands(text);
+        });
+        text.comment("OpenHands: pages and API.");
+        text.block("location", &[Word::fixed("/")], |text| {
+            refuse_foreign_origins(text);
+            openhands(text);
         });
     });
     Ok(())
@@ -500,6 +526,9 @@ fn sessions(text: &mut Text, kind: &Kind, shared: &Shared, own: &OwnWords) {
             text.fixed("rewrite", &["^", "$oh_rest", "break"]);
             text.directive("proxy_pass", &[word(kind.upstream)]);
             shared.proxy(text, &UPGRADE);
+            if shared.endpoint_judges {
+                text.fixed("proxy_set_header", &["Authorization", "''"]);
+            }
             text.directive(
                 "proxy_set_header",
                 &[word("X-Forwarded-Prefix"), word(kind.prefix_header)],
@@ -521,6 +550,7 @@ fn sessions(text: &mut Text, kind: &Kind, shared: &Shared, own: &OwnWords) {
             text.comment("A cookie stays where it was set, whatever path it asks for.");
             text.directive("proxy_cookie_path", &[word("~.*"), word(kind.path_header)]);
             text.fixed("proxy_hide_header", &["Service-Worker-Allowed"]);
+            text.fixed("proxy_hide_header", &["Clear-Site-Data"]);
             shared.security_headers(text);
             text.directive(
                 "add_header",
@@ -565,6 +595,8 @@ struct Shared {
     /// The origin as programs write it that know no TLS, where the site speaks TLS.
     plain_origin: Option<Word>,
     login_is_ours: bool,
+    /// An endpoint judges what visitors send: it is for the endpoint, and not for sessions.
+    endpoint_judges: bool,
     hsts: bool,
 }
 
@@ -579,6 +611,7 @@ impl Shared {
                 None => None,
             },
             login_is_ours: matches!(site.auth, Auth::Basic { .. }),
+            endpoint_judges: matches!(site.auth, Auth::Request { .. }),
             // HSTS holds for a name on all its ports, so only the default port may set it.
             hsts: site.tls.is_some() && site.port.get() == HTTPS_PORT,
         })
@@ -610,6 +643,17 @@ impl Shared {
             text.fixed("proxy_set_header", &["Authorization", "''"]);
         }
         text.comment("Socket.IO pings every 25 s, but an application may compute for long.");
+        text.comment("What runs in a session may not direct nginx to its internal locations.");
+        text.fixed(
+            "proxy_ignore_headers",
+            &[
+                "X-Accel-Redirect",
+                "X-Accel-Expires",
+                "X-Accel-Limit-Rate",
+                "X-Accel-Buffering",
+                "X-Accel-Charset",
+            ],
+        );
         text.fixed("proxy_connect_timeout", &["5s"]);
         text.fixed("proxy_read_timeout", &["1h"]);
         text.fixed("proxy_send_timeout", &["1h"]);

@@ -29,7 +29,7 @@ fn site() -> Site {
         generation_port: Port::new(9180).unwrap(),
         nginx: NginxVersion { major: 1, minor: 22, patch: 1 },
         set_map_bucket: true,
-        exclusive_ports: vec![443],
+        port_is_exclusive: true,
     }
 }
 
@@ -73,7 +73,7 @@ fn a_bare_address_speaks_plain_http_and_sets_no_hsts() {
         port: Port::new(80).unwrap(),
         tls: None,
         origins: vec!["http://92.112.181.127".into()],
-        exclusive_ports: vec![],
+        port_is_exclusive: false,
         ..site()
     };
     let text = text_of(&plain, vec![]);

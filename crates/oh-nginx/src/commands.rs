@@ -1,7 +1,8 @@
 //! What each command does: gather, decide, do, report.
 
+use oh_host::lock::Locks;
 use oh_host::login;
-use oh_host::publish::{self, Facts, Live, Running};
+use oh_host::publish::{self, Facts, Running};
 use oh_model::exit::Exit;
 use oh_nginx_conf::layout::Auth;
 use oh_term::{Answer, Common, Failure};
@@ -16,7 +17,7 @@ const DIFF_CONTEXT_LINES: usize = 3;
 
 pub(crate) fn render(common: &Common) -> Result<Answer, Failure> {
     let (facts, mut notes) = gather(common)?;
-    let text = facts.wanted.text(next_number(&facts));
+    let text = facts.target_text();
     notes.extend(facts.routes.exclusions.iter().map(|e| format!("not routed: {e}")));
     Ok(Answer::new(text.clone(), json!({ "text": text })).notes(notes))
 }
@@ -24,7 +25,7 @@ pub(crate) fn render(common: &Common) -> Result<Answer, Failure> {
 pub(crate) fn plan(common: &Common) -> Result<Answer, Failure> {
     let (facts, notes) = gather(common)?;
     let plan = publish::plan(&facts).map_err(publish_failure)?;
-    let wanted = facts.wanted.text(next_number(&facts));
+    let wanted = facts.target_text();
     let diff = TextDiff::from_lines(facts.live_text.as_str(), wanted.as_str());
     let name = facts.paths.live.as_str();
     let unified = diff
@@ -53,14 +54,22 @@ pub(crate) fn status(common: &Common) -> Result<Answer, Failure> {
 }
 
 pub(crate) fn login(common: &Common) -> Result<Answer, Failure> {
-    let (facts, notes) = gather(common)?;
+    let context = context(common)?;
+    // An `apply` that runs meanwhile could take away what is made here.
+    let mut locks =
+        Locks::open(&context.host.root, None).map_err(|fault| publish_failure(fault.into()))?;
+    let _held = locks
+        .publish("oh-nginx login", publish::LOCK_WAIT)
+        .map_err(|fault| publish_failure(fault.into()))?;
+    let facts = publish::gather(&context.host).map_err(publish_failure)?;
     let Auth::Basic { users } = &facts.site.auth else {
         let what = "nginx asks for no password here: site.auth is not \"basic\"";
         return Err(Failure::new(Exit::Refused, what));
     };
-    let made = login::create(users, facts.login_meta)
-        .map_err(|fault| Failure::new(Exit::Intact, fault).state("the old password still holds"))?;
-    Ok(report::login(&made, users.as_str()).notes(notes))
+    let made = login::create(users, facts.login_meta).map_err(|fault| {
+        Failure::new(Exit::Intact, fault).state("what users there were is as it was")
+    })?;
+    Ok(report::login(&made, users.as_str()).notes(context.warnings))
 }
 
 /// Looks at everything; beside the facts, what is odd in the configuration.
@@ -68,12 +77,4 @@ fn gather(common: &Common) -> Result<(Facts, Vec<String>), Failure> {
     let context = context(common)?;
     let facts = publish::gather(&context.host).map_err(publish_failure)?;
     Ok((facts, context.warnings))
-}
-
-/// The number that the wanted set has, or would get.
-fn next_number(facts: &Facts) -> u64 {
-    match (&facts.live, facts.live.current(&facts.wanted)) {
-        (Live::Ours(_), Some(generation)) => generation.number,
-        _ => facts.highest_generation() + 1,
-    }
 }

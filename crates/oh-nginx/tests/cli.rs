@@ -455,7 +455,7 @@ fn a_folder_of_sessions_of_somebody_else_is_not_read() {
     error: could not read the session files
       because: the folder {root}/tmp/openhands-sessions belongs to uid 65533, who is not among the owners
     nothing was changed; what was served is still served
-    hint: chown root: {root}/tmp/openhands-sessions
+    hint: chown --no-dereference root: {root}/tmp/openhands-sessions
     --- exit 4
     ");
 }

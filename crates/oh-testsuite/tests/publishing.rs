@@ -2,6 +2,7 @@
 //! the message says which, and the next run converges.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use oh_testsuite::lab::{Lab, back_end, repository_back_end};
+use oh_testsuite::lab::{Lab, back_end, back_end_on, basic, password, repository_back_end};
 use oh_testsuite::wait;
 use rustix::process::Signal;
 
@@ -123,10 +124,72 @@ fn a_stranger_on_the_generations_port_is_not_believed() -> Result<()> {
     let mut lab = Lab::plain()?;
     lab.start_nginx()?;
     // It answers whatever it is asked, on the port that nginx should have.
-    oh_testsuite::lab::back_end_on(lab.generation_port)?;
+    back_end_on(lab.generation_port)?;
     let said = lab.run(&["apply"])?.expect(2)?;
     ensure!(said.stderr.contains("that is not nginx"), "{}", said.stderr);
     ensure!(said.stderr.contains("choose another nginx.generation_port"), "{}", said.stderr);
+    Ok(())
+}
+
+#[test]
+fn strangers_beside_the_generations_address_veto_nothing() -> Result<()> {
+    let (lab, _, new) = served()?;
+    let port = lab.generation_port;
+    let _second = TcpListener::bind(("127.0.0.2", port))?;
+    let _sixth = TcpListener::bind(("::1", port));
+    lab.session("new", &port_only(new))?;
+    lab.run(&["apply"])?.expect(0)?;
+    ensure!(lab.routed("new")? == Ok(new), "the new session is not served");
+    Ok(())
+}
+
+#[test]
+fn a_torn_database_changes_nothing() -> Result<()> {
+    let (lab, old, new) = served()?;
+    lab.write("var/www/ai-desktop/data/repositories.json", "{\"repositories\":[{\"id\":\"ne")?;
+    lab.session("new", &port_only(new))?;
+    let said = lab.run(&["apply"])?.expect(4)?;
+    ensure!(said.stderr.contains("repositories.json cannot be used: it is not JSON"), "{said:?}");
+    ensure!(said.stderr.contains("nothing was changed"), "{said:?}");
+    ensure!(lab.routed("old")? == Ok(old) && lab.routed("new")? == Err(404), "routes changed");
+    lab.write("var/www/ai-desktop/data/repositories.json", "{\"repositories\":[]}")?;
+    lab.run(&["apply"])?.expect(0)?;
+    ensure!(lab.routed("new")? == Ok(new), "the next run did not converge");
+    Ok(())
+}
+
+#[test]
+fn a_new_password_leaves_the_other_users() -> Result<()> {
+    let mut lab = Lab::with_login()?;
+    lab.start_nginx()?;
+    back_end_on(lab.upstream_port)?;
+    let first = password(&lab.run(&["--format", "json", "apply"])?.expect(0)?.json()?)?;
+    let users = "etc/nginx/openhands/users";
+    let text = fs::read_to_string(lab.at(users))?;
+    fs::write(lab.at(users), format!("alice:{{PLAIN}}secret\n{text}"))?;
+    let second = password(&lab.run(&["--format", "json", "login"])?.expect(0)?.json()?)?;
+    let status = |user: &str, password: &str| -> Result<u16> {
+        Ok(lab.get("/", &[("Authorization", &basic(user, password))])?.status)
+    };
+    ensure!(status("alice", "secret")? == 200, "alice is gone");
+    ensure!(status("openhands", &second)? == 200, "the new password does not work");
+    ensure!(status("openhands", &first)? == 401, "the old password still works");
+    Ok(())
+}
+
+#[test]
+fn a_foreign_origin_gets_no_socket_io_by_polling_either() -> Result<()> {
+    let mut lab = Lab::plain()?;
+    lab.start_nginx()?;
+    back_end_on(lab.upstream_port)?;
+    lab.run(&["apply"])?.expect(0)?;
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let own = format!("http://127.0.0.1:{}", lab.site_port);
+    for (origin, expected) in [("http://evil.example", 403), ("null", 403), (own.as_str(), 200)] {
+        let status = lab.get(path, &[("Origin", origin)])?.status;
+        ensure!(status == expected, "{origin} gets {status}");
+    }
+    ensure!(lab.get(path, &[])?.status == 200, "no Origin is no browser");
     Ok(())
 }
 

@@ -51,12 +51,25 @@ fn take_down(dir: &str, progress: &Progress) -> Result<Answer, SandboxFault> {
     progress.doing("remove the folder");
     // Whoever waits for the lock finds no sandbox any more.
     drop(held);
-    discard::remove_folder(&home.path)
-        .map_err(|(path, source)| SandboxFault::Remove { path, source })?;
+    remove(&home)?;
     progress.done("removed", home.path.as_str());
     let human = format!("down: {stopped} processes stopped, {} removed\n", home.path);
     let result = json!({ "stopped": stopped, "removed": home.path.as_str() });
     Ok(Answer::new(human, result).exit(Exit::Ok))
+}
+
+/// Removes the folder, the record last: a run that is killed on the way leaves a sandbox.
+fn remove(home: &Home) -> Result<(), SandboxFault> {
+    let fault = |(path, source)| SandboxFault::Remove { path, source };
+    let cannot_look = |source| fault((home.path.to_string(), source));
+    for entry in std::fs::read_dir(home.path.as_str()).map_err(cannot_look)? {
+        let entry = entry.map_err(cannot_look)?;
+        if entry.file_type().map_err(cannot_look)?.is_dir() {
+            discard::remove_folder(&home.at(&entry.file_name().to_string_lossy())?)
+                .map_err(fault)?;
+        }
+    }
+    discard::remove_folder(&home.path).map_err(fault)
 }
 
 /// What is recorded, and what a run has started that was killed before it could write that down.

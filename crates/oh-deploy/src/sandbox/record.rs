@@ -76,12 +76,16 @@ impl Home {
         let home = Self::existing(dir)?;
         let is_sandbox = home.at(RECORD).is_ok_and(|record| Path::new(record.as_str()).exists());
         let is_empty = || std::fs::read_dir(path).map(|mut entries| entries.next().is_none());
-        // What a run leaves that was killed before its record: its lock file.
+        // What a run leaves that was killed before its record: its lock file, and the record under
+        // the name that it has until it is whole.
         let only_ours = || {
             let names = std::fs::read_dir(path)?
                 .map(|entry| entry.map(|entry| entry.file_name()))
                 .collect::<Result<Vec<_>, _>>()?;
-            Ok::<_, std::io::Error>(names.iter().all(|name| name == "run"))
+            Ok::<_, std::io::Error>(names.iter().all(|name| {
+                let name = name.to_string_lossy();
+                name == "run" || (name.starts_with(".oht-") && name.ends_with(".tmp"))
+            }))
         };
         if is_sandbox || is_empty().map_err(make)? || only_ours().map_err(make)? {
             return Ok(home);

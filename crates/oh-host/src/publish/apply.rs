@@ -29,7 +29,7 @@ const POLL_MOST: Duration = Duration::from_millis(3);
 const LOG_BYTES_MAX: u64 = 64 * 1024;
 
 /// Everybody reads the hook, only its owner writes it.
-const HOOK_MODE: u32 = 0o644;
+const HOOK_META: Meta = Meta { mode: 0o644, owner: None };
 
 /// Carries out a confirmed plan.
 ///
@@ -52,16 +52,12 @@ pub(super) fn apply(
             Err(failure) => return Err(run.undo(step, failure)),
         }
     }
-    let generation = match &run.facts.live.current(&facts.wanted) {
-        Some(generation) => generation.clone(),
-        None => facts.wanted.generation(facts.highest_generation() + 1),
-    };
     let workers = match &facts.running {
         Running::Master { master, .. } => master.workers().ok(),
         Running::Nothing { .. } => None,
     };
     Ok(Published {
-        generation,
+        generation: facts.target(),
         seen: matches!(facts.running, Running::Master { .. }),
         steps: done,
         routes: facts.routes.clone(),
@@ -103,6 +99,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn start(facts: &'a Facts) -> Result<Self, PublishFault> {
         let staging = Staging::open(&facts.paths.folder)?;
+        wrapper::sweep(facts)?;
         Ok(Self {
             facts,
             staging,
@@ -119,7 +116,7 @@ impl<'a> Run<'a> {
     fn step(&mut self, step: &Step) -> Result<Outcome, Failure> {
         let facts = self.facts;
         match step {
-            Step::Stage(generation) => self.staging.stage(&facts.wanted.text(generation.number))?,
+            Step::Stage(_) => self.staging.stage(&facts.target_text())?,
             Step::Prove => self.prove()?,
             Step::Test => self.test()?,
             Step::Login(file) => {
@@ -135,9 +132,8 @@ impl<'a> Run<'a> {
             }
             Step::Hook(file) => {
                 self.hooked = true;
-                let meta = Meta { mode: HOOK_MODE, owner: None };
                 let text = hook_text(&facts.paths.live).map_err(StepFault::from)?;
-                if atomic::replace(file, text.as_bytes(), meta)? == Change::Unchanged {
+                if atomic::replace(file, text.as_bytes(), HOOK_META)? == Change::Unchanged {
                     return Ok(Outcome::AlreadyDone);
                 }
             }
@@ -155,7 +151,7 @@ impl<'a> Run<'a> {
     }
 
     fn prove(&self) -> Result<(), Failure> {
-        let staged = self.facts.wanted.text(self.facts.highest_generation() + 1);
+        let staged = self.facts.target_text();
         Ok(served::data_only(&self.facts.live_text, &staged).map_err(StepFault::Proof)?)
     }
 
@@ -181,6 +177,7 @@ impl<'a> Run<'a> {
         }
         let mut reasons = emergencies(facts, self.log_from);
         if reasons.is_empty()
+            && facts.changeable.is_none()
             && let Ok(tested) = facts.nginx.test(&facts.paths.config, master.test_user())
             && !tested.accepted
         {
@@ -209,11 +206,6 @@ impl<'a> Run<'a> {
     fn put_back(&self) -> Now {
         // What was staged is overwritten by the next run; that it could not be removed is no news.
         drop(self.staging.discard());
-        if let (Some(_), Some(file)) = (&self.login, &self.facts.login_wanted)
-            && let Err(fault) = atomic::remove_file(file)
-        {
-            return Now::Unknown(format!("{file} has a password that nobody knows: {fault}"));
-        }
         match self.put_files_back() {
             Err(fault) => Now::Unknown(fault.to_string()),
             Ok(false) => Now::Unchanged,
@@ -231,8 +223,14 @@ impl<'a> Run<'a> {
         } else if self.swapped {
             self.staging.withdraw()?;
         }
-        if self.hooked && facts.hook == Hook::Absent {
-            atomic::remove_file(&facts.paths.hook)?;
+        match &facts.hook {
+            Hook::Absent if self.hooked => {
+                atomic::remove_file(&facts.paths.hook)?;
+            }
+            Hook::Outdated(text) if self.hooked => {
+                atomic::replace(&facts.paths.hook, text.as_bytes(), HOOK_META)?;
+            }
+            _ => {}
         }
         Ok(astray || self.hooked)
     }
@@ -242,10 +240,11 @@ impl<'a> Run<'a> {
         let Running::Master { master, answered } = &self.facts.running else {
             return Now::PutBack(None);
         };
-        if self.reloaded
-            && let Err(fault) = master.reload()
-        {
-            return Now::Unknown(fault.to_string());
+        match if self.reloaded { master.reload() } else { Ok(()) } {
+            Ok(()) => {}
+            // Without a master nobody serves the wrong set, and the next one reads the right one.
+            Err(fault) if fault.is_gone() => return Now::PutBack(None),
+            Err(fault) => return Now::Unknown(fault.to_string()),
         }
         // The reload that did not happen left its workers, and so may this one: the generation
         // alone tells.

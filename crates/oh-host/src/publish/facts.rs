@@ -8,7 +8,7 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::port::Port;
 use oh_model::routes::{Policy, Routes, agree};
 use oh_nginx_conf::inspect::{self, File, Surroundings, Tree};
-use oh_nginx_conf::layout::{Auth, Generation, Layout, Site, layout};
+use oh_nginx_conf::layout::{Auth, Generation, HOOK_MARK, Layout, Site, layout};
 use oh_nginx_conf::parse::parse;
 use oh_nginx_conf::served::{self, Served};
 use oh_nginx_conf::write::{Text, Unquotable, Word};
@@ -70,14 +70,14 @@ impl Live {
 }
 
 /// The file that includes our set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hook {
     /// There is none yet.
     Absent,
     /// Ours, as we write it.
     Ours,
-    /// Ours, but of another version or folder.
-    Outdated,
+    /// Ours, but of another version or folder: its text, to put back.
+    Outdated(String),
     /// Somebody else's.
     Foreign,
 }
@@ -159,8 +159,19 @@ impl Facts {
         self.previous.is_some() && self.previous.as_ref() == self.running.answered()
     }
 
+    /// Returns the generation that the wanted set has, or gets.
+    pub fn target(&self) -> Generation {
+        let next = || self.wanted.generation(self.highest_generation() + 1);
+        self.live.current(&self.wanted).unwrap_or_else(next)
+    }
+
+    /// Returns the text of the wanted set under that name.
+    pub fn target_text(&self) -> String {
+        self.wanted.text(self.target().number)
+    }
+
     /// Returns the highest number that any set on this machine has.
-    pub fn highest_generation(&self) -> u64 {
+    fn highest_generation(&self) -> u64 {
         let live = match &self.live {
             Live::Ours(served) => Some(&served.generation),
             _ => None,
@@ -273,9 +284,6 @@ fn matches(pattern: &str, path: &RealPath) -> bool {
     })
 }
 
-/// The first line of a hook of ours.
-const HOOK_MARK: &str = "Written by oh-nginx: includes the routes of sessions and repositories.";
-
 /// What the hook says. The brackets make the name a pattern, so that nginx also starts where the
 /// set has been taken away.
 ///
@@ -293,7 +301,8 @@ fn hook(paths: &Paths) -> Result<Hook, PublishFault> {
     Ok(match text_of(&paths.hook)? {
         None => Hook::Absent,
         Some(text) if text == hook_text(&paths.live)? => Hook::Ours,
-        Some(text) if text.contains(HOOK_MARK) => Hook::Outdated,
+        // Exactly our comment and one include; with a line more it is somebody else's too.
+        Some(text) if text.contains(HOOK_MARK) && text.lines().count() == 2 => Hook::Outdated(text),
         Some(_) => Hook::Foreign,
     })
 }
@@ -339,6 +348,8 @@ fn running(
     let port = site.generation_port;
     let answered = answered_generation(port);
     let Some(master) = nginx.master(&nginx::pid_file(tree, built)?)? else {
+        // Workers that lost their master are root's or ours; whoever else answers may say anything.
+        let answered = if stranger_listens(port) { None } else { answered };
         return Ok((Running::Nothing { answered }, None));
     };
     let stranger = stranger_on(port, &master);
@@ -360,6 +371,16 @@ pub(super) fn answered_generation(port: Port) -> Option<Generation> {
     .ok()?;
     let text = std::str::from_utf8(&answer.body).ok()?;
     (answer.status == 200).then(|| Generation::parse(text.trim()))?
+}
+
+/// Says whether somebody listens on the port who is neither root nor we.
+fn stranger_listens(port: Port) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    match sockets::holding(port, &[]) {
+        Ok(Holding::Others { uid }) => uid != 0 && uid != own,
+        Ok(Holding::Nobody | Holding::These) => false,
+        Err(_) => true,
+    }
 }
 
 /// Names who listens on the generation's port, if it is not this nginx: anybody may listen on a

@@ -36,6 +36,14 @@ pub enum PublishFault {
     /// The folder of session files cannot be trusted or read.
     #[error("could not read the session files")]
     Sessions(#[from] FolderFault),
+    /// A database of repositories exists and cannot be used.
+    #[error("{path} cannot be used: {why}")]
+    Database {
+        /// The database.
+        path: String,
+        /// Why.
+        why: String,
+    },
     /// A file of ours cannot be read, or its folder not be opened.
     #[error("could not look at our own files")]
     Look(#[from] FileFault),
@@ -141,9 +149,11 @@ impl PublishFault {
         match self {
             Self::Lock(fault) if fault.is_held() => Exit::Locked,
             Self::Lock(_) => Exit::CouldNotLook,
-            Self::Sessions(_) | Self::Look(_) | Self::Tree(_) | Self::Nginx(_) => {
-                Exit::CouldNotLook
-            }
+            Self::Database { .. }
+            | Self::Sessions(_)
+            | Self::Look(_)
+            | Self::Tree(_)
+            | Self::Nginx(_) => Exit::CouldNotLook,
             Self::Layout(_) | Self::Config(_) | Self::Path { .. } => Exit::Config,
             Self::Refused { .. } | Self::Objections(_) => Exit::Refused,
             Self::Test { .. } | Self::Step { .. } => Exit::Intact,
@@ -168,6 +178,9 @@ impl PublishFault {
         match self {
             Self::Refused { hint, .. } => vec![hint.clone()],
             Self::Sessions(fault) => fault.hint().into_iter().collect(),
+            Self::Database { path, .. } => {
+                vec![format!("mend {path}, or move it away if there are no repositories")]
+            }
             Self::Tree(_) | Self::Test { .. } | Self::NotSeen { .. } => {
                 vec!["mend what is named above, then run: oh-nginx apply".into()]
             }

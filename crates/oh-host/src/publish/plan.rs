@@ -58,13 +58,10 @@ pub fn plan(facts: &Facts) -> Result<Plan<Step>, PublishFault> {
     refuse(facts)?;
     let mut steps = Vec::new();
     let in_place = facts.live.current(&facts.wanted);
-    let generation = match &in_place {
-        Some(generation) => generation.clone(),
-        None => facts.wanted.generation(facts.highest_generation() + 1),
-    };
+    let generation = facts.target();
     if in_place.is_none() {
         steps.push(Step::Stage(generation.clone()));
-        steps.push(if provable(facts, &generation) { Step::Prove } else { Step::Test });
+        steps.push(if provable(facts) { Step::Prove } else { Step::Test });
     }
     if let (Some(found), true) = (&facts.changeable, steps.contains(&Step::Test)) {
         return Err(PublishFault::Refused {
@@ -75,7 +72,6 @@ pub fn plan(facts: &Facts) -> Result<Plan<Step>, PublishFault> {
             hint: found.mend.clone(),
         });
     }
-    steps.extend(facts.login_wanted.clone().map(Step::Login));
     if in_place.is_none() {
         // A set that was put in place and never served must not displace the one that is.
         if let Live::Ours(served) = &facts.live
@@ -94,6 +90,9 @@ pub fn plan(facts: &Facts) -> Result<Plan<Step>, PublishFault> {
         steps.push(Step::Reload(master.pid()));
         steps.push(Step::See(generation));
     }
+    // Last, so that a password which is made is a password which is shown: nginx reads the file at
+    // each request, and refuses all of them until it is there.
+    steps.extend(facts.login_wanted.clone().map(Step::Login));
     Ok(Plan { steps, exclusions: facts.routes.exclusions.clone() })
 }
 
@@ -101,12 +100,13 @@ pub fn plan(facts: &Facts) -> Result<Plan<Step>, PublishFault> {
 ///
 /// It can where the set in place is untouched and is what nginx serves: then nginx has accepted
 /// everything but the data lines.
-fn provable(facts: &Facts, generation: &Generation) -> bool {
+fn provable(facts: &Facts) -> bool {
     let Live::Ours(live) = &facts.live else { return false };
-    live.intact
+    matches!(facts.running, Running::Master { .. })
+        && live.intact
         && facts.hook == Hook::Ours
         && facts.running.answered() == Some(&live.generation)
-        && served::data_only(&facts.live_text, &facts.wanted.text(generation.number)).is_ok()
+        && served::data_only(&facts.live_text, &facts.target_text()).is_ok()
 }
 
 /// Names what only the operator can decide.
@@ -128,6 +128,19 @@ fn refuse(facts: &Facts) -> Result<(), PublishFault> {
         return refused(
             format!("{} is not ours: {why}", facts.paths.live),
             "move it away, then run: oh-nginx apply".into(),
+        );
+    }
+    if let Some(other) = facts.surroundings.other_files_of_ours.first() {
+        return refused(
+            format!("{other} is ours too, of another nginx.hook or nginx.directory"),
+            format!("rm {other}"),
+        );
+    }
+    if let Some(place) = &facts.surroundings.map_bucket_after_ours {
+        return refused(
+            format!("{place} sets map_hash_bucket_size after the maps of {}", facts.paths.hook),
+            "move that line before it, or set nginx.hook to a name that sorts behind its file"
+                .into(),
         );
     }
     let site = &facts.site;
@@ -170,14 +183,17 @@ pub fn objections(plan: &Plan<Step>, facts: &Facts) -> Vec<Objection> {
         object("a reload is not looked after".into());
     }
     if let Some(Step::Swap(generation)) = swap.and_then(|at| plan.steps.get(at)) {
-        objections_to_text(facts, generation).into_iter().for_each(&mut object);
+        if *generation != facts.target() {
+            object(format!("generation {generation} is not the one that is wanted"));
+        }
+        objections_to_text(facts).into_iter().for_each(&mut object);
     }
     found
 }
 
 /// Reads the wanted text back and holds it against the policy, route by route.
-fn objections_to_text(facts: &Facts, generation: &Generation) -> Vec<String> {
-    let read = match served::read(&facts.wanted.text(generation.number)) {
+fn objections_to_text(facts: &Facts) -> Vec<String> {
+    let read = match served::read(&facts.target_text()) {
         Ok(read) if read.intact => read,
         Ok(_) => return vec!["the wanted set does not have the digest it claims".into()],
         Err(fault) => return vec![format!("the wanted set cannot be read back: {fault}")],

@@ -8,7 +8,7 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::port::Port;
 use oh_model::routes::Policy;
 use oh_nginx_conf::inspect::{Surroundings, key_bytes_max};
-use oh_nginx_conf::layout::{Auth, HTTP_PORT, Site, Tls};
+use oh_nginx_conf::layout::{Auth, Site, Tls};
 
 use super::{Host, PublishFault};
 use crate::nginx::Built;
@@ -89,7 +89,7 @@ pub(super) fn site(
         generation_port: host.settings.nginx.generation_port,
         nginx: built.version,
         set_map_bucket: surroundings.map_bucket.is_none() && surroundings.map_before_ours.is_none(),
-        exclusive_ports: [port.get(), HTTP_PORT].into_iter().filter(|port| !taken(*port)).collect(),
+        port_is_exclusive: !taken(port.get()),
     })
 }
 

@@ -5,6 +5,9 @@
 //! and in the copies the `include` that leads on names the copy or the staged set instead. The
 //! line numbers stay, and in what nginx says the copies get their real names back.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use oh_model::path::RealPath;
 use oh_nginx_conf::inspect::{Tree, splice};
 use oh_nginx_conf::write::{Text, Unquotable, Word};
@@ -17,9 +20,6 @@ use crate::atomic::{self, FileFault, Meta};
 /// The copy of the main file stands beside it, because relative names start from its folder; the
 /// dot keeps it out of any pattern.
 const MAIN_COPY: &str = ".openhands-test.conf";
-
-/// The copies are read by the user of the master.
-const COPY_MODE: u32 = 0o644;
 
 /// Copies on disk, removed when they are dropped.
 #[derive(Debug)]
@@ -56,6 +56,21 @@ impl Drop for Wrapper {
     }
 }
 
+/// Removes what runs that were killed have left: copies, and files that were never put in place.
+pub(super) fn sweep(facts: &Facts) -> Result<(), FileFault> {
+    let paths = &facts.paths;
+    let folders = [&paths.folder, &paths.config.parent(), &paths.hook.parent()];
+    for folder in folders.into_iter().collect::<BTreeSet<_>>() {
+        if Path::new(folder.as_str()).exists() {
+            atomic::sweep(folder)?;
+        }
+    }
+    if let Ok(copy) = paths.config.parent().join(MAIN_COPY) {
+        atomic::remove_file(&copy)?;
+    }
+    Ok(())
+}
+
 /// Writes the copies.
 pub(super) fn write(facts: &Facts) -> Result<Wrapper, StepFault> {
     let staged = below(&facts.paths.folder, staging::STAGED)?;
@@ -78,8 +93,15 @@ pub(super) fn write(facts: &Facts) -> Result<Wrapper, StepFault> {
     for (index, text) in texts {
         let copy = copy_of(index)?;
         let original = facts.tree.files.get(index).map(|file| file.path.clone());
-        wrapper.copies.push((copy.clone(), original.unwrap_or_default()));
-        atomic::replace(&copy, text.as_bytes(), Meta { mode: COPY_MODE, owner: None })?;
+        let original = original.unwrap_or_default();
+        wrapper.copies.push((copy.clone(), original.clone()));
+        // What is secret in the original is secret in its copy.
+        let original = RealPath::parse(&original).ok();
+        let meta = match original.map(|original| Meta::of(&original)).transpose()?.flatten() {
+            Some(meta) => meta,
+            None => Meta { mode: 0o600, owner: None },
+        };
+        atomic::replace(&copy, text.as_bytes(), meta)?;
     }
     Ok(wrapper)
 }

@@ -67,7 +67,12 @@ impl Deployment {
 
     /// Takes it down.
     pub(crate) fn down(&self) -> Result<Said> {
-        Ok(self.tool("down")?.output().context("could not run oh-deploy")?.into())
+        Ok(self.down_command()?.output().context("could not run oh-deploy")?.into())
+    }
+
+    /// Returns the command that takes it down.
+    pub(crate) fn down_command(&self) -> Result<Command> {
+        self.tool("down")
     }
 
     fn tool(&self, verb: &str) -> Result<Command> {
