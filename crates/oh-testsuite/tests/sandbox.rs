@@ -284,6 +284,25 @@ fn two_runs_at_once_end_well_and_nothing_is_doubled() -> Result<()> {
     runs_once(&sandbox, &PARTS)
 }
 
+#[test]
+fn up_and_down_at_once_leave_something_that_the_next_run_mends() -> Result<()> {
+    let sandbox = Deployment::new(With::NoEditor)?;
+    for _ in 0..5 {
+        sandbox.up()?.expect(1)?;
+        let record = sandbox.record()?;
+        let mut down = Running::start(&mut sandbox.down_command()?)?;
+        let mut up = Running::start(&mut sandbox.up_command("json")?)?;
+        let codes = (down.wait(BOUND)?.code(), up.wait(BOUND)?.code());
+        ensure!(codes.0 == Some(0), "{codes:?}: {} and {}", down.log(), up.log());
+        let left = carriers(record["token"].as_str().context("no token")?)?;
+        ensure!(left.is_empty(), "{codes:?}: {left:?}: {} and {}", down.log(), up.log());
+        sandbox.up()?.expect(1).with_context(|| format!("{codes:?}, {}", up.log()))?;
+        serves_everything(&sandbox, false)?;
+        runs_once(&sandbox, &["app", "openhands"])?;
+    }
+    Ok(())
+}
+
 /// The calls that change something outside the process, as strace names them.
 const CHANGING: &str = "openat,write,fsync,fchmod,mkdirat,mkdir,renameat,renameat2,rename,linkat,\
                         unlinkat,pidfd_send_signal,connect,clone3,clone,vfork";

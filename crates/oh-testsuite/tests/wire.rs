@@ -4,13 +4,13 @@
 //! nginx, code-server, python-socketio and socket.io are the real ones. Where a test is about the
 //! bytes that arrive, a back end shows them, and answers with the headers that it is asked for.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
+#[path = "wire/site.rs"]
+mod site;
+#[path = "wire/socket_io.rs"]
+mod socket_io;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use oh_testsuite::components;
@@ -18,163 +18,7 @@ use oh_testsuite::lab::{self, Lab, Said};
 use oh_testsuite::net::{self, Answer, Request};
 use oh_testsuite::process::Running;
 use serde_json::json;
-
-/// How long a program may take to listen.
-const START_BOUND: Duration = Duration::from_secs(60);
-/// How long a Socket.IO client may take for a payload there and back.
-const CLIENT_BOUND: Duration = Duration::from_secs(120);
-/// What a session file of a test says beside the ports: the folder that is opened.
-const FOLDER: &str = "/home/ubuntu/openhands-workspace/S";
-
-/// A site with a session `S`: an editor, an application with index 0, and OpenHands.
-///
-/// All three are [`Parrot`]s.
-struct Site {
-    lab: Lab,
-    /// The value of the `Authorization` header that opens it; empty where none is asked for.
-    login: String,
-    editor: Parrot,
-    app: Parrot,
-    openhands: Parrot,
-}
-
-impl Site {
-    /// The default: TLS on `localhost`, behind the login.
-    fn with_tls() -> Result<Self> {
-        Self::of(Lab::with_tls()?, &[])
-    }
-
-    fn of(mut lab: Lab, sets: &[&str]) -> Result<Self> {
-        let (editor, app, openhands) = (Parrot::start()?, Parrot::start()?, Parrot::start()?);
-        let session = json!({
-            "vscode_port": editor.port,
-            "app_ports": [app.port],
-            "toolkit": { "schema": 1, "folder": FOLDER },
-        });
-        lab.session("S", &session.to_string())?;
-        start_nginx(&mut lab)?;
-        let login = publish(&lab, &openhands.address(), sets)?;
-        Ok(Self { lab, login, editor, app, openhands })
-    }
-
-    /// Asks with the login.
-    fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
-        self.lab.get(path, &self.with_login(headers))
-    }
-
-    /// Asks for a WebSocket with the login, and returns the status.
-    fn upgrade(&self, path: &str, headers: &[(&str, &str)]) -> Result<u16> {
-        Ok(net::upgrade(&self.lab.url(path), &self.with_login(headers))?.status())
-    }
-
-    fn with_login<'a>(&'a self, headers: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-        let login = Some(("Authorization", self.login.as_str())).filter(|(_, key)| !key.is_empty());
-        login.into_iter().chain(headers.iter().copied()).collect()
-    }
-
-    /// Returns what any of the three has received since the last call.
-    fn received(&self) -> Vec<String> {
-        [&self.editor, &self.app, &self.openhands].map(Parrot::received).concat()
-    }
-
-    fn name_of(&self, head: &str) -> &'static str {
-        match head.split(' ').next().and_then(|port| port.parse::<u16>().ok()) {
-            Some(port) if port == self.editor.port => "editor",
-            Some(port) if port == self.app.port => "app",
-            Some(port) if port == self.openhands.port => "OpenHands",
-            _ => "nginx",
-        }
-    }
-}
-
-/// Starts nginx with the workers' user named, as Debian's own configuration names it.
-fn start_nginx(lab: &mut Lab) -> Result<()> {
-    let config = std::fs::read_to_string(lab.at("etc/nginx/nginx.conf"))?;
-    lab.write("etc/nginx/nginx.conf", &format!("user www-data;\n{config}"))?;
-    lab.start_nginx()
-}
-
-/// Publishes, and returns the value of the `Authorization` header that opens the site.
-fn publish(lab: &Lab, upstream: &str, sets: &[&str]) -> Result<String> {
-    let upstream = format!("site.upstream={upstream}");
-    let mut arguments = vec!["apply", "--format", "json", "--set", &upstream];
-    arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
-    let document = lab.run(&arguments)?.expect(0)?.json()?;
-    let password = lab::password(&document);
-    Ok(password.map(|password| lab::basic("openhands", &password)).unwrap_or_default())
-}
-
-/// A back end that answers with its port and the head of the request, and with a line of the
-/// answer's head for each `X-Say` of the request. It lives as long as the test's process.
-struct Parrot {
-    port: u16,
-    heard: Arc<Mutex<Vec<String>>>,
-}
-
-impl Parrot {
-    fn start() -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        let port = listener.local_addr()?.port();
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let all = Arc::clone(&heard);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { continue };
-                let mut reader = BufReader::new(&stream);
-                let mut head = String::new();
-                while reader.read_line(&mut head).is_ok_and(|count| count > 2) {}
-                all.lock().unwrap_or_else(PoisonError::into_inner).push(head.clone());
-                let length = header(&head, "Content-Length").and_then(|text| text.parse().ok());
-                let body =
-                    std::io::copy(&mut reader.take(length.unwrap_or(0)), &mut std::io::sink());
-                let body = format!("{port} {head}{} bytes", body.unwrap_or_default());
-                let said: String = head
-                    .lines()
-                    .filter_map(|line| line.strip_prefix("X-Say: "))
-                    .map(|line| format!("{line}\r\n"))
-                    .collect();
-                let status = if said.contains("Location: ") { "302 Found" } else { "200 OK" };
-                let answer = format!(
-                    "HTTP/1.1 {status}\r\n{said}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                    body.len()
-                );
-                // A client that went away has its answer.
-                stream.write_all(answer.as_bytes()).unwrap_or_default();
-            }
-        });
-        Ok(Self { port, heard })
-    }
-
-    fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    /// Returns the heads that have arrived since the last call.
-    fn received(&self) -> Vec<String> {
-        std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Finds a header in a head as a parrot shows it.
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines()
-        .filter_map(|line| line.split_once(": "))
-        .find(|(key, _)| *key == name)
-        .map(|(_, v)| v)
-}
-
-/// Starts the stand-in for an application, which speaks WebSocket.
-fn stand_in() -> Result<(Running, String)> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_oh-stand-in"));
-    let mut running = Running::start(command.args(["app", "--listen", "127.0.0.1:0"]))?;
-    let line = running.wait_for_line("listening on ", START_BOUND)?;
-    let address = line.strip_prefix("listening on ").context("no address")?.to_owned();
-    Ok((running, address))
-}
-
-fn port_of(address: &str) -> Result<u16> {
-    Ok(address.rsplit(':').next().unwrap_or_default().parse()?)
-}
+use site::{FOLDER, Parrot, START_BOUND, Site, header, port_of, publish, stand_in, start_nginx};
 
 #[test]
 fn without_the_login_every_address_answers_401_page_and_upgrade_alike() -> Result<()> {
@@ -697,116 +541,6 @@ fn the_login_of_a_real_editor_works_below_its_prefix_and_its_cookie_stays_there(
     Ok(())
 }
 
-/// A server that returns what it is sent; it takes messages of more than 4 MiB.
-const PYTHON_SERVER: &str = "
-import socketio, uvicorn
-io = socketio.AsyncServer(async_mode='asgi', max_http_buffer_size=16_000_000)
-@io.event
-async def echo(sid, data):
-    return data
-uvicorn.run(socketio.ASGIApp(io), host='127.0.0.1', port=0)
-";
-
-/// The same on Node.
-const NODE_SERVER: &str = "
-const http = require('http').createServer();
-const io = new (require('socket.io').Server)(http, { maxHttpBufferSize: 16e6 });
-io.on('connection', (socket) => socket.on('echo', (data, answer) => answer(data)));
-http.listen(0, '127.0.0.1', () => console.log(`running on http://127.0.0.1:${http.address().port}`));
-";
-
-/// A client that prints its transport and the number of bytes that came back. The login belongs
-/// to its session: what `connect` is given as headers is sent with the handshake alone.
-const PYTHON_CLIENT: &str = "
-import asyncio, sys, aiohttp, socketio
-async def main(url, login, *transports):
-    async with aiohttp.ClientSession(headers={'Authorization': login}) as session:
-        client = socketio.AsyncClient(reconnection=False, http_session=session,
-                                      websocket_extra_options={'max_msg_size': 0})
-        await client.connect(url, transports=list(transports))
-        back = await client.call('echo', 'x' * 4 * 1024 * 1024, timeout=100)
-        print('came back by', client.transport(), len(back), flush=True)
-asyncio.run(main(*sys.argv[1:]))
-";
-
-/// The same on Node.
-const NODE_CLIENT: &str = "
-const [url, login, ...transports] = process.argv.slice(1);
-const socket = require('socket.io-client').io(url, {
-  transports, reconnection: false, extraHeaders: { Authorization: login },
-});
-const fail = (error) => { console.log('failed', error, error.description); process.exit(1); };
-socket.on('connect_error', fail);
-socket.on('disconnect', (why) => fail(new Error(why)));
-const send = () => socket.timeout(100e3).emit('echo', 'x'.repeat(4 * 1024 * 1024), (error, back) => {
-  if (error) fail(error);
-  console.log('came back by', socket.io.engine.transport.name, back.length);
-});
-socket.on('connect', () => {
-  const engine = socket.io.engine;
-  const last = transports[transports.length - 1];
-  if (engine.transport.name === last) send(); else engine.on('upgrade', send);
-});
-";
-
-fn node_script(script: &str) -> Result<Command> {
-    let mut command = Command::new(components::node()?);
-    command.args(["-e", script, "--"]).env("NODE_PATH", components::socket_io_modules()?);
-    Ok(command)
-}
-
-fn python_script(script: &str) -> Result<Command> {
-    let mut command = Command::new(components::python()?);
-    command.args(["-u", "-c", script]);
-    Ok(command)
-}
-
-/// Lets real clients talk to a real server through nginx, over TLS and with the login.
-fn socket_io_passes(server: &mut Command) -> Result<()> {
-    let mut server = Running::start(server)?;
-    let line = server
-        .wait_for_line("running on http://127.0.0.1:", START_BOUND)
-        .or_else(|_| server.wait_for_line("Uvicorn running on http://127.0.0.1:", START_BOUND))?;
-    let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
-    let mut lab = Lab::with_tls()?;
-    start_nginx(&mut lab)?;
-    let login = publish(&lab, address.context("no address")?, &[])?;
-
-    let polling = "/socket.io/?EIO=4&transport=polling";
-    assert_eq!(lab.get(polling, &[])?.status, 401);
-    let handshake = lab.get(polling, &[("Authorization", &login)])?;
-    assert_eq!(handshake.status, 200);
-    assert!(handshake.text().starts_with("0{\"sid\""), "{}", handshake.text());
-
-    for client in [node_script(NODE_CLIENT), python_script(PYTHON_CLIENT)] {
-        let mut client = client?;
-        client
-            .args([&lab.url(""), &login])
-            .env("NODE_EXTRA_CA_CERTS", lab.at("etc/tls.pem"))
-            .env("SSL_CERT_FILE", lab.at("etc/tls.pem"));
-        for transports in [&["polling"][..], &["websocket"], &["polling", "websocket"]] {
-            let mut command = Command::new(client.get_program());
-            command.args(client.get_args()).args(transports);
-            command.envs(client.get_envs().filter_map(|(key, value)| Some((key, value?))));
-            let mut running = Running::start(&mut command)?;
-            let line = running.wait_for_line("came back by", CLIENT_BOUND)?;
-            let last = transports.last().context("no transport")?;
-            assert_eq!(line, format!("came back by {last} 4194304"));
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn a_real_python_socketio_takes_both_transports_and_4_mib_from_real_clients() -> Result<()> {
-    socket_io_passes(&mut python_script(PYTHON_SERVER)?)
-}
-
-#[test]
-fn a_real_socket_io_on_node_takes_both_transports_and_4_mib_from_real_clients() -> Result<()> {
-    socket_io_passes(&mut node_script(NODE_SERVER)?)
-}
-
 #[test]
 fn without_a_login_of_nginx_everything_else_holds() -> Result<()> {
     for auth in ["site.auth=none", "site.auth=editor"] {
@@ -832,33 +566,9 @@ fn without_a_login_of_nginx_everything_else_holds() -> Result<()> {
     Ok(())
 }
 
-/// An endpoint that lets in whoever has the cookie `let=in`, as oauth2-proxy's `/oauth2/auth`.
-fn endpoint() -> Result<Parrot> {
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    let port = listener.local_addr()?.port();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let all = Arc::clone(&heard);
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { continue };
-            let mut reader = BufReader::new(&stream);
-            let mut head = String::new();
-            while reader.read_line(&mut head).is_ok_and(|count| count > 2) {}
-            let known = header(&head, "Cookie") == Some("let=in");
-            all.lock().unwrap_or_else(PoisonError::into_inner).push(head);
-            let status = if known { "200 OK" } else { "401 Unauthorized" };
-            let answer =
-                format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            // A client that went away has its answer.
-            stream.write_all(answer.as_bytes()).unwrap_or_default();
-        }
-    });
-    Ok(Parrot { port, heard })
-}
-
 #[test]
 fn an_endpoint_decides_about_pages_uploads_and_upgrades_alike() -> Result<()> {
-    let endpoint = endpoint()?;
+    let endpoint = Parrot::endpoint()?;
     let auth_request = format!("site.auth_request=http://{}/auth", endpoint.address());
     let site = Site::of(Lab::with_tls()?, &["site.auth=request", &auth_request])?;
     let (own, evil) = (site.lab.url(""), "https://evil.example");
@@ -897,7 +607,7 @@ fn an_endpoint_decides_about_pages_uploads_and_upgrades_alike() -> Result<()> {
 
 #[test]
 fn the_endpoint_is_asked_without_the_body_without_the_upgrade_and_with_the_address() -> Result<()> {
-    let endpoint = endpoint()?;
+    let endpoint = Parrot::endpoint()?;
     let auth_request = format!("site.auth_request=http://{}/auth", endpoint.address());
     let site = Site::of(Lab::with_tls()?, &["site.auth=request", &auth_request])?;
     let own = site.lab.url("");

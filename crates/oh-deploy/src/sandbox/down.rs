@@ -49,9 +49,9 @@ fn take_down(dir: &str, progress: &Progress) -> Result<Answer, SandboxFault> {
         outcomes.iter().filter(|outcome| matches!(outcome.how, How::Term | How::Kill)).count();
     progress.done("stopped", &format!("{stopped} processes"));
     progress.doing("remove the folder");
+    remove(&home)?;
     // Whoever waits for the lock finds no sandbox any more.
     drop(held);
-    remove(&home)?;
     progress.done("removed", home.path.as_str());
     let human = format!("down: {stopped} processes stopped, {} removed\n", home.path);
     let result = json!({ "stopped": stopped, "removed": home.path.as_str() });

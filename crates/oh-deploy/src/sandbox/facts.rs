@@ -20,9 +20,6 @@ use super::ready;
 use super::record::{Home, Record};
 use crate::cli::Up;
 
-/// How many ports are tried for one purpose.
-const TRIES: u16 = 100;
-
 /// Who listens where, on 127.0.0.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,15 +35,16 @@ pub(crate) struct Ports {
 impl Ports {
     /// Finds free ports: the usual ones where they are free.
     fn find(tls: bool) -> Result<Self, SandboxFault> {
-        let site = if tls { 8443 } else { 8080 };
+        // Below the ports that the kernel gives to connections, within the ranges that the toolkit
+        // allows by default, and apart from each other.
+        let (site, sites) = if tls { (8443, 100) } else { (8000, 80) };
         Ok(Self {
-            site: free("the site", site, TRIES)?,
-            generation: free("nginx's generation", 9180, TRIES)?,
-            openhands: free("OpenHands", 13000, TRIES)?,
-            // Within the ranges that the toolkit allows by default.
-            app: free("the application", 50001, TRIES)?,
-            session_editor: free("the session's editor", 40123, TRIES)?,
-            repository_editor: free("the repository's editor", 8888, 12)?,
+            site: free("the site", site, sites)?,
+            generation: free("nginx's generation", 9180, 100)?,
+            openhands: free("OpenHands", 13000, 100)?,
+            app: free("the application", 8081, 19)?,
+            repository_editor: free("the repository's editor", 8888, 6)?,
+            session_editor: free("the session's editor", 8894, 6)?,
         })
     }
 
@@ -66,7 +64,8 @@ fn free(purpose: &'static str, first: u16, count: u16) -> Result<u16, SandboxFau
     let last = first.saturating_add(count - 1);
     for number in first..=last {
         if let Some(port) = Port::new(number.into())
-            && bind_probe_everywhere(port)? == BindProbe::Free
+            // The rests of closed connections are in nobody's way: all parts set SO_REUSEADDR.
+            && bind_probe_everywhere(port)? != BindProbe::Taken
         {
             return Ok(number);
         }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::facts::Facts;
 use super::fault::SandboxFault;
+use super::parts::editor_user;
 use super::record::{Home, Record};
 
 /// The id of the repository.
@@ -47,8 +48,8 @@ pub(crate) struct Wanted {
     pub(crate) path: String,
     /// What is in it.
     pub(crate) text: String,
-    /// Its permission bits.
-    pub(crate) mode: u32,
+    /// Whether it is the editors' to change, and not only ours.
+    pub(crate) of_editors: bool,
 }
 
 /// Returns the workspace of a session, below the sandbox.
@@ -70,8 +71,9 @@ pub(crate) fn missing(home: &Home, record: &Record) -> Result<Vec<Wanted>, Sandb
 /// Writes a file, and the folder that it is in.
 pub(crate) fn write(home: &Home, wanted: &Wanted) -> Result<(), SandboxFault> {
     let path = home.at(&wanted.path)?;
-    atomic::create_dirs(&path.parent(), FOLDER)?;
-    atomic::replace(&path, wanted.text.as_bytes(), Meta { mode: wanted.mode, owner: None })?;
+    let owner = if wanted.of_editors { editor_user(home) } else { None };
+    atomic::create_dirs(&path.parent(), Meta { mode: 0o700, owner })?;
+    atomic::replace(&path, wanted.text.as_bytes(), Meta { mode: 0o600, owner })?;
     Ok(())
 }
 
@@ -147,15 +149,17 @@ fn all(home: &Home, record: &Record) -> Result<Vec<Wanted>, SandboxFault> {
         } },
         "availablePorts": (8889..=8899).collect::<Vec<u16>>(),
     });
-    let file = |path: &str, text: String| Wanted { path: path.into(), text, mode: 0o600 };
+    let file = |path: &str, text: String| Wanted { path: path.into(), text, of_editors: false };
+    let work =
+        |path: &str, text: &str| Wanted { path: path.into(), text: text.into(), of_editors: true };
     Ok(vec![
         file("etc/openhands-toolkit/config.toml", config(record)),
         file("etc/nginx/nginx.conf", nginx(home)?),
         file(&format!("tmp/openhands-sessions/{}.json", record.session), session.render()),
         file("var/www/ai-desktop/data/repositories.json", format!("{repositories:#}\n")),
         file("var/www/ai-desktop/data/vscode-ports.json", format!("{leases:#}\n")),
-        file(&format!("{folder}/README.md"), "# The workspace of the session\n".into()),
-        file(&format!("{REPOSITORY_FOLDER}/README.md"), "# The repository hello\n".into()),
+        work(&format!("{folder}/README.md"), "# The workspace of the session\n"),
+        work(&format!("{REPOSITORY_FOLDER}/README.md"), "# The repository hello\n"),
     ])
 }
 
@@ -199,8 +203,8 @@ fn nginx(home: &Home) -> Result<String, SandboxFault> {
         .collect::<Result<Vec<_>, SandboxFault>>()?;
     let mut text = Text::default();
     text.comment("nginx of the sandbox: everything it writes is below the sandbox's folder.");
-    if is_root() {
-        text.comment("The folder is root's alone, so the workers are root's too.");
+    if is_root() && editor_user(home).is_none() {
+        text.comment("Nobody but root gets to this folder, so the workers are root's too.");
         text.fixed("user", &["root"]);
     }
     text.directive("pid", &[pid]);

@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::Path;
 
 use oh_host::atomic::Meta;
 use oh_host::command::SYSTEM_PATH;
 use oh_host::spawn::Spawn;
+use oh_host::users::{Users, is_root};
 use oh_model::path::RealPath;
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +15,9 @@ use super::facts::Facts;
 use super::fault::SandboxFault;
 use super::record::Home;
 
-/// Who may enter what the parts own.
-const FOLDER: Meta = Meta { mode: 0o700, owner: None };
+/// The user that root's editors run as: whoever reaches an editor's port on this machine has a
+/// terminal of that user, so it must not be root's.
+const EDITOR_USER: &str = "nobody";
 
 /// A program of the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -131,10 +134,11 @@ fn editor(
             why: "no editor is installed".into(),
         });
     };
+    let user = editor_user(&facts.home);
     let names = ["data", "extensions", "agent", "tmp", "config", "home", "cache", "run"];
     let folders = names
         .iter()
-        .map(|name| Ok((own(name)?, FOLDER)))
+        .map(|name| Ok((own(name)?, Meta { mode: 0o700, owner: user })))
         .collect::<Result<Vec<_>, SandboxFault>>()?;
     let bind = format!("127.0.0.1:{port}");
     let (data, extensions, config) = (own("data")?, own("extensions")?, own("config")?);
@@ -183,9 +187,22 @@ fn editor(
         token: token.into(),
         folder: folder.clone(),
         log: facts.home.at(&format!("var/log/{}.log", part.slug()))?,
-        user: None,
+        user,
         folders,
     })
+}
+
+/// Returns the user and group of the editors and of what they work on; `None` is whoever runs:
+/// where that is not root, or where nobody else could get to the folder (below /root, say).
+pub(crate) fn editor_user(home: &Home) -> Option<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let way = Path::new(home.path.as_str()).ancestors();
+    let open = |path: &Path| std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o001 != 0);
+    if !is_root() || !way.into_iter().all(open) {
+        return None;
+    }
+    let users = Users::of_machine().ok()?;
+    users.user(EDITOR_USER).map(|user| (user.uid, user.gid))
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {

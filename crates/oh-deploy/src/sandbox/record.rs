@@ -25,6 +25,10 @@ const SCHEMA: u32 = 1;
 /// The largest record that is read, in bytes.
 const RECORD_BYTES_MAX: u64 = 64 * 1024;
 
+/// Others may pass through, to what is theirs inside, and see nothing: root's editors are not
+/// root's.
+const FOLDER_MODE: u32 = 0o711;
+
 /// How long to wait for another run on the same sandbox.
 const LOCK_WAIT: Duration = Duration::from_secs(120);
 
@@ -71,7 +75,11 @@ impl Home {
         let path = Path::new(dir);
         let make = |source| SandboxFault::Make { dir: dir.into(), source };
         if !path.exists() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(make)?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(FOLDER_MODE)
+                .create(path)
+                .map_err(make)?;
         }
         let home = Self::existing(dir)?;
         let is_sandbox = home.at(RECORD).is_ok_and(|record| Path::new(record.as_str()).exists());

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::apply::Done;
 use super::facts::Facts;
+use super::parts::editor_user;
 use super::plan::Step;
 
 /// The answer of `sandbox up`.
@@ -43,11 +44,14 @@ pub(crate) fn up(facts: &Facts, plan: &Plan<Step>, done: Done) -> Answer {
     add(&format!("  a new password:  {command} --root {dir} login"));
     add(&format!("  the routes:      {command} --root {dir} status"));
     add(&format!("  stop:            cargo xtask deploy --sandbox --down --dir {dir}"));
-    let mut notes = vec![
-        "note: on this machine itself the editors' ports ask for no login; the sandbox is for \
-         machines whose users trust each other"
-            .to_string(),
-    ];
+    let mut notes =
+        vec![match editor_user(&facts.home) {
+        Some(_) => "note: the editors run as nobody; whoever is on this machine reaches them \
+                    without a login",
+        None => "note: whoever is on this machine reaches the editors without a login, and has a \
+                 terminal of yours there",
+    }
+    .to_string()];
     let editors = facts.editor.is_some();
     if !editors {
         notes.push("missing: the editors (code-server is not installed); all else is up".into());
