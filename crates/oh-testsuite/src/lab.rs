@@ -408,7 +408,7 @@ fn quiet_port() -> Result<u16> {
 ///
 /// When all are taken.
 pub fn repository_back_end() -> Result<u16> {
-    let mut ports = REPOSITORY_PORTS.into_iter();
+    let mut ports = REPOSITORY_PORTS;
     ports.find_map(|port| back_end_on(port).ok()).context("all repository ports are taken")
 }
 

@@ -68,6 +68,13 @@ fn serves_everything(sandbox: &Deployment, editors: bool) -> Result<()> {
     Ok(())
 }
 
+/// Demands that all but the editors is up: 1 is the exit code of a failure too.
+fn rest_is_up(said: Said) -> Result<Said> {
+    let said = said.expect(1)?;
+    ensure!(said.json()?["result"]["editors"] == false, "{said:?}");
+    Ok(said)
+}
+
 /// Demands one leader for each part, the recorded one, and one nginx.
 fn runs_once(sandbox: &Deployment, parts: &[&str]) -> Result<()> {
     let record = sandbox.record()?;
@@ -256,7 +263,7 @@ fn a_folder_with_something_else_in_it_is_refused_and_untouched() -> Result<()> {
 #[test]
 fn without_an_editor_the_rest_is_up_and_it_is_said_what_is_missing() -> Result<()> {
     let sandbox = Deployment::new(With::NoEditor)?;
-    let said = sandbox.up()?.expect(1)?;
+    let said = rest_is_up(sandbox.up()?)?;
     let missing = "missing: the editors (code-server is not installed); all else is up";
     ensure!(said.stderr.contains(missing), "{said:?}");
     assert_eq!(said.json()?["result"]["editors"], false);
@@ -288,7 +295,7 @@ fn two_runs_at_once_end_well_and_nothing_is_doubled() -> Result<()> {
 fn up_and_down_at_once_leave_something_that_the_next_run_mends() -> Result<()> {
     let sandbox = Deployment::new(With::NoEditor)?;
     for _ in 0..5 {
-        sandbox.up()?.expect(1)?;
+        rest_is_up(sandbox.up()?)?;
         let record = sandbox.record()?;
         let mut down = Running::start(&mut sandbox.down_command()?)?;
         let mut up = Running::start(&mut sandbox.up_command("json")?)?;
@@ -296,7 +303,7 @@ fn up_and_down_at_once_leave_something_that_the_next_run_mends() -> Result<()> {
         ensure!(codes.0 == Some(0), "{codes:?}: {} and {}", down.log(), up.log());
         let left = carriers(record["token"].as_str().context("no token")?)?;
         ensure!(left.is_empty(), "{codes:?}: {left:?}: {} and {}", down.log(), up.log());
-        sandbox.up()?.expect(1).with_context(|| format!("{codes:?}, {}", up.log()))?;
+        rest_is_up(sandbox.up()?).with_context(|| format!("{codes:?}, {}", up.log()))?;
         serves_everything(&sandbox, false)?;
         runs_once(&sandbox, &["app", "openhands"])?;
     }
@@ -372,7 +379,7 @@ fn at_each_moment(order: fn(&Deployment) -> Result<()>) -> Result<()> {
 #[test]
 fn killed_at_any_moment_the_next_run_ends_with_everything_up_once() -> Result<()> {
     at_each_moment(|sandbox| {
-        sandbox.up()?.expect(1)?;
+        rest_is_up(sandbox.up()?)?;
         serves_everything(sandbox, false)?;
         runs_once(sandbox, &["app", "openhands"])?;
         let record = sandbox.record()?;
@@ -386,7 +393,7 @@ fn killed_at_any_moment_it_can_be_taken_down_and_nothing_is_left() -> Result<()>
     at_each_moment(|sandbox| {
         let Ok(record) = sandbox.record() else {
             // Nothing is started before the record is written.
-            sandbox.up()?.expect(1)?;
+            rest_is_up(sandbox.up()?)?;
             return sandbox.down()?.expect(0).map(drop);
         };
         sandbox.down()?.expect(0)?;
@@ -400,7 +407,7 @@ fn a_killed_down_is_finished_by_the_next_one() -> Result<()> {
     for (call, when) in
         [("pidfd_send_signal", 1), ("unlinkat", 1), ("unlinkat", 10), ("unlinkat", 30)]
     {
-        sandbox.up()?.expect(1)?;
+        rest_is_up(sandbox.up()?)?;
         let record = sandbox.record()?;
         let inject = format!("inject={call}:signal=KILL:when={when}");
         let killed = under_strace(&sandbox, &sandbox.down_command()?, &["-e", &inject])?;
@@ -432,7 +439,7 @@ fn killed_while_editors_start_the_next_run_adopts_them() -> Result<()> {
 #[test]
 fn a_sandbox_keeps_its_scheme() -> Result<()> {
     let sandbox = Deployment::new(With::NoEditor)?;
-    sandbox.up()?.expect(1)?;
+    rest_is_up(sandbox.up()?)?;
     let before = sandbox.record()?;
     let said: Said = sandbox.up_command("json")?.arg("--http").output()?.into();
     let said = said.expect(2)?;
