@@ -114,6 +114,8 @@ pub fn find(wish: &Wish) -> Result<Found, SettingsFault> {
         None => default_file(&root)?,
     };
     let path = file.as_ref().map(|file| file.path.clone());
+    // Where there is no file, messages name the one that would count: below the root, not above.
+    let file = file.map_or_else(|| missing_default(&root), Ok).map(Some)?;
     let sources = Sources { file, environment: wish.environment.clone(), sets: wish.sets.clone() };
     let loaded = oh_config::load(&sources).map_err(SettingsFault::Faults)?;
     Ok(Found { root, loaded, file: path })
@@ -129,8 +131,7 @@ fn named(root: &Root, path: &str) -> Result<SourceText, SettingsFault> {
 }
 
 fn default_file(root: &Root) -> Result<Option<SourceText>, SettingsFault> {
-    let path = |source| SettingsFault::Path { path: FILE_DEFAULT.into(), source };
-    let real = InRoot::parse(FILE_DEFAULT).and_then(|inside| root.real(&inside)).map_err(path)?;
+    let real = default_path(root)?;
     if let Some(text) = read_trusted(root, &real, FILE_BYTES_MAX)? {
         return Ok(Some(SourceText { path: real.to_string(), text }));
     }
@@ -139,6 +140,16 @@ fn default_file(root: &Root) -> Result<Option<SourceText>, SettingsFault> {
         return Ok(None);
     }
     local_file(root)
+}
+
+/// An empty text in the place of the file that is not there.
+fn missing_default(root: &Root) -> Result<SourceText, SettingsFault> {
+    Ok(SourceText { path: default_path(root)?.to_string(), text: String::new() })
+}
+
+fn default_path(root: &Root) -> Result<RealPath, SettingsFault> {
+    let path = |source| SettingsFault::Path { path: FILE_DEFAULT.into(), source };
+    InRoot::parse(FILE_DEFAULT).and_then(|inside| root.real(&inside)).map_err(path)
 }
 
 /// Reads the user's own file in the current folder; a file of anybody else is passed over.

@@ -33,7 +33,7 @@ pub enum TreeFault {
         source: io::Error,
     },
     /// A file is no configuration.
-    #[error("{path}: {fault}")]
+    #[error("{path}:{}: {}", .fault.line, .fault.what)]
     Syntax {
         /// The file.
         path: String,
@@ -289,7 +289,7 @@ mod tests {
         let path = dir.path().join("a/x");
         assert_eq!(
             fault,
-            format!("{}: line 2: unexpected end of file, expecting \"}}\"", path.display())
+            format!("{}:2: unexpected end of file, expecting \"}}\"", path.display())
         );
         let (_dir, main) = written(&[("nginx.conf", "include missing;")]);
         assert!(read(&main).unwrap_err().to_string().starts_with("could not read /"));

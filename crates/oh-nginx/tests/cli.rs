@@ -493,7 +493,7 @@ fn a_configuration_of_nginx_that_cannot_be_read_is_named() {
     assert_snapshot!(lab.run(&["plan"]), @r#"
     --- stderr
     error: could not read nginx's configuration
-      because: {root}/etc/nginx/conf.d/legacy.conf: line 4: unexpected "}"
+      because: {root}/etc/nginx/conf.d/legacy.conf:4: unexpected "}"
     nothing was changed; what was served is still served
     hint: mend what is named above, then run: oh-nginx apply
     --- exit 4
@@ -502,7 +502,7 @@ fn a_configuration_of_nginx_that_cannot_be_read_is_named() {
     assert_snapshot!(lab.run(&["status"]), @r#"
     --- stderr
     error: could not read nginx's configuration
-      because: {root}/etc/nginx/nginx.conf: line 3: unexpected end of file, expecting "}"
+      because: {root}/etc/nginx/nginx.conf:3: unexpected end of file, expecting "}"
     nothing was changed; what was served is still served
     hint: mend what is named above, then run: oh-nginx apply
     --- exit 4

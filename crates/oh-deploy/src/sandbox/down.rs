@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Stops everything and removes the folder.
 pub(crate) fn down(dir: &str) -> Result<Answer, Failure> {
     if !Path::new(dir).exists() {
-        let result = json!({ "stopped": [], "removed": false });
+        let result = json!({ "stopped": 0, "removed": null });
         return Ok(Answer::new(format!("nothing to do: there is no {dir}\n"), result));
     }
     let progress = Progress::start();
