@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oh_model::path::{PathFault, RealPath};
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use thiserror::Error;
 
@@ -28,7 +28,7 @@ const TEMP_SUFFIX: &str = ".tmp";
 /// The mode of a file while it is being written.
 const TEMP_MODE: u32 = 0o600;
 /// The mode of folders that are made on the way to the one that was asked for.
-const WAY_MODE: u32 = 0o755;
+const WAY: Meta = Meta { mode: 0o755, owner: None };
 
 /// Says why a file or folder was not read or changed. The target is as it was, except after
 /// [`FileFault::Unsynced`].
@@ -281,31 +281,65 @@ pub fn create_dirs(path: &RealPath, meta: Meta) -> Result<Change, FileFault> {
     let parts: Vec<&str> = path.as_str().split('/').filter(|part| !part.is_empty()).collect();
     let Some((last, above)) = parts.split_last() else { return Ok(Change::Unchanged) };
     for part in above {
-        let made = make_dir(here.as_fd(), part, WAY_MODE).map_err(|e| fault("make", e))?;
+        let made = make_folder(here.as_fd(), part, WAY, path)?;
         // A folder of our own making is not followed through a link that took its place.
         let flags = if made { way | OFlags::NOFOLLOW } else { way };
         here = rustix::fs::openat(&here, *part, flags, Mode::empty())
             .map_err(|e| fault("open the way to", e))?;
     }
-    let made = make_dir(here.as_fd(), last, 0o700).map_err(|e| fault("make", e))?;
+    if make_folder(here.as_fd(), last, meta, path)? {
+        return Ok(Change::Changed);
+    }
     let stat = rustix::fs::statat(&here, *last, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|e| fault("look at", e))?;
     let kind = FileKind::of_mode(stat.st_mode);
     if kind != FileKind::Folder {
         return Err(FileFault::NotAFolder { path: path.to_string(), kind });
     }
-    if !made {
-        check_folder(path, &stat, meta)?;
-        return Ok(Change::Unchanged);
+    check_folder(path, &stat, meta)?;
+    Ok(Change::Unchanged)
+}
+
+/// Makes a folder with its mode and owner in one step; says whether it was made.
+///
+/// It is finished under a name of ours before it gets its own, so that a run that is killed leaves
+/// either no folder or a whole one.
+fn make_folder(
+    above: BorrowedFd<'_>,
+    name: &str,
+    meta: Meta,
+    path: &RealPath,
+) -> Result<bool, FileFault> {
+    let fault = |doing, errno: Errno| FileFault::io(doing, path, errno);
+    if stat_or_none(above, name).map_err(|e| fault("look at", e))?.is_some() {
+        return Ok(false);
     }
+    let temp = temp_name(path)?;
+    rustix::fs::mkdirat(above, &temp, Mode::from_raw_mode(0o700)).map_err(|e| fault("make", e))?;
+    let placed = finish_folder(above, &temp, name, meta);
+    if placed != Ok(true) {
+        // What is left of it is swept by a later run.
+        rustix::fs::unlinkat(above, &temp, AtFlags::REMOVEDIR).ok();
+    }
+    placed.map_err(|e| fault("make", e))
+}
+
+/// Gives a new folder its mode, its owner and its name; says whether the name was still free.
+fn finish_folder(above: BorrowedFd<'_>, temp: &str, name: &str, meta: Meta) -> Result<bool, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder =
-        rustix::fs::openat(&here, *last, flags, Mode::empty()).map_err(|e| fault("open", e))?;
-    let found = rustix::fs::fstat(&folder).map_err(|e| fault("look at", e))?;
-    check_folder(path, &found, Meta { mode: meta.mode, owner: None })?;
-    give(folder.as_fd(), meta).map_err(|e| fault("set owner and mode of", e))?;
-    confirm(folder.as_fd(), path)?;
-    Ok(Change::Changed)
+    let folder = rustix::fs::openat(above, temp, flags, Mode::empty())?;
+    give(folder.as_fd(), meta)?;
+    match rustix::fs::renameat_with(above, temp, above, name, RenameFlags::NOREPLACE) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Ok(false),
+        Err(errno) => return Err(errno),
+    }
+    // Best effort: what is put into the folder is synced by whoever needs it to last.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if let Ok(open) = rustix::fs::openat(above, ".", flags, Mode::empty()) {
+        rustix::fs::fsync(open).ok();
+    }
+    Ok(true)
 }
 
 /// Removes what killed runs left in a folder: files with our name pattern whose creator no longer
@@ -334,13 +368,19 @@ pub fn sweep(folder: &RealPath) -> Result<Vec<String>, FileFault> {
     .map_err(|errno| FileFault::io("list", folder, errno))?;
     let mut removed = Vec::new();
     for name in left {
-        let is_file = stat_or_none(open.as_fd(), &name)
+        let kind = stat_or_none(open.as_fd(), &name)
             .map_err(|errno| FileFault::io("look at what is left in", folder, errno))?
-            .is_some_and(|stat| FileKind::of_mode(stat.st_mode) == FileKind::Regular);
-        if is_file {
-            match rustix::fs::unlinkat(&open, &name, AtFlags::empty()) {
+            .map(|stat| FileKind::of_mode(stat.st_mode));
+        let flags = match kind {
+            Some(FileKind::Regular) => Some(AtFlags::empty()),
+            // A folder that never got its name has nothing in it, or is not ours to empty.
+            Some(FileKind::Folder) => Some(AtFlags::REMOVEDIR),
+            _ => None,
+        };
+        if let Some(flags) = flags {
+            match rustix::fs::unlinkat(&open, &name, flags) {
                 Ok(()) => removed.push(name),
-                Err(Errno::NOENT) => {}
+                Err(Errno::NOENT | Errno::NOTEMPTY) => {}
                 Err(errno) => return Err(FileFault::io("sweep", folder, errno)),
             }
         }
@@ -425,26 +465,6 @@ fn is_already(
     let mut found = Vec::with_capacity(bytes.len() + 1);
     let read = File::from(file).take(bytes.len() as u64 + 1).read_to_end(&mut found);
     Ok(read.is_ok() && found == bytes)
-}
-
-/// Makes a folder; false where something of that name exists.
-fn make_dir(above: BorrowedFd<'_>, name: &str, mode: u32) -> Result<bool, Errno> {
-    match rustix::fs::mkdirat(above, name, Mode::from_raw_mode(mode)) {
-        Ok(()) => {
-            // Best effort: what is put into the folder is synced by whoever needs it to last.
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            if let Ok(open) = rustix::fs::openat(above, ".", flags, Mode::empty()) {
-                rustix::fs::fsync(open).ok();
-            }
-            Ok(true)
-        }
-        Err(Errno::EXIST) => Ok(false),
-        // In a folder we may not write to, an existing name may be answered by a refusal.
-        Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
-            stat_or_none(above, name)?.map(|_| false).ok_or(errno)
-        }
-        Err(errno) => Err(errno),
-    }
 }
 
 fn check_folder(path: &RealPath, stat: &Stat, meta: Meta) -> Result<(), FileFault> {

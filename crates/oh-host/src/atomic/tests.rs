@@ -117,13 +117,16 @@ fn left_overs_of_the_dead_are_swept_and_nothing_else() {
     let left = format!(".oht-{dead}-1-{random}.tmp");
     let reused = format!(".oht-{own}-{}-{random}.tmp", start + 1);
     let busy = format!(".oht-{own}-{start}-{random}.tmp");
-    let folder = format!(".oht-{dead}-2-{random}.tmp");
+    let empty = format!(".oht-{dead}-2-{random}.tmp");
+    let folder = format!(".oht-{dead}-3-{random}.tmp");
     let foreign = [".oht-x-1-0.tmp", ".hidden", "file.tmp", ".oht-1-1.tmp"];
     for name in [left.as_str(), &reused, &busy].into_iter().chain(foreign) {
         std::fs::write(dir.path().join(name), "").unwrap();
     }
+    std::fs::create_dir(dir.path().join(&empty)).unwrap();
     std::fs::create_dir(dir.path().join(&folder)).unwrap();
-    let mut expected = vec![left, reused];
+    std::fs::write(dir.path().join(&folder).join("precious"), "").unwrap();
+    let mut expected = vec![left, reused, empty];
     expected.sort_unstable();
     assert_eq!(sweep(&real(dir.path())).unwrap(), expected);
     let rest = names(dir.path());
