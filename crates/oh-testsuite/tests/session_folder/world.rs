@@ -161,7 +161,12 @@ impl World {
             Kind::Fifo => {
                 ensure!(Command::new("mkfifo").arg("--").arg(path).status()?.success(), "mkfifo");
             }
-            Kind::Socket => drop(std::os::unix::net::UnixListener::bind(path)?),
+            Kind::Socket => {
+                // The path of a socket has at most 107 bytes when it is bound, any when it is moved.
+                let bound = self.lab.at("s");
+                drop(std::os::unix::net::UnixListener::bind(&bound)?);
+                fs::rename(bound, path)?;
+            }
             Kind::Folder => fs::create_dir(path)?,
             Kind::Huge => fs::File::create(path)?.set_len(1 << 30)?,
             Kind::Foreign => {
