@@ -93,6 +93,7 @@ pub enum SessionFault {
 
 /// The keys as they stand; a typed struct, so that a key given twice is an error.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Raw {
     #[serde(default)]
     vscode_port: Option<Value>,
@@ -108,6 +109,10 @@ impl SessionFile {
     /// # Errors
     /// [`SessionFault`] for the first thing that is wrong.
     pub fn parse(text: &str) -> Result<Self, SessionFault> {
+        // A struct could be read from a list too, by the order of its fields.
+        if text.trim_start().starts_with('[') {
+            return Err(SessionFault::Json("it is a list".into()));
+        }
         let raw: Raw =
             serde_json::from_str(text).map_err(|fault| SessionFault::Json(fault.to_string()))?;
         let editor = match raw.vscode_port {
@@ -261,6 +266,13 @@ mod tests {
             "`app_ports` has to be a list of ports, not an object"
         );
         assert_eq!(fault(r#"{"vscode_port":81,"app_ports":[81]}"#), "port 81 stands in it twice");
+    }
+
+    #[test]
+    fn a_list_is_no_session() {
+        assert_eq!(fault("[8080,[8081]]"), "it is not a JSON object: it is a list");
+        assert_eq!(fault(" []"), "it is not a JSON object: it is a list");
+        assert!(!fault("1").contains("Raw"), "{}", fault("1"));
     }
 
     #[test]

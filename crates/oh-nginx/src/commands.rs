@@ -50,7 +50,9 @@ pub(crate) fn status(common: &Common) -> Result<Answer, Failure> {
         }
         Running::Nothing { .. } => None,
     };
-    Ok(report::status(&facts, workers.as_ref()).notes(notes))
+    // What `apply` would refuse or do is what is not as it should be.
+    let settled = publish::plan(&facts).is_ok_and(|plan| plan.steps.is_empty());
+    Ok(report::status(&facts, workers.as_ref(), settled).notes(notes))
 }
 
 pub(crate) fn login(common: &Common) -> Result<Answer, Failure> {

@@ -75,7 +75,7 @@ pub(crate) fn published(done: &Published) -> Answer {
 }
 
 /// The answer of `status`.
-pub(crate) fn status(facts: &Facts, workers: Option<&Workers>) -> Answer {
+pub(crate) fn status(facts: &Facts, workers: Option<&Workers>, settled: bool) -> Answer {
     let mut lines = Lines::default();
     let (site, wanted) = (&facts.site, facts.live.current(&facts.wanted));
     let answered = facts.running.answered();
@@ -99,7 +99,7 @@ pub(crate) fn status(facts: &Facts, workers: Option<&Workers>) -> Answer {
     if let Some(workers) = workers {
         lines.old_workers(workers);
     }
-    let in_step = wanted.is_some() && wanted.as_ref() == answered && workers.is_some();
+    let in_step = settled && wanted.is_some() && wanted.as_ref() == answered && workers.is_some();
     if wanted.is_some() && workers.is_none() {
         let orphans = if answered.is_some() { ", only workers that lost theirs" } else { "" };
         lines.add(format!("no nginx master of this configuration runs{orphans}: start nginx"));

@@ -30,8 +30,8 @@ pub enum Now {
 /// Says why publishing did not happen.
 #[derive(Debug, Error)]
 pub enum PublishFault {
-    /// Somebody else holds the publish lock.
-    #[error("another run is publishing")]
+    /// Somebody else holds the publish lock, or it cannot be taken.
+    #[error("{}", if .0.is_held() { "another run is publishing" } else { "could not take the lock" })]
     Lock(#[from] LockFault),
     /// The folder of session files cannot be trusted or read.
     #[error("could not read the session files")]
