@@ -7,7 +7,7 @@ use oh_model::databases::{PortDb, RepositoriesDb};
 use oh_model::path::{InRoot, RealPath};
 use oh_model::routes::{FoundSession, Inputs};
 
-use crate::folder::{self, Limits};
+use crate::folder::{self, Folder, Limits};
 use crate::publish::{Host, PublishFault, real};
 use crate::users::{OwnerSet, Users};
 
@@ -46,6 +46,7 @@ pub fn gather(host: &Host) -> Result<Inputs, PublishFault> {
     });
     Ok(Inputs {
         sessions: sessions.collect(),
+        sessions_absent: matches!(folder, Folder::Absent).then(|| path.to_string()),
         repositories: database(host, &settings.instances.repository_database, &owners, |text| {
             RepositoriesDb::parse(text).map(drop).map_err(|fault| fault.to_string())
         })?,

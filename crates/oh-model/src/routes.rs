@@ -59,6 +59,9 @@ pub struct FoundSession {
 pub struct Inputs {
     /// The session files, in any order.
     pub sessions: Vec<FoundSession>,
+    /// The folder of session files, where it does not exist: then there are no sessions, which may
+    /// be a surprise.
+    pub sessions_absent: Option<String>,
     /// The text of `repositories.json`; `None` where there is no such file.
     pub repositories: Option<Result<String, String>>,
     /// The text of `vscode-ports.json`; `None` where there is no such file.
@@ -113,6 +116,9 @@ pub struct Routes {
 pub fn agree(inputs: &Inputs, policy: &Policy) -> Routes {
     let mut claims = Claims { policy, ids: BTreeMap::new(), ports: BTreeMap::new() };
     let mut routes = Routes::default();
+    if let Some(folder) = &inputs.sessions_absent {
+        routes.exclude("all sessions".into(), format!("there is no folder {folder}"));
+    }
     let known = Repositories::read(inputs, &mut routes.exclusions);
     for candidate in known.candidates(&mut routes.exclusions) {
         match claims.claim(&candidate, Owner::Repository) {
@@ -467,6 +473,7 @@ mod tests {
             sessions: vec![session("ACTMCP.json", 9, r#"{"vscode_port":8000}"#)],
             repositories: Some(Ok(repositories.into())),
             port_database: Some(Ok(ports.into())),
+            ..Inputs::default()
         });
         assert_eq!(routes, ["/vscode/actmcp/ 8888"]);
         assert_eq!(exclusions, ["session file ACTMCP.json: the id is taken by repository actmcp"]);
@@ -486,6 +493,7 @@ mod tests {
             ],
             repositories: Some(Ok(repositories.into())),
             port_database: Some(Ok(ports.into())),
+            ..Inputs::default()
         });
         assert!(routes.is_empty(), "{routes:?}");
         assert_eq!(

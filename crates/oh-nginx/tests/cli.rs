@@ -380,12 +380,16 @@ fn no_folder_of_sessions_is_no_sessions() {
     fs::remove_dir(lab.at(SESSIONS)).unwrap();
     assert_snapshot!(lab.run(&["status"]), @"
     http://127.0.0.1:22080  nginx VERSION does not run, serves nothing of ours
+    not routed: 1
+      all sessions: there is no folder {root}/tmp/openhands-sessions
     what is served is not what the sessions say; go on with: oh-nginx plan
     --- exit 1
     ");
     fs::remove_dir(lab.at("tmp")).unwrap();
     assert_snapshot!(lab.run(&["status"]), @"
     http://127.0.0.1:22080  nginx VERSION does not run, serves nothing of ours
+    not routed: 1
+      all sessions: there is no folder {root}/tmp/openhands-sessions
     what is served is not what the sessions say; go on with: oh-nginx plan
     --- exit 1
     ");
