@@ -243,10 +243,10 @@ fn names(text: &str, mark: &str) -> bool {
 
 #[test]
 fn a_path_is_named_only_where_it_begins() {
-    assert!(names("see /farm/main", "/farm/"));
-    assert!(names("(`/farm/main`)", "/farm/"));
-    assert!(!names("see docs/farm/main", "/farm/"));
-    assert!(!names("{root}/farm/main", "/farm/"));
+    assert!(names("see /place/main", "/place/"));
+    assert!(names("(`/place/main`)", "/place/"));
+    assert!(!names("see docs/place/main", "/place/"));
+    assert!(!names("{root}/place/main", "/place/"));
 }
 
 #[test]
