@@ -186,32 +186,6 @@ pub fn replace(path: &RealPath, bytes: &[u8], meta: Meta) -> Result<Change, File
     Ok(Change::Changed)
 }
 
-/// Makes `to` a second name of the file `from`, so that `to` is never absent in between: the way
-/// to keep a previous set.
-///
-/// Both have to be on one file system. A symbolic link at `from` is linked itself, not followed.
-///
-/// # Errors
-/// [`FileFault`]; `to` is as it was, except after [`FileFault::Unsynced`].
-pub fn link_replace(from: &RealPath, to: &RealPath) -> Result<Change, FileFault> {
-    let folder = parent_of(to)?;
-    let look = |path: &RealPath| {
-        stat_or_none(rustix::fs::CWD, path.as_str())
-            .map_err(|errno| FileFault::io("look at", path, errno))
-    };
-    if let (Some(one), Some(two)) = (look(from)?, look(to)?)
-        && (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
-    {
-        // rename(2) does nothing between two names of one file, and would leave ours behind.
-        return Ok(Change::Unchanged);
-    }
-    let name = temp_name(to)?;
-    rustix::fs::linkat(rustix::fs::CWD, from.as_str(), &folder, &name, AtFlags::empty())
-        .map_err(|errno| FileFault::io("make a second name of", from, errno))?;
-    Temp { folder: folder.as_fd(), name, placed: false }.take_the_place_of(to)?;
-    Ok(Change::Changed)
-}
-
 /// Removes a file (or a symbolic link itself), durably.
 ///
 /// # Errors

@@ -142,22 +142,6 @@ fn names_of_ours_are_recognised() {
 }
 
 #[test]
-fn a_second_name_replaces_without_a_gap() {
-    let dir = tempfile::tempdir().unwrap();
-    let (from, to) = (dir.path().join("set"), dir.path().join("set.prev"));
-    let (set, previous) = (real(&from), real(&to));
-    assert!(link_replace(&set, &previous).is_err());
-    replace(&set, b"one", PLAIN).unwrap();
-    assert_eq!(link_replace(&set, &previous).unwrap(), Change::Changed);
-    assert_eq!(link_replace(&set, &previous).unwrap(), Change::Unchanged);
-    replace(&set, b"two", PLAIN).unwrap();
-    assert_eq!(std::fs::read(&to).unwrap(), b"one");
-    assert_eq!(link_replace(&set, &previous).unwrap(), Change::Changed);
-    assert_eq!(std::fs::read(&to).unwrap(), b"two");
-    assert_eq!(names(dir.path()), ["set", "set.prev"]);
-}
-
-#[test]
 fn removing_is_done_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");

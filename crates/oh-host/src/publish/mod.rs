@@ -8,7 +8,8 @@
 //! that a later run needs, so there is no journal to replay:
 //!
 //! - `routes.conf`: what nginx reads, through the hook;
-//! - `previous.conf`: the last set before it that was seen served;
+//! - `previous.conf`: the set to go back to: the one before it, or still the one that nginx serves
+//!   where a set was put in place and never served;
 //! - `staged.conf`: a set on its way; what a killed run leaves of it is overwritten.
 //!
 //! Killed between any two steps, exactly the old or exactly the new routes are served, and the
