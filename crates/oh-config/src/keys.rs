@@ -187,6 +187,9 @@ const fn with_example(key: Key, example: &'static str) -> Key {
     Key { example: Some(example), ..key }
 }
 
+/// The names of what may become of a prefix.
+const UPSTREAMS: &[&str] = &["strip+prefix", "strip", "base-path"];
+
 /// Every key, table by table, in the order of the documentation.
 pub const KEYS: &[Key] = &[
     trusted(
@@ -271,6 +274,45 @@ pub const KEYS: &[Key] = &[
             "Further web origins whose pages may open WebSockets here; the site's own always may.",
         ),
         "[\"https://other.example\"]",
+    ),
+    trusted(
+        "site.isolation",
+        Kind::Choice(&["path", "sandbox", "subdomain"]),
+        Preset::Text("path"),
+        "What keeps sessions, OpenHands and each other apart in a browser. path: nothing, all have \
+         the site's origin. sandbox: applications get an origin that nobody else has, and with it no \
+         cookies, no storage and no WebSockets. subdomain: every editor and application has a host of \
+         its own, {id}.DOMAIN and {id}-{index}.DOMAIN, which wants a wildcard in DNS and in the \
+         certificate.",
+    ),
+    with_example(
+        trusted(
+            "site.sessions_domain",
+            Kind::Domain,
+            Preset::Unset,
+            "The domain below which the hosts of site.isolation = \"subdomain\" are. Without it: \
+             site.domain.",
+        ),
+        "\"sessions.example\"",
+    ),
+    with_example(
+        trusted(
+            "site.sessions_certificate",
+            Kind::Path,
+            Preset::Unset,
+            "The wildcard certificate of those hosts, in PEM with its chain. Without it: \
+             site.certificate.",
+        ),
+        "\"/etc/ssl/sessions.example/chain.pem\"",
+    ),
+    with_example(
+        trusted(
+            "site.sessions_certificate_key",
+            Kind::Path,
+            Preset::Unset,
+            "The private key of that certificate, in PEM. Without it: site.certificate_key.",
+        ),
+        "\"/etc/ssl/sessions.example/key.pem\"",
     ),
     trusted("nginx.program", Kind::Path, Preset::Text("/usr/sbin/nginx"), "The nginx program."),
     trusted(
@@ -364,6 +406,26 @@ pub const KEYS: &[Key] = &[
         Preset::Texts(&["8081-8099", "40000-59999"]),
         "The ports on which an application of a session may be.",
     ),
+    open(
+        "sessions.upstream",
+        Kind::Choice(UPSTREAMS),
+        Preset::Text("strip+prefix"),
+        "What becomes of the prefix on the way to the editor of a session whose file does not say. \
+         strip+prefix: it is stripped and said in X-Forwarded-Prefix (code-server, openvscode-server \
+         from 1.97 on). strip: it is stripped. base-path: the address goes on byte by byte \
+         (openvscode-server --server-base-path).",
+    ),
+    with_example(
+        trusted(
+            "sessions.sockets",
+            Kind::Path,
+            Preset::Unset,
+            "A folder for the sockets of editors and applications: vscode/{id}/socket and \
+             apps/{id}-{index}/socket are served as soon as they are there, without a reload. It and \
+             the folders vscode and apps in it have to be writable by root alone.",
+        ),
+        "\"/run/openhands-sessions\"",
+    ),
     trusted(
         "sessions.workspace",
         Kind::SessionPath,
@@ -381,6 +443,12 @@ pub const KEYS: &[Key] = &[
         Kind::RepositoryPath,
         Preset::Text("/var/www/github/{repo}"),
         "The folder that an editor instance opens; {repo} stands for the repository.",
+    ),
+    open(
+        "instances.upstream",
+        Kind::Choice(UPSTREAMS),
+        Preset::Text("strip+prefix"),
+        "What becomes of the prefix on the way to the editor of a repository; see sessions.upstream.",
     ),
     trusted(
         "instances.port_database",

@@ -8,6 +8,7 @@ use core::net::SocketAddr;
 
 use oh_model::path::InRoot;
 use oh_model::port::{Port, PortRange, PortSet};
+use oh_model::upstream::Upstream;
 
 use crate::fault::{Fault, Origin};
 use crate::grammar::{DOMAIN_GAP, Parsed};
@@ -49,6 +50,14 @@ pub struct Site {
     pub users_file: InRoot,
     /// Further origins that may open WebSockets.
     pub origins: Vec<WebOrigin>,
+    /// What keeps sessions apart in a browser.
+    pub isolation: Isolation,
+    /// The domain below which sessions have hosts; [`Site::sessions_domain`] fills it in.
+    pub(crate) sessions_domain: Option<Domain>,
+    /// The wildcard certificate, where it is another than the site's.
+    pub sessions_certificate: Option<InRoot>,
+    /// Its private key.
+    pub sessions_certificate_key: Option<InRoot>,
     pub(crate) port: Port,
     /// The file that a missing domain belongs into, as messages show it.
     pub(crate) file: String,
@@ -59,6 +68,14 @@ impl Site {
     /// most likely a name.
     pub const fn tls_on(&self) -> bool {
         tls_on(self.tls, self.domain.as_ref())
+    }
+
+    /// Returns the domain below which sessions have hosts of their own: its own, or the site's.
+    pub const fn sessions_domain(&self) -> Option<&Domain> {
+        match &self.sessions_domain {
+            Some(domain) => Some(domain),
+            None => self.domain.as_ref(),
+        }
     }
 
     /// Returns the scheme of the site.
@@ -127,6 +144,17 @@ pub enum Auth {
     None,
 }
 
+/// What keeps sessions, OpenHands and each other apart in a browser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// Nothing: all have the site's origin.
+    Path,
+    /// Applications have an origin that nobody else has.
+    Sandbox,
+    /// Every editor and application has a host of its own.
+    Subdomain,
+}
+
 /// The web server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nginx {
@@ -167,6 +195,10 @@ pub struct Sessions {
     pub editor_ports: PortSet,
     /// Where an application of a session may be.
     pub app_ports: PortSet,
+    /// What becomes of the prefix of an editor.
+    pub upstream: Upstream,
+    /// The folder of sockets, where there is one.
+    pub sockets: Option<InRoot>,
     /// The workspace of a session.
     pub workspace: SessionPath,
 }
@@ -178,6 +210,8 @@ pub struct Instances {
     pub ports: PortRange,
     /// The folder that an instance opens.
     pub repository: RepositoryPath,
+    /// What becomes of the prefix of an editor.
+    pub upstream: Upstream,
     /// The record of ports.
     pub port_database: InRoot,
     /// The record of repositories.
@@ -229,11 +263,14 @@ pub(crate) fn build(merged: &Merged, file: &str) -> Option<Settings> {
             file_bytes_max: take(merged, "sessions.file_bytes_max")?,
             editor_ports: take(merged, "sessions.editor_ports")?,
             app_ports: take(merged, "sessions.app_ports")?,
+            upstream: take(merged, "sessions.upstream")?,
+            sockets: take(merged, "sessions.sockets")?,
             workspace: take(merged, "sessions.workspace")?,
         },
         instances: Instances {
             ports: take(merged, "instances.ports")?,
             repository: take(merged, "instances.repository")?,
+            upstream: take(merged, "instances.upstream")?,
             port_database: take(merged, "instances.port_database")?,
             repository_database: take(merged, "instances.repository_database")?,
             environment_file: take(merged, "instances.environment_file")?,
@@ -254,6 +291,10 @@ fn site(merged: &Merged, file: &str) -> Option<Site> {
         auth: auth(merged)?,
         users_file: take(merged, "site.users_file")?,
         origins: take(merged, "site.origins")?,
+        isolation: take(merged, "site.isolation")?,
+        sessions_domain: take(merged, "site.sessions_domain")?,
+        sessions_certificate: take(merged, "site.sessions_certificate")?,
+        sessions_certificate_key: take(merged, "site.sessions_certificate_key")?,
         port: port.or_else(|| Port::new(port_default.into()))?,
         file: String::from(file),
         domain,
@@ -330,6 +371,26 @@ impl Take for Tls {
             Parsed::Choice("auto") => Some(Self::Auto),
             Parsed::Choice("on") => Some(Self::On),
             Parsed::Choice("off") => Some(Self::Off),
+            _ => None,
+        }
+    }
+}
+
+impl Take for Isolation {
+    fn take(parsed: &Parsed) -> Option<Self> {
+        match parsed {
+            Parsed::Choice("path") => Some(Self::Path),
+            Parsed::Choice("sandbox") => Some(Self::Sandbox),
+            Parsed::Choice("subdomain") => Some(Self::Subdomain),
+            _ => None,
+        }
+    }
+}
+
+impl Take for Upstream {
+    fn take(parsed: &Parsed) -> Option<Self> {
+        match parsed {
+            Parsed::Choice(name) => Self::parse(name),
             _ => None,
         }
     }

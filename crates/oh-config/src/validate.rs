@@ -15,7 +15,7 @@ use crate::fault::{Fault, Notes, Origin};
 use crate::grammar::Parsed;
 use crate::merge::{Merged, Slot};
 use crate::network::{Domain, HttpUrl, Listen};
-use crate::settings::{Tls, scheme, take, tls_on};
+use crate::settings::{Isolation, Tls, scheme, take, tls_on};
 
 /// The most ports that instances may be given: each costs a lease and a probe.
 const INSTANCE_PORTS_MAX: usize = 1000;
@@ -32,6 +32,7 @@ pub(crate) fn check(merged: &Merged, whole: bool, notes: &mut Notes) {
     rules.single_ports();
     rules.loops();
     rules.login(whole);
+    rules.hosts();
     rules.scheme_and_port();
     rules.same_paths();
     rules.folders();
@@ -220,6 +221,55 @@ impl<'r> Rules<'r> {
         }
     }
 
+    /// What belongs to hosts of their own is set where there are any, and whole.
+    fn hosts(&mut self) {
+        let Some((isolation, slot)) = self.take::<Isolation>("site.isolation") else { return };
+        let mut set = Vec::new();
+        for path in
+            ["site.sessions_domain", "site.sessions_certificate", "site.sessions_certificate_key"]
+        {
+            let Some(other) = self.merged.slot(path) else { return };
+            if !matches!(self.merged.parsed(path), Some(Parsed::Unset) | None) {
+                set.push(other);
+            }
+        }
+        if isolation != Isolation::Subdomain {
+            for other in set {
+                let what = |_: &Slot, _: &Slot| {
+                    format!("{} is for hosts of sessions", other.value.key.path)
+                };
+                self.clash(other, slot, what, "isolation = \"subdomain\"");
+            }
+            return;
+        }
+        set.retain(|slot| slot.value.key.path != "site.sessions_domain");
+        if let [one] = set.as_slice() {
+            let fault = Fault::new(
+                one.value.origin.clone(),
+                &one.value.key.full_path(),
+                "a certificate and its key come together",
+            );
+            let hint = "set site.sessions_certificate and site.sessions_certificate_key";
+            self.notes.faults.push(fault.with_hint(hint));
+        }
+        let Some((own, own_slot)) = self.take::<Option<Domain>>("site.sessions_domain") else {
+            return;
+        };
+        let Some((domain, domain_slot)) = self.take::<Option<Domain>>("site.domain") else {
+            return;
+        };
+        let (base, base_slot) = match own {
+            Some(own) => (Some(own), own_slot),
+            None => (domain, domain_slot),
+        };
+        if let Some(Domain::Address(address)) = base {
+            let what =
+                |_: &Slot, _: &Slot| format!("{address} is an address and has no hosts below it");
+            let hint = "sessions_domain = \"sessions.example\"";
+            self.clash(base_slot, slot, what, hint);
+        }
+    }
+
     /// A port that says the opposite of the scheme is odd, and yet possible.
     fn scheme_and_port(&mut self) {
         let Some((Some(port), slot)) = self.take::<Option<Port>>("site.port") else { return };
@@ -295,7 +345,8 @@ impl<'r> Rules<'r> {
             };
             self.clash(slot, sessions_slot, what, "nginx.directory has to be a folder of its own");
         }
-        for path in ["nginx.directory", "nginx.hook", "nginx.program", "site.users_file"] {
+        let mine = ["nginx.directory", "nginx.hook", "nginx.program", "site.users_file"];
+        for path in mine.iter().chain(&["sessions.sockets"]) {
             let Some((path, other)) = self.take::<InRoot>(path) else { continue };
             if within(&path, &sessions) && path != sessions {
                 let what =

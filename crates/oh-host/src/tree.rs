@@ -91,8 +91,26 @@ pub struct Changeable {
 /// A sticky folder such as `/tmp` counts as safe to pass through, because others cannot exchange
 /// what root put there.
 pub fn changeable_by_others(tree: &Tree) -> Option<Changeable> {
+    changeable_on_ways(tree.files.iter().map(|file| PathBuf::from(&file.path)).collect())
+}
+
+/// Finds what others than root can change of a folder, of folders in it by these names, or on the way
+/// to them. Here a sticky folder is not safe: others may add to it.
+pub fn addable_by_others(folder: &RealPath, names: &[&str]) -> Option<Changeable> {
+    let folder = PathBuf::from(folder.as_str());
+    let ways: Vec<PathBuf> =
+        names.iter().map(|name| folder.join(name)).chain([folder.clone()]).collect();
+    let shared = |path: &PathBuf| {
+        let mode = std::fs::metadata(path).ok()?.mode() & 0o7777;
+        let path = path.display().to_string();
+        let mend = format!("chmod go-w {}", shell_word(&path));
+        (mode & 0o022 != 0).then(|| Changeable { path, why: format!("has mode {mode:04o}"), mend })
+    };
+    ways.iter().find_map(shared).or_else(|| changeable_on_ways(ways))
+}
+
+fn changeable_on_ways(mut ways: Vec<PathBuf>) -> Option<Changeable> {
     let mut seen = BTreeSet::new();
-    let mut ways: Vec<PathBuf> = tree.files.iter().map(|file| PathBuf::from(&file.path)).collect();
     while let Some(way) = ways.pop() {
         for path in way.ancestors() {
             if !seen.insert(path.to_path_buf()) {

@@ -17,3 +17,4 @@ pub mod plan;
 pub mod port;
 pub mod routes;
 pub mod session;
+pub mod upstream;

@@ -23,7 +23,11 @@ use crate::id::{RepoId, SessionId};
 use crate::path::InRoot;
 use crate::plan::Exclusion;
 use crate::port::{Port, PortRange, PortSet};
-use crate::session::SessionFile;
+use crate::session::{Account, SessionFile};
+use crate::upstream::{Target, Upstream};
+
+/// The longest part of a host name between two dots, in bytes (RFC 1035, section 2.3.4).
+pub const LABEL_BYTES_MAX: usize = 63;
 
 /// How the name of a session file ends.
 pub const SESSION_FILE_SUFFIX: &str = ".json";
@@ -41,6 +45,12 @@ pub struct Policy {
     pub reserved: BTreeMap<Port, &'static str>,
     /// The longest id that nginx's map can hold on this machine, in bytes.
     pub id_bytes_max: usize,
+    /// Whether editors and applications have hosts of their own, named after them.
+    pub hosts: bool,
+    /// How sessions that do not say are handed on.
+    pub session_upstream: Upstream,
+    /// How repositories are handed on.
+    pub repository_upstream: Upstream,
 }
 
 /// A session file as it was found.
@@ -73,12 +83,23 @@ pub struct Inputs {
 pub struct EditorRoute {
     /// The id, in the spelling of its owner.
     pub id: String,
-    /// The port on 127.0.0.1.
-    pub port: Port,
+    /// Where it listens.
+    pub target: Target,
+    /// How its address is handed on.
+    pub upstream: Upstream,
     /// The folder to open when the address has no query.
     pub folder: Option<InRoot>,
     /// Whose it is.
     pub owner: Owner,
+    /// The account that it belongs to, as the login knows it.
+    pub account: Option<Account>,
+}
+
+impl EditorRoute {
+    /// Returns the key of its lines in nginx's maps.
+    pub fn key(&self) -> String {
+        format!("vscode/{}", self.id)
+    }
 }
 
 /// Whose editor a route leads to.
@@ -99,6 +120,22 @@ pub struct AppRoute {
     pub index: usize,
     /// The port on 127.0.0.1.
     pub port: Port,
+    /// How its address is handed on.
+    pub upstream: Upstream,
+    /// The account that it belongs to, as the login knows it.
+    pub account: Option<Account>,
+}
+
+impl AppRoute {
+    /// Returns `{id}-{index}`.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.id, self.index)
+    }
+
+    /// Returns the key of its lines in nginx's maps.
+    pub fn key(&self) -> String {
+        format!("apps/{}", self.name())
+    }
 }
 
 /// The routes, sorted, and what was left out.
@@ -114,20 +151,21 @@ pub struct Routes {
 
 /// Decides which routes there are.
 pub fn agree(inputs: &Inputs, policy: &Policy) -> Routes {
-    let mut claims = Claims { policy, ids: BTreeMap::new(), ports: BTreeMap::new() };
+    let mut claims =
+        Claims { policy, ids: BTreeMap::new(), ports: BTreeMap::new(), labels: BTreeMap::new() };
     let mut routes = Routes::default();
     if let Some(folder) = &inputs.sessions_absent {
         routes.exclude("all sessions".into(), format!("there is no folder {folder}"));
     }
     let known = Repositories::read(inputs, &mut routes.exclusions);
-    for candidate in known.candidates(&mut routes.exclusions) {
+    for candidate in known.candidates(policy, &mut routes.exclusions) {
         match claims.claim(&candidate, Owner::Repository) {
             Ok(()) => routes.add(candidate, Owner::Repository),
             Err(reason) => routes.exclude(candidate.subject, reason),
         }
     }
     known.reserve(&mut claims);
-    for candidate in sessions(&inputs.sessions, &mut routes.exclusions) {
+    for candidate in sessions(&inputs.sessions, policy, &mut routes.exclusions) {
         match claims.claim(&candidate, Owner::Session) {
             Ok(()) => routes.add(candidate, Owner::Session),
             Err(reason) => routes.exclude(candidate.subject, reason),
@@ -141,10 +179,15 @@ pub fn agree(inputs: &Inputs, policy: &Policy) -> Routes {
 
 impl Routes {
     fn add(&mut self, candidate: Candidate, owner: Owner) {
-        let Candidate { id, editor: port, apps, folder, .. } = candidate;
-        let numbered = apps.into_iter().enumerate();
-        self.apps.extend(numbered.map(|(index, port)| AppRoute { id: id.clone(), index, port }));
-        self.editors.push(EditorRoute { id, port, folder, owner });
+        let Candidate { id, target, upstream, apps, app_upstream, folder, account, .. } = candidate;
+        self.apps.extend(apps.into_iter().enumerate().map(|(index, port)| AppRoute {
+            id: id.clone(),
+            index,
+            port,
+            upstream: app_upstream,
+            account: account.clone(),
+        }));
+        self.editors.push(EditorRoute { id, target, upstream, folder, owner, account });
     }
 
     fn exclude(&mut self, subject: String, reason: String) {
@@ -157,9 +200,24 @@ struct Candidate {
     subject: String,
     id: String,
     folded: String,
-    editor: Port,
+    target: Target,
+    upstream: Upstream,
     apps: Vec<Port>,
+    app_upstream: Upstream,
     folder: Option<InRoot>,
+    account: Option<Account>,
+}
+
+impl Candidate {
+    fn ports(&self) -> impl Iterator<Item = Port> {
+        self.target.port().into_iter().chain(self.apps.iter().copied())
+    }
+
+    /// The first labels of its hosts, where it has hosts of its own.
+    fn labels(&self) -> impl Iterator<Item = String> {
+        let apps = (0..self.apps.len()).map(|index| format!("{}-{index}", self.folded));
+        core::iter::once(self.folded.clone()).chain(apps)
+    }
 }
 
 /// What is taken already, and by whom.
@@ -167,11 +225,13 @@ struct Claims<'a> {
     policy: &'a Policy,
     ids: BTreeMap<String, String>,
     ports: BTreeMap<Port, String>,
+    /// The first labels of host names, where there are hosts.
+    labels: BTreeMap<String, String>,
 }
 
 impl Claims<'_> {
     fn claim(&mut self, candidate: &Candidate, owner: Owner) -> Result<(), String> {
-        let Candidate { subject, id, folded, editor, apps, .. } = candidate;
+        let Candidate { subject, id, folded, target, apps, .. } = candidate;
         let id_bytes_max = self.policy.id_bytes_max;
         if id.len() > id_bytes_max {
             return Err(format!(
@@ -183,18 +243,47 @@ impl Claims<'_> {
         if let Some(holder) = self.ids.get(folded) {
             return Err(format!("the id is taken by {holder}"));
         }
-        self.allowed(*editor, owner)?;
+        self.host_names(candidate)?;
+        if let Some(port) = target.port() {
+            self.allowed(port, owner)?;
+        }
         for port in apps {
             self.allowed_app(*port)?;
         }
-        let ports = || core::iter::once(editor).chain(apps);
-        for port in ports() {
-            if let Some(holder) = self.ports.get(port) {
+        for port in candidate.ports() {
+            if let Some(holder) = self.ports.get(&port) {
                 return Err(format!("port {port} is taken by {holder}"));
             }
         }
         self.ids.insert(folded.clone(), subject.clone());
-        self.ports.extend(ports().map(|port| (*port, subject.clone())));
+        self.ports.extend(candidate.ports().map(|port| (port, subject.clone())));
+        self.labels.extend(candidate.labels().map(|label| (label, subject.clone())));
+        Ok(())
+    }
+
+    /// Says whether the candidate can have hosts of its own, where everybody has.
+    fn host_names(&self, candidate: &Candidate) -> Result<(), String> {
+        if !self.policy.hosts {
+            return Ok(());
+        }
+        for label in candidate.labels() {
+            if label.len() > LABEL_BYTES_MAX {
+                return Err(format!(
+                    "its host name would begin with {} characters, and the most is \
+                     {LABEL_BYTES_MAX}",
+                    label.len()
+                ));
+            }
+            if let Some(holder) = self.labels.get(&label) {
+                return Err(format!("the host name {label} is taken by {holder}"));
+            }
+        }
+        let keeps_prefix = candidate.upstream == Upstream::BasePath;
+        if keeps_prefix && candidate.id != candidate.folded {
+            return Err(
+                "host names are lower case, so an id with a prefix to keep has to be".into()
+            );
+        }
         Ok(())
     }
 
@@ -229,12 +318,16 @@ impl Claims<'_> {
 }
 
 /// Reads the session files that can be read, the newest first.
-fn sessions(found: &[FoundSession], exclusions: &mut Vec<Exclusion>) -> Vec<Candidate> {
+fn sessions(
+    found: &[FoundSession],
+    policy: &Policy,
+    exclusions: &mut Vec<Exclusion>,
+) -> Vec<Candidate> {
     let mut ordered: Vec<&FoundSession> = found.iter().collect();
     ordered.sort_by_key(|session| (Reverse(session.modified_ns), session.name.as_str()));
     let mut candidates = Vec::with_capacity(ordered.len());
     for session in ordered {
-        match candidate(session) {
+        match candidate(session, policy) {
             Ok(candidate) => candidates.push(candidate),
             Err(reason) => exclusions.push(Exclusion { subject: subject_of(session), reason }),
         }
@@ -246,22 +339,24 @@ fn subject_of(session: &FoundSession) -> String {
     format!("session file {}", session.name)
 }
 
-fn candidate(session: &FoundSession) -> Result<Candidate, String> {
+fn candidate(session: &FoundSession, policy: &Policy) -> Result<Candidate, String> {
     let text = session.text.as_ref().map_err(Clone::clone)?;
     let stem = session
         .name
         .strip_suffix(SESSION_FILE_SUFFIX)
         .ok_or_else(|| format!("its name does not end in {SESSION_FILE_SUFFIX}"))?;
     let id = SessionId::parse(stem).map_err(|fault| fault.to_string())?;
-    let SessionFile { editor, apps, folder } =
-        SessionFile::parse(text).map_err(|fault| fault.to_string())?;
+    let file = SessionFile::parse(text).map_err(|fault| fault.to_string())?;
     Ok(Candidate {
         subject: subject_of(session),
         folded: id.folded(),
         id: id.as_str().into(),
-        editor,
-        apps,
-        folder,
+        target: file.target,
+        upstream: file.ours.upstream.unwrap_or(policy.session_upstream),
+        apps: file.apps,
+        app_upstream: file.ours.app_upstream.unwrap_or_default(),
+        folder: file.ours.folder,
+        account: file.ours.owner,
     })
 }
 
@@ -303,7 +398,7 @@ impl Repositories {
     }
 
     /// Joins the two: a repository is routed where exactly one port is its editor's.
-    fn candidates(&self, exclusions: &mut Vec<Exclusion>) -> Vec<Candidate> {
+    fn candidates(&self, policy: &Policy, exclusions: &mut Vec<Exclusion>) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for repository in &self.known {
             let subject = named(&repository.id);
@@ -313,9 +408,12 @@ impl Repositories {
                     subject,
                     folded: id.folded(),
                     id: id.as_str().into(),
-                    editor,
+                    target: Target::Port(editor),
+                    upstream: policy.repository_upstream,
                     apps: Vec::new(),
+                    app_upstream: Upstream::default(),
                     folder: Some(repository.path.clone()),
+                    account: None,
                 }),
                 Err(reason) => exclusions.push(Exclusion { subject, reason }),
             }
@@ -328,6 +426,7 @@ impl Repositories {
         let ids = self.known.iter().map(|repository| &repository.id).chain(self.leases.keys());
         for id in ids {
             claims.ids.entry(id.to_ascii_lowercase()).or_insert_with(|| named(id));
+            claims.labels.entry(id.to_ascii_lowercase()).or_insert_with(|| named(id));
         }
         let said = self.known.iter().filter_map(|repo| Some((&repo.id, repo.running?)));
         let leased = self.leases.iter().filter_map(|(id, port)| Some((id, *port.as_ref().ok()?)));
@@ -394,6 +493,9 @@ mod tests {
             repository_ports: range("8888-8899"),
             reserved: BTreeMap::from([(Port::new(8443).unwrap(), "the site")]),
             id_bytes_max: 64,
+            hosts: false,
+            session_upstream: Upstream::default(),
+            repository_upstream: Upstream::default(),
         }
     }
 
@@ -403,7 +505,7 @@ mod tests {
 
     fn told(inputs: &Inputs) -> (Vec<String>, Vec<String>) {
         let routes = agree(inputs, &policy());
-        let editors = routes.editors.iter().map(|e| format!("/vscode/{}/ {}", e.id, e.port));
+        let editors = routes.editors.iter().map(|e| format!("/vscode/{}/ {}", e.id, e.target));
         let apps = routes.apps.iter().map(|a| format!("/apps/{}-{}/ {}", a.id, a.index, a.port));
         (editors.chain(apps).collect(), routes.exclusions.iter().map(ToString::to_string).collect())
     }
@@ -527,5 +629,42 @@ mod tests {
         assert!(routes.is_empty());
         assert_eq!(exclusions, ["vscode-ports.json: it is a symbolic link"]);
         assert_eq!(with(None).0, ["/vscode/a/ 8888", "/vscode/b/ 8890"]);
+    }
+
+    #[test]
+    fn hosts_of_their_own_are_claimed_once() {
+        let policy = Policy { hosts: true, ..policy() };
+        let inputs = Inputs {
+            sessions: vec![
+                session("abc.json", 3, r#"{"vscode_port":8001,"app_ports":[5001]}"#),
+                session("ABC-0.json", 2, r#"{"vscode_port":8002}"#),
+                session(&format!("{}.json", "a".repeat(64)), 1, r#"{"vscode_port":8003}"#),
+                session(
+                    "Kept.json",
+                    0,
+                    r#"{"vscode_port":8004,"toolkit":{"schema":1,"upstream":"base-path"}}"#,
+                ),
+            ],
+            ..Inputs::default()
+        };
+        let routes = agree(&inputs, &policy);
+        let reasons: Vec<String> = routes.exclusions.iter().map(ToString::to_string).collect();
+        assert_eq!(routes.editors.len(), 1);
+        assert!(reasons[0].ends_with("the host name abc-0 is taken by session file abc.json"));
+        assert!(reasons[1].contains("lower case"), "{reasons:?}");
+        assert!(reasons[2].contains("begin with 64 characters"), "{reasons:?}");
+    }
+
+    #[test]
+    fn what_a_session_says_of_its_programs_is_in_its_routes() {
+        let text = r#"{"app_ports":[5001],"toolkit":{"schema":1,"transport":"unix",
+            "upstream":"base-path","app_upstream":"strip","owner":"ann@oh.example"}}"#;
+        let inputs = Inputs { sessions: vec![session("a.json", 0, text)], ..Inputs::default() };
+        let routes = agree(&inputs, &policy());
+        let (editor, app) = (&routes.editors[0], &routes.apps[0]);
+        assert_eq!((editor.target, editor.upstream), (Target::Socket, Upstream::BasePath));
+        assert_eq!((app.port.get(), app.upstream), (5001, Upstream::Strip));
+        let accounts = [&editor.account, &app.account];
+        assert!(accounts.iter().all(|a| a.as_ref().unwrap().as_str() == "ann@oh.example"));
     }
 }

@@ -12,7 +12,9 @@
 //! }
 //! ```
 //!
-//! `folder` is opened when the editor's address is visited without a query. Other keys beside
+//! `folder` is opened when the editor's address is visited without a query; `upstream` and
+//! `app_upstream` say what becomes of the prefix; `transport` may be `"unix"`, and then there is no
+//! `vscode_port`; `owner` is the account that the session belongs to. Other keys beside
 //! these belong to others and are not looked at; an unknown key inside `toolkit` is a fault.
 //! What the file says is an outsider's word: nothing in it is taken on trust, and a value of the
 //! wrong kind is refused, never replaced by a default, because a default port is somebody else's.
@@ -26,6 +28,7 @@ use thiserror::Error;
 
 use crate::path::{InRoot, PathFault};
 use crate::port::Port;
+use crate::upstream::{Target, Upstream};
 
 /// The version of the `toolkit` key that this reader knows.
 pub const SCHEMA: u64 = 1;
@@ -36,12 +39,47 @@ pub const APPS_MAX: usize = 100;
 /// What a session file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionFile {
-    /// The port of the editor, on 127.0.0.1.
-    pub editor: Port,
+    /// Where the editor listens.
+    pub target: Target,
     /// The ports of the applications, on 127.0.0.1, in the order of their index.
     pub apps: Vec<Port>,
+    /// What the `toolkit` key says.
+    pub ours: Extension,
+}
+
+/// What the `toolkit` key of a session file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Extension {
     /// The folder to open when the address has no query.
     pub folder: Option<InRoot>,
+    /// What becomes of the editor's prefix.
+    pub upstream: Option<Upstream>,
+    /// What becomes of the applications' prefix.
+    pub app_upstream: Option<Upstream>,
+    /// The account that the session belongs to, as the login knows it.
+    pub owner: Option<Account>,
+}
+
+/// The longest name of an account, in bytes.
+pub const ACCOUNT_BYTES_MAX: usize = 128;
+
+/// The account of a visitor, as an endpoint for logins names it: a name or a mail address,
+/// `[A-Za-z0-9._@+-]{1,128}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account(String);
+
+impl Account {
+    /// Reads an account.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"._@+-".contains(&b);
+        let is_account = (1..=ACCOUNT_BYTES_MAX).contains(&text.len()) && text.bytes().all(fits);
+        is_account.then(|| Self(text.into()))
+    }
+
+    /// Returns its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Says why a session file is refused.
@@ -53,6 +91,9 @@ pub enum SessionFault {
     /// There is no `vscode_port`.
     #[error("it has no `vscode_port`")]
     NoEditor,
+    /// There are a `vscode_port` and a socket.
+    #[error("it has a `vscode_port` and `toolkit.transport` \"unix\": one editor listens on one")]
+    PortBesideSocket,
     /// A value that has to be a port is something else.
     #[error("`{key}` has to be a port (1 to 65535), not {found}")]
     NotAPort {
@@ -115,9 +156,12 @@ impl SessionFile {
         }
         let raw: Raw =
             serde_json::from_str(text).map_err(|fault| SessionFault::Json(fault.to_string()))?;
-        let editor = match raw.vscode_port {
-            None | Some(Value::Null) => return Err(SessionFault::NoEditor),
-            Some(value) => port("vscode_port", &value)?,
+        let (transport, ours) = toolkit(raw.toolkit)?;
+        let target = match (raw.vscode_port, transport) {
+            (None | Some(Value::Null), Transport::Unix) => Target::Socket,
+            (Some(_), Transport::Unix) => return Err(SessionFault::PortBesideSocket),
+            (None | Some(Value::Null), Transport::Tcp) => return Err(SessionFault::NoEditor),
+            (Some(value), Transport::Tcp) => Target::Port(port("vscode_port", &value)?),
         };
         let apps = match raw.app_ports {
             None | Some(Value::Null) => Vec::new(),
@@ -129,7 +173,7 @@ impl SessionFile {
             }
             Some(other) => return Err(SessionFault::NotAList(kind(&other))),
         };
-        let file = Self { editor, apps, folder: toolkit(raw.toolkit)? };
+        let file = Self { target, apps, ours };
         match file.port_twice() {
             Some(port) => Err(SessionFault::PortTwice(port)),
             None => Ok(file),
@@ -139,12 +183,14 @@ impl SessionFile {
     /// Writes the file as `parse` reads it, with a line break at its end.
     pub fn render(&self) -> String {
         let mut object = Map::new();
-        object.insert("vscode_port".into(), self.editor.get().into());
+        if let Target::Port(port) = self.target {
+            object.insert("vscode_port".into(), port.get().into());
+        }
         object.insert("app_ports".into(), self.apps.iter().map(|port| port.get()).collect());
-        if let Some(folder) = &self.folder {
-            let mut ours = Map::new();
-            ours.insert("schema".into(), SCHEMA.into());
-            ours.insert("folder".into(), folder.as_str().into());
+        let ours = self.toolkit();
+        if !ours.is_empty() {
+            let schema = ("schema".into(), SCHEMA.into());
+            let ours = core::iter::once(schema).chain(ours).collect::<Map<_, _>>();
             object.insert("toolkit".into(), ours.into());
         }
         let mut text = Value::Object(object).to_string();
@@ -152,9 +198,22 @@ impl SessionFile {
         text
     }
 
-    /// Returns the editor's port and then those of the applications.
+    fn toolkit(&self) -> Vec<(String, Value)> {
+        let Extension { folder, upstream, app_upstream, owner } = &self.ours;
+        let unix = matches!(self.target, Target::Socket).then_some("unix");
+        let texts = [
+            ("folder", folder.as_ref().map(InRoot::as_str)),
+            ("upstream", upstream.map(Upstream::as_str)),
+            ("app_upstream", app_upstream.map(Upstream::as_str)),
+            ("owner", owner.as_ref().map(Account::as_str)),
+            ("transport", unix),
+        ];
+        texts.into_iter().filter_map(|(key, text)| Some((key.into(), text?.into()))).collect()
+    }
+
+    /// Returns the editor's port, if it has one, and then those of the applications.
     pub fn ports(&self) -> impl Iterator<Item = Port> {
-        core::iter::once(self.editor).chain(self.apps.iter().copied())
+        self.target.port().into_iter().chain(self.apps.iter().copied())
     }
 
     fn port_twice(&self) -> Option<Port> {
@@ -171,9 +230,19 @@ fn port(key: &'static str, value: &Value) -> Result<Port, SessionFault> {
         .ok_or_else(|| SessionFault::NotAPort { key, found: shown(value) })
 }
 
-fn toolkit(value: Option<Value>) -> Result<Option<InRoot>, SessionFault> {
+/// How an editor is reached.
+#[derive(Clone, Copy)]
+enum Transport {
+    Tcp,
+    Unix,
+}
+
+/// The keys inside `toolkit`.
+const KEYS: [&str; 6] = ["schema", "folder", "upstream", "app_upstream", "owner", "transport"];
+
+fn toolkit(value: Option<Value>) -> Result<(Transport, Extension), SessionFault> {
     let object = match value {
-        None => return Ok(None),
+        None => return Ok((Transport::Tcp, Extension::default())),
         Some(Value::Object(object)) => object,
         Some(other) => {
             let found = kind(&other);
@@ -185,15 +254,47 @@ fn toolkit(value: Option<Value>) -> Result<Option<InRoot>, SessionFault> {
         Some(other) => return Err(SessionFault::Schema(shown(other))),
         None => return Err(SessionFault::Schema("absent".into())),
     }
-    if let Some(key) = object.keys().find(|key| !matches!(key.as_str(), "schema" | "folder")) {
+    if let Some(key) = object.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(SessionFault::UnknownKey(key.escape_debug().to_string()));
     }
-    match object.get("folder") {
-        None => Ok(None),
-        Some(Value::String(text)) => InRoot::parse(text).map(Some).map_err(SessionFault::Folder),
+    let folder = match object.get("folder") {
+        None => None,
+        Some(Value::String(text)) => Some(InRoot::parse(text).map_err(SessionFault::Folder)?),
         Some(other) => {
-            Err(SessionFault::Kind { key: "toolkit.folder", wanted: "a text", found: kind(other) })
+            let found = kind(other);
+            return Err(SessionFault::Kind { key: "toolkit.folder", wanted: "a text", found });
         }
+    };
+    let upstreams = "\"strip+prefix\", \"strip\" or \"base-path\"";
+    let upstream = text_of(&object, "upstream", "toolkit.upstream", upstreams, Upstream::parse)?;
+    let app_upstream =
+        text_of(&object, "app_upstream", "toolkit.app_upstream", upstreams, Upstream::parse)?;
+    let account = "an account ([A-Za-z0-9._@+-]{1,128})";
+    let owner = text_of(&object, "owner", "toolkit.owner", account, Account::parse)?;
+    let transport =
+        text_of(&object, "transport", "toolkit.transport", TRANSPORTS, |text| match text {
+            "tcp" => Some(Transport::Tcp),
+            "unix" => Some(Transport::Unix),
+            _ => None,
+        })?;
+    let ours = Extension { folder, upstream, app_upstream, owner };
+    Ok((transport.unwrap_or(Transport::Tcp), ours))
+}
+
+const TRANSPORTS: &str = "\"tcp\" or \"unix\"";
+
+/// Reads a text inside `toolkit`, where it is there.
+fn text_of<T>(
+    object: &Map<String, Value>,
+    name: &str,
+    key: &'static str,
+    wanted: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, SessionFault> {
+    let Some(value) = object.get(name) else { return Ok(None) };
+    match value.as_str().and_then(read) {
+        Some(read) => Ok(Some(read)),
+        None => Err(SessionFault::Kind { key, wanted, found: shown(value) }),
     }
 }
 
@@ -235,7 +336,7 @@ mod tests {
             SessionFile::parse(r#"{"vscode_port": 8080, "app_ports": [8081, 8082]}"#).unwrap();
         assert_eq!(file.ports().map(Port::get).collect::<Vec<_>>(), [8080, 8081, 8082]);
         let file = SessionFile::parse(r#"{"vscode_port":8080,"runtime":"cloud"}"#).unwrap();
-        assert_eq!((file.apps.len(), file.folder), (0, None));
+        assert_eq!((file.apps.len(), file.ours), (0, Extension::default()));
     }
 
     #[test]
@@ -284,8 +385,11 @@ mod tests {
     fn our_extension_is_strict_and_versioned() {
         let with = |ours: &str| format!("{{\"vscode_port\":8080,\"toolkit\":{ours}}}");
         let read = SessionFile::parse(&with(r#"{"schema":1,"folder":"/srv/w"}"#)).unwrap();
-        assert_eq!(read.folder, Some(InRoot::parse("/srv/w").unwrap()));
-        assert_eq!(SessionFile::parse(&with(r#"{"schema":1}"#)).unwrap().folder, None);
+        assert_eq!(read.ours.folder, Some(InRoot::parse("/srv/w").unwrap()));
+        assert_eq!(
+            SessionFile::parse(&with(r#"{"schema":1}"#)).unwrap().ours,
+            Extension::default()
+        );
         for (ours, expected) in [
             ("[]", "`toolkit` has to be an object, not a list"),
             ("{}", "`toolkit.schema` has to be 1, not absent"),
@@ -296,6 +400,18 @@ mod tests {
                 r#"{"schema":1,"folder":"/a/../b"}"#,
                 "`toolkit.folder` is no path to open: a path has no `.` or `..` in it",
             ),
+            (
+                r#"{"schema":1,"upstream":"stripp"}"#,
+                "`toolkit.upstream` has to be \"strip+prefix\", \"strip\" or \"base-path\", not \"stripp\"",
+            ),
+            (
+                r#"{"schema":1,"owner":"a$b"}"#,
+                "`toolkit.owner` has to be an account ([A-Za-z0-9._@+-]{1,128}), not \"a$b\"",
+            ),
+            (
+                r#"{"schema":1,"transport":"unix"}"#,
+                "it has a `vscode_port` and `toolkit.transport` \"unix\": one editor listens on one",
+            ),
         ] {
             assert_eq!(fault(&with(ours)), expected);
         }
@@ -303,12 +419,19 @@ mod tests {
 
     #[test]
     fn a_written_file_reads_back() {
-        let file = SessionFile {
-            editor: Port::new(40123).unwrap(),
-            apps: [50001, 50002].map(|port| Port::new(port).unwrap()).to_vec(),
+        let ours = Extension {
             folder: Some(InRoot::parse("/home/u/with blank").unwrap()),
+            upstream: Some(Upstream::BasePath),
+            app_upstream: Some(Upstream::Strip),
+            owner: Account::parse("a.b+c@oh.example"),
         };
-        assert_eq!(SessionFile::parse(&file.render()), Ok(file));
+        let apps = [50001, 50002].map(|port| Port::new(port).unwrap()).to_vec();
+        for target in [Target::Port(Port::new(40123).unwrap()), Target::Socket] {
+            let file = SessionFile { target, apps: apps.clone(), ours: ours.clone() };
+            assert_eq!(SessionFile::parse(&file.render()), Ok(file));
+        }
+        let text = r#"{"toolkit":{"schema":1,"transport":"unix"}}"#;
+        assert_eq!(SessionFile::parse(text).unwrap().target, Target::Socket);
     }
 
     #[test]

@@ -9,9 +9,11 @@ use alloc::vec::Vec;
 use oh_model::id::SessionId;
 use oh_model::plan::Digest;
 use oh_model::port::Port;
+use oh_model::session::Account;
+use oh_model::upstream::Upstream;
 use thiserror::Error;
 
-use crate::layout::{DATA_MAPS, Generation};
+use crate::layout::{DATA_MAPS, DataMap, Generation};
 use crate::parse::{Directive, SyntaxFault, parse};
 
 /// What our file on disk says.
@@ -59,8 +61,8 @@ pub fn read(text: &str) -> Result<Served, NotOurs> {
     Ok(Served {
         generation,
         intact,
-        editors: ports(&tree, "$oh_editor", "vscode/")?,
-        apps: ports(&tree, "$oh_app", "apps/")?,
+        editors: ports(&tree, DataMap::Editor, "vscode/")?,
+        apps: ports(&tree, DataMap::App, "apps/")?,
     })
 }
 
@@ -101,12 +103,16 @@ fn digest_without(text: &str, line: &Directive, word: &str) -> Option<String> {
     Some(Digest::of([before, after]).to_string())
 }
 
-fn data_lines<'a>(tree: &'a [Directive], map: &str) -> impl Iterator<Item = &'a Directive> {
-    let lines = find_map(tree, map).map(Vec::as_slice).unwrap_or_default();
+fn data_lines(tree: &[Directive], map: DataMap) -> impl Iterator<Item = &Directive> {
+    let lines = find_map(tree, map.variable()).map(Vec::as_slice).unwrap_or_default();
     lines.iter().filter(|line| line.name != "default")
 }
 
-fn ports(tree: &[Directive], map: &str, prefix: &str) -> Result<BTreeMap<String, Port>, NotOurs> {
+fn ports(
+    tree: &[Directive],
+    map: DataMap,
+    prefix: &str,
+) -> Result<BTreeMap<String, Port>, NotOurs> {
     data_lines(tree, map)
         .map(|line| {
             check_line(map, line)?;
@@ -117,29 +123,36 @@ fn ports(tree: &[Directive], map: &str, prefix: &str) -> Result<BTreeMap<String,
         .collect()
 }
 
-/// The grammar of a data line: a prefixed id, and a number or an encoded path.
-fn check_line(map: &str, line: &Directive) -> Result<(), NotOurs> {
-    let key = match map {
-        "$oh_app" => line.name.strip_prefix("apps/").and_then(|key| {
-            let (id, index) = key.rsplit_once('-')?;
-            let digits = matches!(index.len(), 1 | 2) && index.bytes().all(|b| b.is_ascii_digit());
-            digits.then_some(id)
-        }),
-        _ => line.name.strip_prefix("vscode/"),
+/// The grammar of a data line: a prefixed id, and a value of the map's closed alphabet.
+fn check_line(map: DataMap, line: &Directive) -> Result<(), NotOurs> {
+    let editor = line.name.strip_prefix("vscode/");
+    let app = line.name.strip_prefix("apps/").and_then(|key| {
+        let (id, index) = key.rsplit_once('-')?;
+        let digits = matches!(index.len(), 1 | 2) && index.bytes().all(|b| b.is_ascii_digit());
+        digits.then_some(id)
+    });
+    let id = match map {
+        DataMap::Editor | DataMap::Folder => editor,
+        DataMap::App => app,
+        DataMap::Upstream | DataMap::Owner => editor.or(app),
     };
     let value = match line.words.as_slice() {
         [value] if line.block.is_none() => value,
         _ => return Err(not_a_line(line)),
     };
     let fits = match map {
-        "$oh_folder" => {
+        DataMap::Editor | DataMap::App => {
+            value.parse().ok().and_then(Port::new).is_some_and(|port| port.to_string() == *value)
+        }
+        DataMap::Folder => {
             let plain =
                 |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'%');
             value.starts_with('/') && value.bytes().all(plain)
         }
-        _ => value.parse().ok().and_then(Port::new).is_some_and(|port| port.to_string() == *value),
+        DataMap::Upstream => Upstream::parse(value).is_some_and(|u| u != Upstream::default()),
+        DataMap::Owner => Account::parse(value).is_some(),
     };
-    match key.map(SessionId::parse) {
+    match id.map(SessionId::parse) {
         Some(Ok(_)) if fits => Ok(()),
         _ => Err(not_a_line(line)),
     }
@@ -162,7 +175,7 @@ fn flatten(tree: Vec<Directive>, frame: &mut Vec<(String, Vec<String>, Option<us
         let target = directive.words.get(1).cloned().unwrap_or_default();
         let block = directive.block.map(|block| {
             let is_map = directive.name == "map";
-            let data = is_map && DATA_MAPS.contains(&target.as_str());
+            let data = is_map && DATA_MAPS.iter().any(|map| map.variable() == target);
             let generation = is_map && target == "$oh_generation";
             block
                 .into_iter()

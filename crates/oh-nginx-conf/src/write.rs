@@ -71,6 +71,30 @@ impl Word {
             None => Ok(Self(Cow::Owned(whole))),
         }
     }
+
+    /// Makes the name of a server that is `label`, a pattern of our own source, before `base`, and
+    /// keeps what the label matches as `$oh_id`.
+    ///
+    /// # Errors
+    /// [`Unquotable`] where `base` is no host name.
+    pub fn host_pattern(label: &'static str, base: &str) -> Result<Self, Unquotable> {
+        let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+        if let Some(character) = base.chars().find(|c| !in_name(*c)) {
+            return Err(Unquotable { value: base.into(), character });
+        }
+        let base = base.replace('.', "\\.");
+        Ok(Self(Cow::Owned(alloc::format!("\"~^(?<oh_id>{label})\\.{base}\\z\""))))
+    }
+
+    /// Makes the words of `if (variable = value)`.
+    pub fn condition(variable: &'static str, value: &Self) -> [Self; 3] {
+        let fixed = |text: String| Self(Cow::Owned(text));
+        [
+            fixed(alloc::format!("({variable}")),
+            Self::fixed("="),
+            fixed(alloc::format!("{})", value.0)),
+        ]
+    }
 }
 
 /// Says whether a character can stand in a bare word without meaning anything.
@@ -86,6 +110,16 @@ pub struct Text {
 }
 
 impl Text {
+    /// Begins text that will stand in a block of another.
+    pub fn nested() -> Self {
+        Self { text: String::new(), depth: 1 }
+    }
+
+    /// Writes what was written apart.
+    pub fn append(&mut self, other: Self) {
+        self.text.push_str(&other.text);
+    }
+
     /// Returns the text.
     pub fn finish(self) -> String {
         self.text

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::port::{Port, PortRange, PortSet};
 use oh_model::routes::{FoundSession, Inputs, Policy, agree};
-use oh_nginx_conf::layout::{Auth, Generation, Site, Tls, layout};
+use oh_model::upstream::Upstream;
+use oh_nginx_conf::layout::{Auth, Generation, Hosts, Isolation, Site, Tls, layout};
 use oh_nginx_conf::served;
 use oh_nginx_conf::version::NginxVersion;
 use proptest::prelude::*;
@@ -26,6 +27,8 @@ fn site() -> Site {
         upstream: "127.0.0.1:3000".into(),
         auth: Auth::Basic { users: real("/etc/nginx/openhands/users") },
         origins: vec!["https://oh.example".into()],
+        isolation: Isolation::Path,
+        sockets: None,
         generation_port: Port::new(9180).unwrap(),
         nginx: NginxVersion { major: 1, minor: 22, patch: 1 },
         set_map_bucket: true,
@@ -41,6 +44,9 @@ fn policy() -> Policy {
         repository_ports: all,
         reserved: BTreeMap::new(),
         id_bytes_max: 64,
+        hosts: false,
+        session_upstream: Upstream::default(),
+        repository_upstream: Upstream::default(),
     }
 }
 
@@ -63,6 +69,32 @@ fn the_whole_file_is_as_documented() {
         )],
     );
     insta::assert_snapshot!(text);
+}
+
+const EVERYTHING: &str = r#"{"vscode_port":40123,"app_ports":[50001],"toolkit":{"schema":1,
+    "upstream":"base-path","app_upstream":"strip","owner":"ann+x@oh.example","folder":"/srv/a b"}}"#;
+
+#[test]
+fn hosts_sockets_and_an_endpoint_are_as_documented() {
+    let tls = Tls { certificate: real("/tls/wildcard.pem"), key: real("/tls/wildcard.key") };
+    let site = Site {
+        auth: Auth::Request { endpoint: "http://127.0.0.1:4180/oauth2/auth".into() },
+        isolation: Isolation::Hosts(Hosts { base: "s.example".into(), tls: Some(tls) }),
+        sockets: Some(real("/run/openhands-sessions")),
+        ..site()
+    };
+    insta::assert_snapshot!(text_of(&site, vec![session("4f1c.json", EVERYTHING)]));
+}
+
+#[test]
+fn sockets_and_a_sandbox_are_as_documented() {
+    let site = Site {
+        auth: Auth::Editor,
+        isolation: Isolation::Sandbox,
+        sockets: Some(real("/run/openhands-sessions")),
+        ..site()
+    };
+    insta::assert_snapshot!(text_of(&site, vec![session("4f1c.json", EVERYTHING)]));
 }
 
 #[test]
@@ -136,6 +168,20 @@ fn the_proof_accepts_data_and_nothing_else() {
         assert_ne!(hostile, new);
         assert!(served::data_only(&old, &hostile).is_err(), "{line}");
     }
+    let new = text_of(&site(), vec![session("ab.json", EVERYTHING)]);
+    assert_eq!(served::data_only(&old, &new), Ok(()));
+    for (line, hostile) in [
+        ("vscode/ab base-path;", "vscode/ab @oh_open;"),
+        ("vscode/ab base-path;", "vscode/ab strip+prefix;"),
+        ("vscode/ab base-path;", "base-path vscode/ab;"),
+        ("vscode/ab \"ann+x@oh.example\";", "vscode/ab $http_user;"),
+        ("vscode/ab \"ann+x@oh.example\";", "vscode/ab \"a b\";"),
+        ("vscode/ab /srv/a%20b;", "vscode/ab \"/srv/a b\";"),
+    ] {
+        let hostile = new.replace(line, hostile);
+        assert_ne!(hostile, new, "{line}");
+        assert!(served::data_only(&old, &hostile).is_err(), "{line}");
+    }
 }
 
 proptest! {
@@ -146,6 +192,12 @@ proptest! {
             ("[a-z0-9A-Z$~ ;{}/\\-\n.]{0,12}(\\.json)?", prop_oneof![
                 (1024_u16..65535).prop_map(|port| format!("{{\"vscode_port\":{port}}}")),
                 "\\PC{0,40}",
+                ("[a-z@.+$; -]{1,9}", "(strip|base-path|unix|[a-z$;]{0,5})").prop_map(|(owner, how)| {
+                    format!(
+                        "{{\"vscode_port\":5001,\"app_ports\":[6001],\"toolkit\":{{\"schema\":1,\
+                         \"owner\":\"{owner}\",\"upstream\":\"{how}\",\"app_upstream\":\"{how}\"}}}}"
+                    )
+                }),
                 "[ {}\":$;a-z0-9\n]{0,20}".prop_map(|folder| {
                     let folder = serde_json::to_string(&format!("/{folder}")).unwrap();
                     format!("{{\"vscode_port\":5000,\"toolkit\":{{\"schema\":1,\"folder\":{folder}}}}}")

@@ -5,7 +5,10 @@ use oh_host::nginx::Workers;
 use oh_host::publish::{Facts, Published, Running, Step};
 use oh_model::exit::Exit;
 use oh_model::plan::{Exclusion, Plan};
+use oh_model::port::Port;
 use oh_model::routes::{Owner, Routes};
+use oh_model::upstream::Target;
+use oh_nginx_conf::layout::Site;
 use oh_term::Answer;
 use serde_json::{Value, json};
 
@@ -66,7 +69,7 @@ pub(crate) fn published(done: &Published) -> Answer {
         "generation": generation.to_string(),
         "seen": done.seen,
         "steps": steps,
-        "routes": routes_json(&done.routes),
+        "routes": routes_json(&done.site, &done.routes),
         "exclusions": exclusions(&done.routes.exclusions),
         "workers": done.workers.as_ref().map(workers_json),
         "login": done.login.as_ref().map(login_json),
@@ -111,7 +114,7 @@ pub(crate) fn status(facts: &Facts, workers: Option<&Workers>, settled: bool) ->
         "nginx": facts.built.version.to_string(),
         "served": answered.map(ToString::to_string),
         "in_step": in_step,
-        "routes": routes_json(&facts.routes),
+        "routes": routes_json(&facts.site, &facts.routes),
         "exclusions": exclusions(&facts.routes.exclusions),
         "workers": workers.map(workers_json),
     });
@@ -152,13 +155,13 @@ impl Lines {
     }
 
     fn routes(&mut self, facts: &Facts) {
+        let site = &facts.site;
         let editors = facts.routes.editors.iter().map(|editor| {
             let owner = owner(editor.owner);
-            (format!("/vscode/{}/", editor.id), format!("127.0.0.1:{}", editor.port), owner)
+            (site.editor_address(&editor.id), target(editor.target), owner)
         });
         let apps = facts.routes.apps.iter().map(|app| {
-            let path = format!("/apps/{}-{}/", app.id, app.index);
-            (path, format!("127.0.0.1:{}", app.port), "application")
+            (site.app_address(&app.name()), target(Target::Port(app.port)), "application")
         });
         let rows: Vec<_> = editors.chain(apps).collect();
         let width = rows.iter().map(|(path, _, _)| path.len()).max().unwrap_or(0);
@@ -178,6 +181,13 @@ impl Lines {
         let line = format!("login: user {}, password {}", login.user, login.password.reveal());
         self.add(line);
         self.add("the password is shown this once; a new one:  oh-nginx login");
+    }
+}
+
+fn target(target: Target) -> String {
+    match target {
+        Target::Port(port) => format!("127.0.0.1:{port}"),
+        Target::Socket => "its socket".into(),
     }
 }
 
@@ -203,18 +213,20 @@ fn exclusions(exclusions: &[Exclusion]) -> Value {
     exclusions.iter().map(shown).collect()
 }
 
-fn routes_json(routes: &Routes) -> Value {
+fn routes_json(site: &Site, routes: &Routes) -> Value {
     let editors = routes.editors.iter().map(|editor| {
         json!({
-            "path": format!("/vscode/{}/", editor.id),
-            "port": editor.port.get(),
+            "path": site.editor_address(&editor.id),
+            "port": editor.target.port().map(Port::get),
+            "upstream": editor.upstream.as_str(),
             "owner": owner(editor.owner),
         })
     });
     let apps = routes.apps.iter().map(|app| {
         json!({
-            "path": format!("/apps/{}-{}/", app.id, app.index),
+            "path": site.app_address(&app.name()),
             "port": app.port.get(),
+            "upstream": app.upstream.as_str(),
             "owner": "application",
         })
     });

@@ -165,7 +165,9 @@ fn trusted_keys_come_from_the_file_or_the_command_line_alone() {
             "sessions.file_bytes_max",
             "sessions.editor_ports",
             "sessions.app_ports",
+            "sessions.upstream",
             "instances.ports",
+            "instances.upstream",
             "wscheck.development_ports",
         ]
     );

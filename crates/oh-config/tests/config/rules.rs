@@ -161,3 +161,27 @@ fn the_generated_folder_is_nobody_elses() {
     "#);
     sound("nginx.directory = '/etc/nginx/openhands2'\nnginx.hook = '/etc/nginx/openhands2.conf'");
 }
+
+#[test]
+fn hosts_of_sessions_need_a_name_and_a_whole_certificate() {
+    let site = |more: &str| read(&format!("[toolkit.site]\n{more}\n"));
+    let told = |more: &str| site(more).unwrap_err().to_string();
+    assert!(site("domain = 'oh.example'\nisolation = 'subdomain'").is_ok());
+    assert!(
+        site("domain = '10.0.0.1'\nisolation = 'subdomain'\nsessions_domain = 's.example'").is_ok()
+    );
+    assert_snapshot!(told("domain = '10.0.0.1'\nisolation = 'subdomain'"), @r#"
+    config.toml:3:13: toolkit.site.isolation: 10.0.0.1 is an address and has no hosts below it
+      also: config.toml:2:10: toolkit.site.domain = "10.0.0.1"
+      hint: sessions_domain = "sessions.example"
+    "#);
+    assert_snapshot!(told("isolation = 'subdomain'\nsessions_certificate = '/a.pem'"), @"
+    config.toml:3:24: toolkit.site.sessions_certificate: a certificate and its key come together
+      hint: set site.sessions_certificate and site.sessions_certificate_key
+    ");
+    assert_snapshot!(told("sessions_domain = 's.example'"), @r#"
+    config.toml:2:19: toolkit.site.sessions_domain: site.sessions_domain is for hosts of sessions
+      also: default: toolkit.site.isolation = "path"
+      hint: isolation = "subdomain"
+    "#);
+}

@@ -8,7 +8,8 @@ use oh_host::publish::PublishFault;
 use oh_host::users::is_root;
 use oh_model::path::RealPath;
 use oh_model::port::Port;
-use oh_model::session::SessionFile;
+use oh_model::session::{Extension, SessionFile};
+use oh_model::upstream::Target;
 use oh_nginx_conf::write::{Text, Word};
 use serde_json::json;
 use std::time::Duration;
@@ -129,9 +130,9 @@ pub(crate) fn certificate(facts: &Facts) -> Result<(), SandboxFault> {
 fn all(home: &Home, record: &Record) -> Result<Vec<Wanted>, SandboxFault> {
     let folder = session_folder(&record.session);
     let session = SessionFile {
-        editor: port(record.ports.session_editor)?,
+        target: Target::Port(port(record.ports.session_editor)?),
         apps: vec![port(record.ports.app)?],
-        folder: Some(home.inside(&folder)?),
+        ours: Extension { folder: Some(home.inside(&folder)?), ..Extension::default() },
     };
     let repositories = json!({ "repositories": [{
         "id": REPOSITORY,

@@ -60,6 +60,7 @@ pub(super) fn apply(
         generation: facts.target(),
         seen: matches!(facts.running, Running::Master { .. }),
         steps: done,
+        site: facts.site.clone(),
         routes: facts.routes.clone(),
         workers,
         login: run.login,

@@ -19,7 +19,7 @@ use crate::http::{self, Get, Target};
 use crate::inputs;
 use crate::nginx::{self, Built, Master, Nginx};
 use crate::sockets::{self, Holding};
-use crate::tree::{self, Changeable, changeable_by_others};
+use crate::tree::{self, Changeable, addable_by_others, changeable_by_others};
 use crate::users::{Users, is_root};
 
 /// The largest set that is read back, in bytes: 100,000 routes have 5 MB.
@@ -30,6 +30,9 @@ const ANSWER_BYTES_MAX: usize = 256;
 
 /// How long the generation's listener may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// The folders of sockets, by kind of address.
+const SOCKET_FOLDERS: [&str; 2] = ["vscode", "apps"];
 
 /// Where the files of publishing are on this machine.
 #[derive(Debug, Clone)]
@@ -147,6 +150,8 @@ pub struct Facts {
     pub login_meta: Meta,
     /// What of nginx's configuration others can change, where root would have to judge it.
     pub changeable: Option<Changeable>,
+    /// Who but root could put a socket where nginx looks for those of sessions.
+    pub sockets_addable: Option<Changeable>,
     /// Who has the generation's port, if it is not nginx.
     pub generation_port_taken: Option<String>,
     /// How long to wait for a generation to be seen.
@@ -223,6 +228,10 @@ pub fn gather(host: &Host) -> Result<Facts, PublishFault> {
         login_wanted: login_wanted(&site)?,
         login_meta: login_meta(&tree, &built),
         changeable: if judged_by_root(&running) { changeable_by_others(&tree) } else { None },
+        sockets_addable: match &site.sockets {
+            Some(folder) if is_root() => addable_by_others(folder, &SOCKET_FOLDERS),
+            _ => None,
+        },
         seen_limit: Duration::from_millis(settings.nginx.seen_timeout_ms),
         paths,
         nginx,

@@ -31,7 +31,7 @@ use std::time::Duration;
 use oh_config::Settings;
 use oh_model::plan::Outcome;
 use oh_model::routes::Routes;
-use oh_nginx_conf::layout::Generation;
+use oh_nginx_conf::layout::{Generation, Site};
 
 pub use facts::{Facts, Hook, Live, Running, gather};
 pub use fault::{Now, PublishFault};
@@ -64,6 +64,8 @@ pub struct Published {
     pub seen: bool,
     /// What was done, in order.
     pub steps: Vec<(Step, Outcome)>,
+    /// The site that they are routes of.
+    pub site: Site,
     /// The routes and what was left out.
     pub routes: Routes,
     /// The workers, where a master runs.

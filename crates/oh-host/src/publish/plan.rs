@@ -155,6 +155,15 @@ fn refuse(facts: &Facts) -> Result<(), PublishFault> {
             "remove that server, or choose another site.domain or site.port".into(),
         );
     }
+    if let Some(found) = &facts.sockets_addable {
+        return refused(
+            format!(
+                "{} {}, so others could take an id by a socket of theirs",
+                found.path, found.why
+            ),
+            found.mend.clone(),
+        );
+    }
     if let Some(who) = &facts.generation_port_taken {
         return refused(
             format!("port {} is taken by {who}", site.generation_port),
@@ -205,7 +214,8 @@ fn objections_to_text(facts: &Facts) -> Vec<String> {
             found.push(format!("{id} leads to port {port}, which is {purpose}"));
         }
     }
-    let (editors, apps) = (facts.routes.editors.len(), facts.routes.apps.len());
+    let by_port = facts.routes.editors.iter().filter(|editor| editor.target.port().is_some());
+    let (editors, apps) = (by_port.count(), facts.routes.apps.len());
     if (read.editors.len(), read.apps.len()) != (editors, apps) {
         found.push("the wanted set has other routes than were agreed".into());
     }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use oh_config::{Auth as AuthKind, Settings};
+use oh_config::{Auth as AuthKind, Isolation as IsolationKind, Settings, Site as SiteSettings};
 use oh_model::id::ID_BYTES_MAX;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::port::Port;
 use oh_model::routes::Policy;
 use oh_nginx_conf::inspect::{Surroundings, key_bytes_max};
-use oh_nginx_conf::layout::{Auth, Site, Tls};
+use oh_nginx_conf::layout::{Auth, Hosts, Isolation, Site, Tls};
 
 use super::{Host, PublishFault};
 use crate::nginx::Built;
@@ -75,6 +75,12 @@ pub(super) fn site(
     origins.extend(settings.origins.iter().map(ToString::to_string));
     origins.sort();
     origins.dedup();
+    let isolation = match settings.isolation {
+        IsolationKind::Path => Isolation::Path,
+        IsolationKind::Sandbox => Isolation::Sandbox,
+        IsolationKind::Subdomain => Isolation::Hosts(hosts(&host.root, settings, tls.as_ref())?),
+    };
+    let sockets = host.settings.sessions.sockets.as_ref().map(real).transpose()?;
     let taken = |port: u16| surroundings.listens.iter().any(|listen| listen.port == port);
     let port = settings.port();
     Ok(Site {
@@ -86,11 +92,26 @@ pub(super) fn site(
         upstream: settings.upstream.to_string(),
         auth,
         origins,
+        isolation,
+        sockets,
         generation_port: host.settings.nginx.generation_port,
         nginx: built.version,
         set_map_bucket: surroundings.map_bucket.is_none() && surroundings.map_before_ours.is_none(),
         port_is_exclusive: !taken(port.get()),
     })
+}
+
+/// Where sessions have hosts of their own: below their own domain or the site's.
+fn hosts(root: &Root, settings: &SiteSettings, site: Option<&Tls>) -> Result<Hosts, PublishFault> {
+    let base = settings.sessions_domain().map(ToString::to_string).unwrap_or_default();
+    let own = (&settings.sessions_certificate, &settings.sessions_certificate_key);
+    let tls = match (site, own) {
+        (Some(_), (Some(certificate), Some(key))) => {
+            Some(Tls { certificate: real(root, certificate)?, key: real(root, key)? })
+        }
+        (site, _) => site.cloned(),
+    };
+    Ok(Hosts { base, tls })
 }
 
 /// Works out what may be routed.
@@ -114,5 +135,8 @@ pub(super) fn policy(settings: &Settings, site: &Site, surroundings: &Surroundin
         repository_ports: settings.instances.ports,
         reserved,
         id_bytes_max: ID_BYTES_MAX.min(key_bytes_max(bucket).saturating_sub(KEY_EXTRA_BYTES)),
+        hosts: matches!(site.isolation, Isolation::Hosts(_)),
+        session_upstream: settings.sessions.upstream,
+        repository_upstream: settings.instances.upstream,
     }
 }
