@@ -101,9 +101,8 @@ fn with_the_login_each_kind_of_address_has_its_answer() -> Result<()> {
         ("/apps/S/", 404, None, "nginx"),
         ("/apps/S-100/", 404, None, "nginx"),
         // Ways inside nginx are no addresses.
-        ("/.oh/open", 404, None, "nginx"),
-        ("/.oh/unknown", 404, None, "nginx"),
         ("/@oh_open", 200, None, "OpenHands"),
+        ("/@oh_editor", 200, None, "OpenHands"),
     ];
     for (path, status, location, who) in cases {
         let answer = site.get(path, &[])?;
@@ -630,7 +629,7 @@ fn the_endpoint_is_asked_without_the_body_without_the_upgrade_and_with_the_addre
         "GET /auth HTTP/1.1\r\nHost: localhost:{port}\r\nX-Real-IP: 127.0.0.1\r\n\
          X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: https\r\n\
          X-Forwarded-Host: localhost:{port}\r\nX-Forwarded-Port: {port}\r\n\
-         X-Original-URI: /apps/S-0/ws?x=y\r\nCookie: let=in\r\nOrigin: {own}\r\n\r\n"
+         X-Original-URI: /apps/S-0/ws?x=y\r\nX-OpenHands-Route: apps/S-0\r\nCookie: let=in\r\nOrigin: {own}\r\n\r\n"
     );
     assert_eq!(endpoint.received(), [expected]);
     Ok(())

@@ -67,15 +67,17 @@ fn server(text: &mut Text, site: &Site, hosts: &Hosts, form: &Form) -> Result<()
         servers::write_listens(text, &listens);
         text.directive("server_name", &[name]);
         servers::common(text, site, tls.as_ref(), &shared);
-        text.directive("set", &[Word::fixed("$oh_kind"), Word::fixed(form.kind)]);
-        text.fixed("set", &["$oh_route", "$oh_kind/$oh_id"]);
-        text.fixed("set", &["$oh_rest", "$uri"]);
+        text.comment("Here, because `try_files` does not work beside an `if` that only sets.");
         text.fixed("set", &["$oh_own_origin", "$oh_no_origin"]);
         text.block("if", &own_origin, |text| text.fixed("set", &["$oh_own_origin", "1"]));
         text.block("location", &[Word::fixed("/")], |text| {
             text.block("if", &[Word::fixed("($oh_host_refused)")], |text| {
                 text.fixed("return", &["403"]);
             });
+            text.comment("Not for the server: the question about the login would set them anew.");
+            text.directive("set", &[Word::fixed("$oh_kind"), Word::fixed(form.kind)]);
+            text.fixed("set", &["$oh_route", "$oh_kind/$oh_id"]);
+            text.fixed("set", &["$oh_rest", "$uri"]);
             text.fixed("root", &["/dev/null"]);
             text.directive("try_files", &[Word::fixed("/absent"), Word::fixed(form.way)]);
         });

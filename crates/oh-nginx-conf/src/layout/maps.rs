@@ -85,11 +85,14 @@ pub(super) fn of_requests(text: &mut Text, site: &Site) -> Result<(), Unquotable
 pub(super) fn of_ways(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
     let sockets = site.sockets.is_some();
     if let Some(folder) = &site.sockets {
-        text.comment("Its socket is made of what is asked for; no file can say another.");
-        let socket = Word::glued(&[folder.as_str(), "/$oh_kind/$oh_id/socket"])?;
-        text.block("map", &[Word::fixed("$oh_kind"), Word::fixed("$oh_socket")], |text| {
-            text.entry(&Word::fixed("default"), &socket);
-        });
+        text.comment("A socket's path is made of what is asked for; no file can say another.");
+        let folder = Word::glued(&[folder.as_str(), "/$oh_kind/$oh_id"])?;
+        let socket = Word::fixed("$oh_socket_folder/socket");
+        for (to, value) in [("$oh_socket_folder", folder), ("$oh_socket", socket)] {
+            text.block("map", &[Word::fixed("$oh_kind"), Word::fixed(to)], |text| {
+                text.entry(&Word::fixed("default"), &value);
+            });
+        }
     }
     text.comment("The way of a request for a session, once its login is known: by what is routed,");
     text.comment(
@@ -119,7 +122,10 @@ pub(super) fn of_ways(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
             let moved = |socket| [["default", "@oh_moved"], ["''", absent(socket)]];
             map(text, "$oh_editor", "$oh_editor_way", &moved("@oh_editor_moved"));
             map(text, "$oh_app", "$oh_app_way", &moved("@oh_app_moved"));
-            map(text, "$oh_app", "$oh_host_kind", &[["default", "apps"], ["''", "vscode"]]);
+            let unless_app = [["default", "vscode"], ["''", "apps"]];
+            map(text, "$oh_editor", "$oh_unless_app", &unless_app);
+            let kind = [["default", "apps"], ["''", "$oh_unless_app"]];
+            map(text, "$oh_app", "$oh_host_kind", &kind);
             let home = "$oh_upstream$oh_at_root";
             let home = |text: &mut Text, to, way| {
                 map(text, home, to, &[["default", way], ["base-path1", "@oh_home"]]);

@@ -111,6 +111,7 @@ impl Shared {
             text.comment(
                 "Which session is asked for, and whose it is; empty for OpenHands itself.",
             );
+            text.fixed("uninitialized_variable_warn", &["off"]);
             text.fixed("proxy_set_header", &["X-OpenHands-Route", "$oh_route"]);
             text.fixed("proxy_set_header", &["X-OpenHands-Owner", "$oh_owner"]);
         });

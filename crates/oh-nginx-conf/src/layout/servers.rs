@@ -140,10 +140,6 @@ pub(super) fn main(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
         write_listens(text, &listens);
         text.directive("server_name", &[name]);
         common(text, site, tls.as_ref(), &shared);
-        text.comment("What is no session's is nobody's.");
-        text.fixed("set", &["$oh_kind", "''"]);
-        text.fixed("set", &["$oh_id", "''"]);
-        text.fixed("set", &["$oh_route", "''"]);
         text.gap();
         sessions::judged(text, &EDITORS);
         sessions::judged(text, &APPS);

@@ -182,9 +182,10 @@ fn redirects(text: &mut Text, socket: bool, kind: &Kind, shared: &Shared, own: &
     }
 }
 
-/// Answers 404 where nothing has a socket: nginx alone would say 502.
+/// Answers 404 where there is no folder for a socket; a folder without one is 502, as is a port
+/// without a listener. (nginx's `-e` does not see sockets.)
 pub(super) fn absent_is_unknown(text: &mut Text) {
-    text.block("if", &[Word::fixed("(!-e"), Word::fixed("$oh_socket)")], |text| {
+    text.block("if", &[Word::fixed("(!-d"), Word::fixed("$oh_socket_folder)")], |text| {
         text.fixed("return", &["404"]);
     });
 }
