@@ -46,6 +46,10 @@ fn the_settings_in_force_are_shown_as_a_file_that_would_have_the_same_effect() {
     # auth_request is not set
     users_file = "/etc/nginx/openhands/users"
     origins = []
+    isolation = "path"
+    # sessions_domain is not set
+    # sessions_certificate is not set
+    # sessions_certificate_key is not set
     "#);
     lab.config(&said.stdout);
     assert_eq!(lab.both(|| lab.command(&["config", "show"])).stdout, said.stdout);
@@ -78,6 +82,10 @@ fn each_value_has_its_origin_and_what_it_shadows() {
     toolkit.site.auth_request is not set  (default)
     toolkit.site.users_file = "/etc/nginx/openhands/users"  (default)
     toolkit.site.origins = []  (default)
+    toolkit.site.isolation = "path"  (default)
+    toolkit.site.sessions_domain is not set  (default)
+    toolkit.site.sessions_certificate is not set  (default)
+    toolkit.site.sessions_certificate_key is not set  (default)
     "#);
 }
 
