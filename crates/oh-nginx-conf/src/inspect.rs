@@ -126,12 +126,14 @@ impl Tree {
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
     /// The value of an operator's `map_hash_bucket_size` at `http` level.
-    pub map_bucket: Option<(usize, Place)>,
-    /// The first `map` that nginx reads before our file: from there on the size is settled.
+    pub map_bucket: Option<usize>,
+    /// Whether an operator has set `map_hash_max_size` at `http` level.
+    pub map_max_size: bool,
+    /// The first `map` that nginx reads before our file: from there on both sizes are settled.
     pub map_before_ours: Option<Place>,
-    /// An operator's `map_hash_bucket_size` that nginx reads after our file, whose maps have
-    /// settled the size by then.
-    pub map_bucket_after_ours: Option<Place>,
+    /// An operator's `map_hash_…` directive that nginx reads after our file, whose maps have
+    /// settled the sizes by then: its name and place.
+    pub map_size_after_ours: Option<(String, Place)>,
     /// Files with our mark that are neither our hook nor our file: of another configuration.
     pub other_files_of_ours: Vec<String>,
     /// The listening sockets of other servers.
@@ -168,10 +170,16 @@ pub fn surroundings(tree: &Tree, hook: &str, ours: &str) -> Surroundings {
             return;
         }
         match visit.directive.name.as_str() {
-            "map_hash_bucket_size" => {
-                let size = visit.directive.words.first().and_then(|word| word.parse().ok());
-                found.map_bucket = size.map(|size| (size, visit.place()));
-                found.map_bucket_after_ours = past_ours.then(|| visit.place());
+            name @ ("map_hash_bucket_size" | "map_hash_max_size") => {
+                if name == "map_hash_max_size" {
+                    found.map_max_size = true;
+                } else {
+                    let size = visit.directive.words.first();
+                    found.map_bucket = size.and_then(|word| word.parse().ok());
+                }
+                if past_ours {
+                    found.map_size_after_ours = Some((name.into(), visit.place()));
+                }
             }
             "map" if !past_ours && found.map_before_ours.is_none() => {
                 found.map_before_ours = Some(visit.place());
@@ -309,9 +317,13 @@ mod tests {
         };
         let tree = Tree { files: [main, ours].to_vec() };
         let found = surroundings(&tree, "/hook", "/ours");
-        assert_eq!(found.map_bucket_after_ours.unwrap().to_string(), "/main:4");
+        let (name, place) = found.map_size_after_ours.unwrap();
+        assert_eq!(
+            (name.as_str(), place.to_string().as_str()),
+            ("map_hash_bucket_size", "/main:4")
+        );
         assert_eq!(found.map_before_ours.unwrap().to_string(), "/main:2");
-        assert_eq!(found.map_bucket.unwrap().0, 64);
+        assert_eq!((found.map_bucket, found.map_max_size), (Some(64), false));
         assert_eq!(found.listens.len(), 1);
         assert_eq!((found.listens[0].port, found.listens[0].place.line), (443, 5));
     }

@@ -32,6 +32,7 @@ fn site() -> Site {
         generation_port: Port::new(9180).unwrap(),
         nginx: NginxVersion { major: 1, minor: 22, patch: 1 },
         set_map_bucket: true,
+        set_map_max_size: true,
         port_is_exclusive: true,
     }
 }

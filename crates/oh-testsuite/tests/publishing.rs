@@ -242,6 +242,17 @@ fn long_ids_are_routed_where_the_operator_lets_them() -> Result<()> {
     lab.write("etc/nginx/conf.d/00-before.conf", "map_hash_bucket_size 256;\n")?;
     lab.run(&["apply"])?.expect(0)?;
     ensure!(lab.routed(&id)? == Ok(port), "an id of 64 characters is not served");
+    lab.write("etc/nginx/conf.d/00-before.conf", "map_hash_max_size 4096;\n")?;
+    lab.run(&["apply"])?.expect(0)?;
+    // Behind our maps nginx refuses either as a second one, so we say it first.
+    for size in ["map_hash_max_size 4096;\n", "map_hash_bucket_size 256;\n"] {
+        lab.write("etc/nginx/conf.d/00-before.conf", "")?;
+        lab.write("etc/nginx/conf.d/zz-after.conf", size)?;
+        let said = lab.run(&["apply"])?.expect(2)?;
+        let (name, _) = size.split_once(' ').context("a directive")?;
+        ensure!(said.stderr.contains(&format!("zz-after.conf:1 sets {name} after")), "{said:?}");
+    }
+    ensure!(lab.routed(&id)? == Ok(port), "an id of 64 characters is not served");
     Ok(())
 }
 

@@ -136,9 +136,9 @@ fn refuse(facts: &Facts) -> Result<(), PublishFault> {
             format!("rm {other}"),
         );
     }
-    if let Some(place) = &facts.surroundings.map_bucket_after_ours {
+    if let Some((name, place)) = &facts.surroundings.map_size_after_ours {
         return refused(
-            format!("{place} sets map_hash_bucket_size after the maps of {}", facts.paths.hook),
+            format!("{place} sets {name} after the maps of {}", facts.paths.hook),
             "move that line before it, or set nginx.hook to a name that sorts behind its file"
                 .into(),
         );

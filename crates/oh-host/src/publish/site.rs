@@ -8,7 +8,7 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::port::Port;
 use oh_model::routes::Policy;
 use oh_nginx_conf::inspect::{Surroundings, key_bytes_max};
-use oh_nginx_conf::layout::{Auth, Hosts, Isolation, Site, Tls};
+use oh_nginx_conf::layout::{Auth, Hosts, Isolation, MAP_BUCKET, Site, Tls};
 
 use super::{Host, PublishFault};
 use crate::nginx::Built;
@@ -16,9 +16,6 @@ use crate::root::Root;
 
 /// The bucket of a `map` where nobody set one: a cache line.
 const MAP_BUCKET_DEFAULT: usize = 64;
-
-/// The bucket that we set, where we may.
-const MAP_BUCKET_OURS: usize = 128;
 
 /// What a key has beside the id: `apps/` before, `-99` behind.
 const KEY_EXTRA_BYTES: usize = "apps/".len() + "-99".len();
@@ -97,6 +94,7 @@ pub(super) fn site(
         generation_port: host.settings.nginx.generation_port,
         nginx: built.version,
         set_map_bucket: surroundings.map_bucket.is_none() && surroundings.map_before_ours.is_none(),
+        set_map_max_size: !surroundings.map_max_size && surroundings.map_before_ours.is_none(),
         port_is_exclusive: !taken(port.get()),
     })
 }
@@ -116,9 +114,9 @@ fn hosts(root: &Root, settings: &SiteSettings, site: Option<&Tls>) -> Result<Hos
 
 /// Works out what may be routed.
 pub(super) fn policy(settings: &Settings, site: &Site, surroundings: &Surroundings) -> Policy {
-    let bucket = match (&surroundings.map_bucket, site.set_map_bucket) {
-        (Some((size, _)), _) => *size,
-        (None, true) => MAP_BUCKET_OURS,
+    let bucket = match (surroundings.map_bucket, site.set_map_bucket) {
+        (Some(size), _) => size,
+        (None, true) => MAP_BUCKET as usize,
         (None, false) => MAP_BUCKET_DEFAULT,
     };
     let mut reserved = BTreeMap::from([

@@ -30,13 +30,17 @@ use oh_model::routes::Routes;
 pub use self::generation::Generation;
 pub use self::maps::{DATA_MAPS, DataMap};
 use crate::version::NginxVersion;
-use crate::write::{Text, Unquotable};
+use crate::write::{Text, Unquotable, Word};
 
 /// The HTTP port that sends browsers on to HTTPS.
 pub const HTTP_PORT: u16 = 80;
 
 /// The HTTPS port that an address need not name.
 pub const HTTPS_PORT: u16 = 443;
+
+/// The bucket of a `map` that we set, in bytes. It has to hold one id, and with some nine of them nginx
+/// builds the maps of 1000 sessions twice as fast as with two, and those of 20,000 at all.
+pub const MAP_BUCKET: u32 = 512;
 
 /// The first line of the file: by it everybody knows whose file this is.
 pub const MARK: &str =
@@ -75,6 +79,8 @@ pub struct Site {
     pub nginx: NginxVersion,
     /// Whether `map_hash_bucket_size` has to be, and can be, set here.
     pub set_map_bucket: bool,
+    /// Whether `map_hash_max_size` can be set here.
+    pub set_map_max_size: bool,
     /// Whether no other server listens on the port, so that ours can refuse other names there.
     pub port_is_exclusive: bool,
 }
@@ -202,7 +208,12 @@ pub fn layout(
     head.comment(MARK);
     head.gap();
     if site.set_map_bucket {
-        head.fixed("map_hash_bucket_size", &["128"]);
+        head.directive("map_hash_bucket_size", &[Word::number(MAP_BUCKET)]);
+    }
+    if site.set_map_max_size {
+        head.fixed("map_hash_max_size", &["16384"]);
+    }
+    if site.set_map_bucket || site.set_map_max_size {
         head.gap();
     }
     maps::of_requests(&mut head, site)?;

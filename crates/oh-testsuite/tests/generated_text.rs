@@ -1,0 +1,213 @@
+//! A hundred thousand random session files: every line that they become has the one form, nginx takes
+//! the text without a word, and gixy finds nothing in it.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use oh_model::path::{InRoot, RealPath};
+use oh_model::port::{Port, PortRange, PortSet};
+use oh_model::routes::{FoundSession, Inputs, Policy, agree};
+use oh_model::upstream::Upstream;
+use oh_nginx_conf::layout::{Auth, Hosts, Isolation, Site, layout};
+use oh_nginx_conf::version::NginxVersion;
+use oh_testsuite::components;
+use oh_testsuite::lab::{Lab, Said};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+
+/// How many session files one text is made of.
+const BATCH: usize = 1000;
+
+/// Each how manieth batch gixy reads: it takes a hundred times as long as nginx.
+const GIXY_EACH: usize = 10;
+
+/// What gixy may say: reasons are beside the test of the whole file in `wire.rs`.
+const GIXY_MAY_SAY: &[&str] = &["hsts_header", "try_files_is_evil_too"];
+
+/// Makes `batches` texts of [`BATCH`] files each and demands of every one: each data line has the one
+/// form, nginx accepts it without a word, and gixy finds nothing.
+fn hold(batches: usize) -> Result<()> {
+    let lab = Lab::plain()?;
+    let mut runner = TestRunner::deterministic();
+    let (mut good, mut all) = (0, 0);
+    for batch in 0..batches {
+        let sessions = (0..BATCH)
+            .map(|at| found(at).new_tree(&mut runner).map(|tree| tree.current()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|why| anyhow::anyhow!("no file was drawn: {why}"))?;
+        let site = site(batch, &lab)?;
+        let routes = agree(&Inputs { sessions, ..Inputs::default() }, &policy(&site)?);
+        let folders = |folder: &InRoot| RealPath::parse(folder.as_str()).ok();
+        let text = layout(&site, &routes, folders)?.text(7);
+        let lines = data_lines(&text)?;
+        ensure!(lines >= routes.editors.len(), "{lines} lines for {}", routes.editors.len());
+        good += routes.editors.len();
+        all += BATCH;
+
+        lab.write("etc/nginx/conf.d/generated.conf", &text)?;
+        let config = lab.at("etc/nginx/nginx.conf");
+        let nginx = components::program("nginx")?;
+        let judged: Said =
+            Command::new(nginx).arg("-t").arg("-q").arg("-c").arg(&config).output()?.into();
+        ensure!(judged.code == 0 && judged.stderr.is_empty(), "batch {batch}: {}", judged.stderr);
+        if batch % GIXY_EACH == 0 {
+            let mut gixy = Command::new(components::gixy_python()?);
+            gixy.args(["-m", "gixy", "-f", "json"]).arg(&config);
+            let said: Said = gixy.output().context("could not run gixy")?.into();
+            let found = said.json()?;
+            let found = found.as_array().with_context(|| format!("no list: {said:?}"))?;
+            let of_ours = |file: &str| file.ends_with("generated.conf");
+            let ours = found.iter().filter(|one| one["file"].as_str().is_some_and(of_ours));
+            let plugins: Vec<_> = ours.filter_map(|one| one["plugin"].as_str()).collect();
+            // That it says something shows that it has read the file.
+            ensure!(plugins.contains(&"try_files_is_evil_too"), "{found:#?}");
+            ensure!(plugins.iter().all(|plugin| GIXY_MAY_SAY.contains(plugin)), "{found:#?}");
+        }
+    }
+    ensure!(good * 10 >= all * 3, "only {good} of {all} files were good");
+    Ok(())
+}
+
+/// A file that is good more often than not, and otherwise anything.
+fn found(at: usize) -> impl Strategy<Value = FoundSession> {
+    let hostile = prop_oneof![
+        Just("default"),
+        Just("include"),
+        Just("hostnames"),
+        Just("volatile"),
+        Just("~.*"),
+        Just("$host"),
+        Just("a;b"),
+        Just("a b"),
+        Just("a\nb"),
+        Just("{"),
+        Just("\\"),
+        Just("'"),
+    ]
+    .prop_map(|stem: &str| format!("{stem}.json"));
+    let name = prop_oneof![
+        12 => "[a-zA-Z0-9][a-zA-Z0-9_-]{0,40}".prop_map(move |stem| format!("{stem}{at}.json")),
+        2 => hostile,
+        1 => "\\PC{0,70}(\\.json)?",
+    ];
+    let port = prop_oneof![
+        16 => (10_000_u16..65_535).prop_map(|port| port.to_string()),
+        1 => prop_oneof![
+            Just("true"), Just("22"), Just("-1"), Just("\"8888\""), Just("1e4"), Just("65536"),
+            Just("\"80/;return 200 x;#\""), Just("[8888]"),
+        ].prop_map(str::to_owned),
+    ];
+    let extra = prop_oneof![
+        4 => Just(String::new()),
+        2 => ("[a-z0-9._@+-]{1,20}", prop_oneof![
+            Just("strip"), Just("base-path"), Just("strip+prefix"),
+        ], "[ -~]{0,20}").prop_map(|(owner, upstream, folder)| {
+            let folder = serde_json::Value::from(format!("/{folder}"));
+            format!(r#","toolkit":{{"schema":1,"owner":"{owner}","upstream":"{upstream}",
+                "app_upstream":"{upstream}","folder":{folder}}}"#)
+        }),
+        1 => "[ -~]{0,20}".prop_map(|odd| {
+            let odd = serde_json::Value::from(odd);
+            format!(r#","toolkit":{{"schema":1,"owner":{odd},"upstream":{odd}}}"#)
+        }),
+    ];
+    let text = prop_oneof![
+        12 => (port.clone(), port, extra).prop_map(|(editor, app, extra)| {
+            format!(r#"{{"vscode_port":{editor},"app_ports":[{app}]{extra}}}"#)
+        }),
+        1 => "\\PC{0,80}",
+    ];
+    (name, text, 0_i128..1000).prop_map(|(name, text, modified_ns)| FoundSession {
+        name,
+        modified_ns,
+        text: Ok(text),
+    })
+}
+
+fn site(batch: usize, lab: &Lab) -> Result<Site> {
+    let isolation = match batch % 3 {
+        0 => Isolation::Path,
+        1 => Isolation::Sandbox,
+        _ => Isolation::Hosts(Hosts { base: "localhost".into(), tls: None }),
+    };
+    Ok(Site {
+        name: "localhost".into(),
+        authority: format!("localhost:{}", lab.site_port),
+        port: Port::new(lab.site_port.into()).context("a port")?,
+        tls: None,
+        listen: vec!["127.0.0.1".into()],
+        upstream: "127.0.0.1:3000".into(),
+        auth: Auth::Nobody,
+        origins: vec![format!("http://localhost:{}", lab.site_port)],
+        isolation,
+        sockets: if batch % 2 == 0 { Some(RealPath::parse("/run/sockets")?) } else { None },
+        generation_port: Port::new(lab.generation_port.into()).context("a port")?,
+        nginx: NginxVersion { major: 1, minor: 22, patch: 1 },
+        set_map_bucket: true,
+        set_map_max_size: true,
+        port_is_exclusive: true,
+    })
+}
+
+fn policy(site: &Site) -> Result<Policy> {
+    let all = PortRange::parse("1024-65535").context("a range")?;
+    Ok(Policy {
+        editor_ports: PortSet(vec![all]),
+        app_ports: PortSet(vec![all]),
+        repository_ports: all,
+        reserved: BTreeMap::from([(site.port, "the site")]),
+        id_bytes_max: 64,
+        hosts: matches!(site.isolation, Isolation::Hosts(_)),
+        session_upstream: Upstream::default(),
+        repository_upstream: Upstream::default(),
+    })
+}
+
+/// Checks every line of the data maps, by the form of the line alone; returns how many there are.
+fn data_lines(text: &str) -> Result<usize> {
+    let mut map = "";
+    let mut count = 0;
+    for line in text.lines() {
+        if let Some(head) = line.strip_prefix("map ") {
+            map = head.split(' ').nth(1).unwrap_or_default();
+        } else if line == "}" {
+            map = "";
+        } else if ["$oh_editor", "$oh_app", "$oh_folder", "$oh_upstream", "$oh_owner"]
+            .contains(&map)
+            && line != "    default '';"
+        {
+            ensure!(fits(map, line), "{map}: {line:?}");
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// `    (vscode|apps)/ID VALUE;` with the value that the map has.
+fn fits(map: &str, line: &str) -> bool {
+    let inner = line.strip_prefix("    ").and_then(|line| line.strip_suffix(';'));
+    let Some((key, value)) = inner.and_then(|inner| inner.split_once(' ')) else { return false };
+    let all = |text: &str, more: &[u8]| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
+    };
+    let (editor, app) = (key.strip_prefix("vscode/"), key.strip_prefix("apps/"));
+    let id = editor.or(app).is_some_and(|id| all(id, b"_-") && id.len() <= 67);
+    let number = value.len() <= 5 && value.bytes().all(|b| b.is_ascii_digit()) && !value.is_empty();
+    id && match map {
+        "$oh_editor" => editor.is_some() && number,
+        "$oh_app" => app.is_some() && number,
+        "$oh_folder" => editor.is_some() && value.starts_with('/') && all(value, b"/._-%"),
+        "$oh_upstream" => value == "strip" || value == "base-path",
+        _ => {
+            let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+            all(quoted.unwrap_or(value), b"._@+-") && (quoted.is_some() || all(value, b"._-"))
+        }
+    }
+}
+
+#[test]
+fn a_hundred_thousand_session_files_become_lines_of_one_form() -> Result<()> {
+    hold(100)
+}
