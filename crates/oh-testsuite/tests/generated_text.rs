@@ -52,7 +52,7 @@ fn hold(batches: usize) -> Result<()> {
         let judged: Said =
             Command::new(nginx).arg("-t").arg("-q").arg("-c").arg(&config).output()?.into();
         ensure!(judged.code == 0 && judged.stderr.is_empty(), "batch {batch}: {}", judged.stderr);
-        if batch % GIXY_EACH == 0 {
+        if batch.is_multiple_of(GIXY_EACH) {
             let mut gixy = Command::new(components::gixy_python()?);
             gixy.args(["-m", "gixy", "-f", "json"]).arg(&config);
             let said: Said = gixy.output().context("could not run gixy")?.into();
@@ -142,7 +142,11 @@ fn site(batch: usize, lab: &Lab) -> Result<Site> {
         auth: Auth::Nobody,
         origins: vec![format!("http://localhost:{}", lab.site_port)],
         isolation,
-        sockets: if batch % 2 == 0 { Some(RealPath::parse("/run/sockets")?) } else { None },
+        sockets: if batch.is_multiple_of(2) {
+            Some(RealPath::parse("/run/sockets")?)
+        } else {
+            None
+        },
         generation_port: Port::new(lab.generation_port.into()).context("a port")?,
         nginx: NginxVersion { major: 1, minor: 22, patch: 1 },
         set_map_bucket: true,
