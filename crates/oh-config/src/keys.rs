@@ -260,6 +260,17 @@ pub const KEYS: &[Key] = &[
         ),
         "\"http://127.0.0.1:4180/oauth2/auth\"",
     ),
+    with_example(
+        trusted(
+            "site.auth_start",
+            Kind::Path,
+            Preset::Unset,
+            "Where browsers without a login are sent, with the address that they asked for behind \
+             ?rd=. Everything in its folder is handed to the host of site.auth_request without a \
+             login. Without it they get 401.",
+        ),
+        "\"/oauth2/start\"",
+    ),
     trusted(
         "site.users_file",
         Kind::Path,

@@ -136,8 +136,13 @@ pub enum Tls {
 pub enum Auth {
     /// nginx, by a password of `site.users_file`.
     Basic,
-    /// The endpoint, about every request.
-    Request(HttpUrl),
+    /// An endpoint, about every request.
+    Request {
+        /// The endpoint.
+        endpoint: HttpUrl,
+        /// Where browsers without a login are sent.
+        start: Option<InRoot>,
+    },
     /// The editor, by its own token or password.
     Editor,
     /// Nobody.
@@ -318,7 +323,10 @@ fn certificate(path: InRoot, domain: Option<&Domain>) -> Option<Option<InRoot>> 
 fn auth(merged: &Merged) -> Option<Auth> {
     match merged.parsed("site.auth")? {
         Parsed::Choice("basic") => Some(Auth::Basic),
-        Parsed::Choice("request") => take(merged, "site.auth_request").map(Auth::Request),
+        Parsed::Choice("request") => Some(Auth::Request {
+            endpoint: take(merged, "site.auth_request")?,
+            start: take(merged, "site.auth_start")?,
+        }),
         Parsed::Choice("editor") => Some(Auth::Editor),
         Parsed::Choice("none") => Some(Auth::None),
         _ => None,

@@ -32,6 +32,7 @@ pub(crate) fn check(merged: &Merged, whole: bool, notes: &mut Notes) {
     rules.single_ports();
     rules.loops();
     rules.login(whole);
+    rules.login_start();
     rules.hosts();
     rules.scheme_and_port();
     rules.same_paths();
@@ -219,6 +220,41 @@ impl<'r> Rules<'r> {
                 self.notes.faults.push(fault.with_hint("auth = \"request\""));
             }
         }
+    }
+
+    /// What is open to everybody is the login's own folder, and no other's.
+    fn login_start(&mut self) {
+        let Some((Some(start), slot)) = self.take::<Option<InRoot>>("site.auth_start") else {
+            return;
+        };
+        let Some((url, url_slot)) = self.take::<Option<HttpUrl>>("site.auth_request") else {
+            return;
+        };
+        if url.is_none() {
+            let what = |_: &Slot, _: &Slot| "belongs to site.auth_request".into();
+            self.clash(
+                slot,
+                url_slot,
+                what,
+                "auth_request = \"http://127.0.0.1:4180/oauth2/auth\"",
+            );
+            return;
+        }
+        let text = start.as_str();
+        let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c));
+        let (folder, _) = text.rsplit_once('/').unwrap_or_default();
+        let taken = ["/vscode", "/apps", "/socket.io", "/.oh"];
+        let first = folder.split('/').nth(1).map(|first| format!("/{first}"));
+        let what = match first {
+            None => "needs a folder of its own, or everything would be open",
+            Some(first) if taken.contains(&first.as_str()) => {
+                "is in a folder that is served otherwise"
+            }
+            Some(_) if !plain => "has characters that are no plain part of an address",
+            Some(_) => return,
+        };
+        let fault = Fault::new(slot.value.origin.clone(), &slot.value.key.full_path(), what);
+        self.notes.faults.push(fault.with_hint("auth_start = \"/oauth2/start\""));
     }
 
     /// What belongs to hosts of their own is set where there are any, and whole.

@@ -72,6 +72,19 @@ impl Word {
         }
     }
 
+    /// Makes an address with a query of parts that are plain but for `?` and `=`.
+    ///
+    /// # Errors
+    /// [`Unquotable`] with the character that needs a quote.
+    pub fn query(parts: &[&str]) -> Result<Self, Unquotable> {
+        let whole: String = parts.iter().copied().collect();
+        let in_query = |c: char| is_plain(c) || matches!(c, '$' | '?' | '=');
+        match whole.chars().find(|c| !in_query(*c)) {
+            Some(character) => Err(Unquotable { value: whole, character }),
+            None => Ok(Self(Cow::Owned(whole))),
+        }
+    }
+
     /// Makes the name of a server that is `label`, a pattern of our own source, before `base`, and
     /// keeps what the label matches as `$oh_id`.
     ///

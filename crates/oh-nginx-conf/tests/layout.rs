@@ -8,7 +8,7 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::port::{Port, PortRange, PortSet};
 use oh_model::routes::{FoundSession, Inputs, Policy, agree};
 use oh_model::upstream::Upstream;
-use oh_nginx_conf::layout::{Auth, Generation, Hosts, Isolation, Site, Tls, layout};
+use oh_nginx_conf::layout::{Auth, Generation, Hosts, Isolation, LoginPages, Site, Tls, layout};
 use oh_nginx_conf::served;
 use oh_nginx_conf::version::NginxVersion;
 use proptest::prelude::*;
@@ -79,7 +79,14 @@ const EVERYTHING: &str = r#"{"vscode_port":40123,"app_ports":[50001],"toolkit":{
 fn hosts_sockets_and_an_endpoint_are_as_documented() {
     let tls = Tls { certificate: real("/tls/wildcard.pem"), key: real("/tls/wildcard.key") };
     let site = Site {
-        auth: Auth::Request { endpoint: "http://127.0.0.1:4180/oauth2/auth".into() },
+        auth: Auth::Request {
+            endpoint: "http://127.0.0.1:4180/oauth2/auth".into(),
+            pages: Some(LoginPages {
+                prefix: "/oauth2/".into(),
+                start: "/oauth2/start".into(),
+                upstream: "127.0.0.1:4180".into(),
+            }),
+        },
         isolation: Isolation::Hosts(Hosts { base: "s.example".into(), tls: Some(tls) }),
         sockets: Some(real("/run/openhands-sessions")),
         ..site()

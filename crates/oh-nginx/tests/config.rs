@@ -44,6 +44,7 @@ fn the_settings_in_force_are_shown_as_a_file_that_would_have_the_same_effect() {
     upstream = "127.0.0.1:3000"
     auth = "none"
     # auth_request is not set
+    # auth_start is not set
     users_file = "/etc/nginx/openhands/users"
     origins = []
     isolation = "path"
@@ -80,6 +81,7 @@ fn each_value_has_its_origin_and_what_it_shadows() {
     toolkit.site.auth = "none"  ({root}/etc/openhands-toolkit/config.toml:4:8)
       shadows "basic"  (default)
     toolkit.site.auth_request is not set  (default)
+    toolkit.site.auth_start is not set  (default)
     toolkit.site.users_file = "/etc/nginx/openhands/users"  (default)
     toolkit.site.origins = []  (default)
     toolkit.site.isolation = "path"  (default)

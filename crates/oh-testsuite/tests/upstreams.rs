@@ -351,6 +351,59 @@ fn the_endpoint_learns_which_session_is_asked_for_and_whose_it_is() -> Result<()
 }
 
 #[test]
+fn a_browser_without_a_login_is_sent_to_the_endpoints_pages() -> Result<()> {
+    for isolation in ["path", "subdomain"] {
+        let endpoint = Parrot::endpoint()?;
+        let sets = [
+            "site.auth=request".to_owned(),
+            format!("site.auth_request=http://{}/oauth2/auth", endpoint.address()),
+            "site.auth_start=/oauth2/start".to_owned(),
+            format!("site.isolation={isolation}"),
+        ];
+        let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+        let site = Site::of(Lab::with_tls()?, &sets)?;
+        let at = |label: &str, path: &str| {
+            format!("https://{label}localhost:{}{path}", site.lab.site_port)
+        };
+        let (asked, back) = match isolation {
+            "path" => (at("", "/vscode/S/?x=y"), "/oauth2/start?rd=/vscode/S/?x=y".to_owned()),
+            _ => {
+                let asked = at("s.", "/?x=y");
+                let back = at("", &format!("/oauth2/start?rd={asked}"));
+                (asked, back)
+            }
+        };
+        let page = [("Sec-Fetch-Mode", "navigate")];
+        for headers in [&page[..], &[]] {
+            let answer = net::get(&asked, headers)?;
+            assert_eq!((answer.status, answer.header("Location")), (302, Some(back.as_str())));
+        }
+        // Scripts, uploads and WebSockets are told, not led.
+        assert_eq!(net::get(&asked, &[("Sec-Fetch-Mode", "cors")])?.status, 401);
+        let post = net::Request { method: "POST", body: b"x", ..net::Request::get(&asked) };
+        assert_eq!(net::send(&post)?.status, 401);
+        assert_eq!(net::upgrade(&asked, &page)?.status(), 401);
+        assert_eq!(net::get(&asked, &[("Cookie", "let=in")])?.status, 200);
+
+        // The login's own pages are open, and nothing beside them.
+        endpoint.received();
+        let login = [("Cookie", "let=in")];
+        assert_eq!(net::get(&at("", "/oauth2/start?rd=/x"), &login)?.status, 200);
+        let heads = endpoint.received();
+        assert_eq!(heads.len(), 1, "{heads:?}");
+        assert!(heads[0].starts_with("GET /oauth2/start?rd=/x HTTP/1.1"), "{heads:?}");
+        for path in ["/oauth2x/", "/oauth2/../", "/OAUTH2/start"] {
+            assert_eq!(
+                net::get(&at("", path), &[("Sec-Fetch-Mode", "cors")])?.status,
+                401,
+                "{path}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn gixy_finds_nothing_new_in_any_of_them() -> Result<()> {
     let sockets = format!("sessions.sockets={SOCKETS}");
     for isolation in ["path", "sandbox", "subdomain"] {

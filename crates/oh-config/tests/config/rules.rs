@@ -110,6 +110,32 @@ fn a_login_endpoint_and_its_use_come_together() {
 }
 
 #[test]
+fn only_the_logins_own_folder_is_open_to_everybody() {
+    let with = |start: &str| {
+        format!(
+            "site.auth = 'request'\nsite.auth_request = 'http://127.0.0.1:4180'\n\
+             site.auth_start = '{start}'"
+        )
+    };
+    sound(&with("/oauth2/start"));
+    assert_snapshot!(judged("site.auth_start = '/oauth2/start'"), @r#"
+    config.toml:2:19: toolkit.site.auth_start: belongs to site.auth_request
+      also: default: toolkit.site.auth_request is not set
+      hint: auth_request = "http://127.0.0.1:4180/oauth2/auth"
+    "#);
+    for (start, said) in [
+        ("/start", "needs a folder of its own"),
+        ("/vscode/start", "served otherwise"),
+        ("/socket.io/x", "served otherwise"),
+        ("/a b/c", "no plain part"),
+        ("/a$b/c", "no plain part"),
+    ] {
+        let judged = judged(&with(start));
+        assert!(judged.contains(said), "{judged}");
+    }
+}
+
+#[test]
 fn a_port_that_contradicts_the_scheme_is_odd() {
     let warned = |keys: &str| {
         let loaded = read(&format!("[toolkit]\n{keys}")).unwrap();

@@ -8,7 +8,7 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::port::Port;
 use oh_model::routes::Policy;
 use oh_nginx_conf::inspect::{Surroundings, key_bytes_max};
-use oh_nginx_conf::layout::{Auth, Hosts, Isolation, MAP_BUCKET, Site, Tls};
+use oh_nginx_conf::layout::{Auth, Hosts, Isolation, LoginPages, MAP_BUCKET, Site, Tls};
 
 use super::{Host, PublishFault};
 use crate::nginx::Built;
@@ -64,7 +64,17 @@ pub(super) fn site(
     };
     let auth = match &settings.auth {
         AuthKind::Basic => Auth::Basic { users: real(&settings.users_file)? },
-        AuthKind::Request(endpoint) => Auth::Request { endpoint: endpoint.to_string() },
+        AuthKind::Request { endpoint, start } => Auth::Request {
+            endpoint: endpoint.to_string(),
+            pages: start.as_ref().and_then(|start| {
+                let (folder, _) = start.as_str().rsplit_once('/')?;
+                Some(LoginPages {
+                    prefix: format!("{folder}/"),
+                    start: start.to_string(),
+                    upstream: endpoint.address.to_string(),
+                })
+            }),
+        },
         AuthKind::Editor => Auth::Editor,
         AuthKind::None => Auth::Nobody,
     };

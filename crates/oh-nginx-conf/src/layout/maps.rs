@@ -8,7 +8,7 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::routes::{EditorRoute, Routes};
 use oh_model::upstream::{Target, Upstream};
 
-use super::{Isolation, Site};
+use super::{Auth, Isolation, Site};
 use crate::write::{Text, Unquotable, Word};
 
 /// A map whose lines come from sessions and repositories.
@@ -74,6 +74,12 @@ pub(super) fn of_requests(text: &mut Text, site: &Site) -> Result<(), Unquotable
         origins.iter().for_each(|origin| text.entry(origin, &Word::fixed("1")));
     });
     map(text, "$oh_upgrading$oh_origin_ok", "$oh_refused", &[["default", "0"], ["10", "1"]]);
+    if let Auth::Request { pages: Some(_), .. } = &site.auth {
+        text.comment("Over plain HTTP browsers do not say what they want: there a GET is a page.");
+        let wants = "$oh_upgrading$request_method$http_sec_fetch_mode";
+        let pages = [["default", "0"], ["0GETnavigate", "1"], ["0GET", "1"]];
+        map(text, wants, "$oh_wants_page", &pages);
+    }
     text.comment("The folder is opened once: GET of exactly the root, no query, no upgrade.");
     let at_root = "$request_method$oh_upgrading$is_args$oh_rest";
     map(text, at_root, "$oh_at_root", &[["default", "0"], ["GET0/", "1"]]);

@@ -106,11 +106,24 @@ pub enum Auth {
     Request {
         /// Its URL, with a literal address.
         endpoint: String,
+        /// The pages of the login, where they are below the site.
+        pages: Option<LoginPages>,
     },
     /// The editor itself, by its token or password.
     Editor,
     /// Nobody.
     Nobody,
+}
+
+/// The pages by which visitors come to a login.
+#[derive(Debug, Clone)]
+pub struct LoginPages {
+    /// The prefix that is theirs, with a slash at both ends.
+    pub prefix: String,
+    /// The page to begin with, below the prefix.
+    pub start: String,
+    /// Where they are served, as address and port.
+    pub upstream: String,
 }
 
 /// How what runs in sessions is kept from OpenHands and from each other in a browser.

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{Auth, HTTPS_PORT, Isolation, Site, Tls};
+use super::sessions::refuse_foreign_origins;
+use super::{Auth, HTTPS_PORT, Isolation, LoginPages, Site, Tls};
 use crate::write::{Text, Unquotable, Word};
 
 /// The scheme of a URL without TLS.
@@ -25,10 +26,37 @@ pub(super) const NO_UPGRADE: UpgradeHeaders = UpgradeHeaders { upgrade: "''", co
 pub(super) enum Login {
     /// nginx, by a file of users.
     Basic(Word),
-    /// An endpoint.
-    Request(Word),
+    /// An endpoint, and the way to a login.
+    Request(Word, Option<Pages>),
     /// Not nginx.
     Elsewhere,
+}
+
+/// The pages of the login, in words of nginx.
+pub(super) struct Pages {
+    prefix: Word,
+    upstream: Word,
+    /// Where a browser is sent that has no login.
+    start: Word,
+}
+
+impl Pages {
+    /// The pages are the site's: a host of a session leads to them, and says where it was.
+    fn of(pages: &LoginPages, site: &Site, authority: &[&str]) -> Result<Self, Unquotable> {
+        let own = authority == [site.authority.as_str()];
+        let (here, back) = if own {
+            (Vec::new(), Vec::new())
+        } else {
+            let scheme = site.scheme();
+            ([scheme, site.authority.as_str()].to_vec(), [&[scheme], authority].concat())
+        };
+        let parts = [&here, &[pages.start.as_str(), "?rd="][..], &back, &["$request_uri"]].concat();
+        Ok(Self {
+            prefix: Word::glued(&[&pages.prefix])?,
+            upstream: Word::glued(&["http://", &pages.upstream])?,
+            start: Word::query(&parts)?,
+        })
+    }
 }
 
 /// What the locations of a server have in common.
@@ -62,7 +90,10 @@ impl Shared {
             },
             login: match &site.auth {
                 Auth::Basic { users } => Login::Basic(Word::value(users.as_str())?),
-                Auth::Request { endpoint } => Login::Request(Word::value(endpoint)?),
+                Auth::Request { endpoint, pages } => {
+                    let pages = pages.as_ref().map(|pages| Pages::of(pages, site, authority));
+                    Login::Request(Word::value(endpoint)?, pages.transpose()?)
+                }
                 Auth::Editor | Auth::Nobody => Login::Elsewhere,
             },
             // HSTS holds for a name on all its ports, so only the default port may set it.
@@ -80,10 +111,13 @@ impl Shared {
                 text.fixed("auth_basic", &["OpenHands"]);
                 text.directive("auth_basic_user_file", core::slice::from_ref(users));
             }
-            Login::Request(endpoint) => {
+            Login::Request(endpoint, pages) => {
                 text.fixed("auth_basic", &["off"]);
                 text.fixed("auth_request", &["/.oh/login"]);
                 self.login_endpoint(text, endpoint);
+                if let Some(pages) = pages {
+                    self.login_pages(text, pages);
+                }
             }
             Login::Elsewhere => text.fixed("auth_basic", &["off"]),
         }
@@ -93,7 +127,7 @@ impl Shared {
     pub(super) fn after_login(&self, text: &mut Text) {
         match &self.login {
             Login::Basic(_) => text.fixed("auth_basic", &["off"]),
-            Login::Request(_) => text.fixed("auth_request", &["off"]),
+            Login::Request(..) => text.fixed("auth_request", &["off"]),
             Login::Elsewhere => {}
         }
     }
@@ -114,6 +148,26 @@ impl Shared {
             text.fixed("uninitialized_variable_warn", &["off"]);
             text.fixed("proxy_set_header", &["X-OpenHands-Route", "$oh_route"]);
             text.fixed("proxy_set_header", &["X-OpenHands-Owner", "$oh_owner"]);
+        });
+    }
+
+    fn login_pages(&self, text: &mut Text, pages: &Pages) {
+        text.comment("A browser that wants a page is sent to the login; whatever else gets 401.");
+        text.fixed("error_page", &["401", "=", "@oh_login"]);
+        text.block("location", &[Word::fixed("@oh_login")], |text| {
+            text.fixed("auth_request", &["off"]);
+            text.block("if", &[Word::fixed("($oh_wants_page = 0)")], |text| {
+                text.fixed("return", &["401"]);
+            });
+            text.directive("return", &[Word::fixed("302"), pages.start.clone()]);
+        });
+        text.block("location", &[Word::fixed("^~"), pages.prefix.clone()], |text| {
+            refuse_foreign_origins(text);
+            text.fixed("auth_request", &["off"]);
+            text.directive("proxy_pass", core::slice::from_ref(&pages.upstream));
+            self.proxy(text, &NO_UPGRADE);
+            text.fixed("proxy_set_header", &["X-Forwarded-Prefix", "''"]);
+            text.fixed("proxy_set_header", &["X-Forwarded-Path", "''"]);
         });
     }
 
@@ -165,7 +219,7 @@ impl Shared {
     /// Writes what a location needs beside that if a program of a session is behind it.
     pub(super) fn of_session(&self, text: &mut Text) {
         self.proxy(text, &UPGRADE);
-        if matches!(self.login, Login::Request(_)) {
+        if matches!(self.login, Login::Request(..)) {
             text.comment("What the endpoint judges by is for the endpoint and OpenHands.");
             text.fixed("proxy_set_header", &["Authorization", "''"]);
         }
