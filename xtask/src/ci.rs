@@ -21,14 +21,15 @@ pub(crate) fn run(shell: &Shell) -> Result<u8> {
     if workspace::program("cargo-deny").is_some() {
         workspace::step("licences", cmd!(shell, "cargo deny check bans licenses sources"))?;
     } else {
-        say("== licences: not run, cargo-deny is not installed");
+        say("== licences: not run; for this step: cargo install --locked cargo-deny");
     }
     workspace::timed("test", || test::run(shell, &test::Request::default()).map(drop))?;
     sample(shell)?;
     Ok(0)
 }
 
-/// Runs one target of the full tier, chosen by the commit so that all get their turn.
+/// Runs one target of the full tier, chosen by the commit so that all get their turn; those
+/// that need `machines` have to install gigabytes first and get none.
 fn sample(shell: &Shell) -> Result<()> {
     let manifest = shell.read_file("crates/oh-testsuite/Cargo.toml")?;
     let targets = full_targets(&manifest);
@@ -78,6 +79,10 @@ required-features = ["full"]
 
 [[test]]
 name = "tidy"
+
+[[test]]
+name = "hosts"
+required-features = ["machines"]
 
 [[test]]
 name = "editors"

@@ -14,6 +14,7 @@ use crate::failure::{Environment, say};
 mod cached;
 mod debian;
 mod place;
+mod root;
 mod table;
 
 use cached::Recipe;
@@ -28,6 +29,8 @@ pub(crate) enum Need {
     Sandbox,
     /// The tests
     Test,
+    /// The full tier of the tests, with all that the tests need
+    Full,
     /// The benchmarks
     Bench,
 }
@@ -46,11 +49,15 @@ struct Component {
 enum Source {
     /// A Debian package. With `builds`, it is wanted only while one of those is missing.
     Debian { look: Look, builds: &'static [&'static str] },
-    /// A folder in our cache, filled from npm or PyPI.
+    /// A folder in our cache, filled from npm, PyPI or Debian.
     Cache(Recipe),
 }
 
 impl Component {
+    fn is_for(&self, need: Need) -> bool {
+        self.needed_by.contains(&need) || need == Need::Full && self.needed_by.contains(&Need::Test)
+    }
+
     fn missing(&self, place: &Place) -> bool {
         match &self.source {
             Source::Debian { look, builds } => {
@@ -132,7 +139,7 @@ pub(crate) fn announce_only(need: Need) -> Result<u8> {
 }
 
 fn missing(place: &Place, need: Need) -> Vec<&'static Component> {
-    let wanted = COMPONENTS.iter().filter(|component| component.needed_by.contains(&need));
+    let wanted = COMPONENTS.iter().filter(|component| component.is_for(need));
     wanted.filter(|component| component.missing(place)).collect()
 }
 
@@ -144,11 +151,13 @@ fn announce(missing: &[&Component], place: &Place, need: Need) {
             Source::Debian { .. } => "Debian",
             Source::Cache(Recipe::Npm { .. }) => "npm",
             Source::Cache(Recipe::Python { .. }) => "PyPI",
+            Source::Cache(Recipe::Root(_)) => "Debian",
         };
         say(&format!("  {:<16} {from:<7} {}", component.name, component.purpose));
     }
     if missing.iter().any(|component| matches!(component.source, Source::Cache(_))) {
-        say(&format!("setup: what comes from npm and PyPI goes to {}", place.cache.display()));
+        let cache = place.cache.display();
+        say(&format!("setup: what is no package of this machine goes to {cache}"));
     }
 }
 
@@ -176,6 +185,7 @@ fn noun(need: Need) -> &'static str {
     match need {
         Need::Sandbox => "sandbox",
         Need::Test => "tests",
+        Need::Full => "full tier of the tests",
         Need::Bench => "benchmarks",
     }
 }

@@ -11,19 +11,19 @@ use crate::workspace;
 /// What `test` was asked to run.
 #[derive(Args, Default)]
 pub(crate) struct Request {
-    /// Add the full tier: the test targets with `required-features = ["full"]`
+    /// Add the full tier: random and exhaustive tests, a real OpenHands, hosts with systemd
     #[arg(long)]
     full: bool,
     /// Run only the tests whose name contains one of these
     filters: Vec<String>,
 }
 
-/// The feature that adds the full tier.
-const FULL: &str = "--features=oh-testsuite/full";
+/// The features that add the full tier.
+const FULL: &str = "--features=oh-testsuite/full,oh-testsuite/machines";
 
 /// Runs the tests with nextest where it is installed, else with `cargo test`.
 pub(crate) fn run(shell: &Shell, request: &Request) -> Result<u8> {
-    let place = setup::run(shell, Need::Test)?;
+    let place = setup::run(shell, if request.full { Need::Full } else { Need::Test })?;
     let _components = shell.push_env("OHT_TEST_COMPONENTS", &place.cache);
     let full: &[&str] = if request.full { &[FULL] } else { &[] };
     cmd!(shell, "cargo build --workspace --bins {full...}").run()?;
@@ -47,7 +47,7 @@ pub(crate) fn tidy(shell: &Shell) -> Result<u8> {
     Ok(0)
 }
 
-/// Runs one test target of the full tier.
+/// Runs one test target of the full tier that needs no more than the standard tier has.
 pub(crate) fn run_full_target(shell: &Shell, name: &str) -> Result<()> {
     let place = setup::run(shell, Need::Test)?;
     let _components = shell.push_env("OHT_TEST_COMPONENTS", &place.cache);

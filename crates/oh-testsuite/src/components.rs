@@ -74,6 +74,24 @@ pub fn gixy_python() -> Result<PathBuf> {
     cached("gixy", "bin/python")
 }
 
+/// Returns the root of a Debian 12 with systemd and nginx.
+///
+/// # Errors
+///
+/// As "environment", when it is not installed.
+pub fn debian_12() -> Result<PathBuf> {
+    of_the_full_tier("debian-12")
+}
+
+/// Returns the root of a Debian with a real OpenHands 0.62.0 in `/opt/openhands`.
+///
+/// # Errors
+///
+/// As "environment", when it is not installed.
+pub fn openhands_0_62() -> Result<PathBuf> {
+    of_the_full_tier("openhands-0.62")
+}
+
 /// Returns a program of the machine, such as `nginx`; the system's folders are searched too.
 ///
 /// # Errors
@@ -111,10 +129,19 @@ pub fn workspace() -> Result<PathBuf> {
 }
 
 fn cached(component: &str, file: &str) -> Result<PathBuf> {
+    in_cache(component, file, "cargo xtask setup")
+}
+
+fn of_the_full_tier(component: &str) -> Result<PathBuf> {
+    // Resolved, because what is mounted in it is looked for by its real name.
+    let root = in_cache(component, "root", "sudo cargo xtask setup --for full")?;
+    root.canonicalize().with_context(|| format!("could not resolve {}", root.display()))
+}
+
+fn in_cache(component: &str, file: &str, mend: &str) -> Result<PathBuf> {
     let path = cache()?.join(component).join(file);
     if !path.exists() {
-        let path = path.display();
-        bail!("environment: {component} is missing ({path}); run: cargo xtask setup");
+        bail!("environment: {component} is missing ({}); run: {mend}", path.display());
     }
     Ok(path)
 }

@@ -1,4 +1,4 @@
-//! Folders of our cache, filled from npm and PyPI.
+//! Folders of our cache, filled from npm, PyPI and Debian.
 //!
 //! A folder is built under another name and renamed when it is whole and proved, so an interrupted
 //! install is never taken for a good one. Its name carries a hash of the pinned versions; a link
@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use xshell::{Cmd, Shell, cmd};
 
 use super::Place;
+use super::root::Root;
 use crate::failure::say;
 
 /// How a folder of the cache is filled.
@@ -22,6 +23,8 @@ pub(super) enum Recipe {
     Npm { pins: &'static [&'static str], scripts: bool, proof: &'static str },
     /// `pip install` of these packages into a venv; `proof` is Python that ends with 0.
     Python { pins: &'static [&'static str], proof: &'static str },
+    /// A whole Debian, which only root can make.
+    Root(Root),
 }
 
 /// Written into a folder once it is whole.
@@ -41,35 +44,32 @@ const RETRIES: [(&str, &str); 3] = [
 ];
 
 impl Recipe {
-    fn pins(&self) -> &'static [&'static str] {
+    fn pins(&self) -> Vec<&'static str> {
         match self {
-            Recipe::Npm { pins, .. } | Recipe::Python { pins, .. } => pins,
+            Recipe::Npm { pins, .. } | Recipe::Python { pins, .. } => pins.to_vec(),
+            Recipe::Root(root) => root.pins(),
         }
     }
 
     /// Tells whether the pinned versions are installed and in use.
     pub(super) fn present(&self, place: &Place, name: &str) -> bool {
-        let folder = folder_name(name, self.pins());
+        let folder = folder_name(name, &self.pins());
         fs::read_link(place.cache.join(name)).is_ok_and(|target| target == Path::new(&folder))
             && place.cache.join(folder).join(STAMP).is_file()
     }
 
     /// Builds the folder beside its place, proves it, and puts it there.
     pub(super) fn install(&self, shell: &Shell, place: &Place, name: &str) -> Result<()> {
-        let folder = folder_name(name, self.pins());
+        let folder = folder_name(name, &self.pins());
         let whole = place.cache.join(&folder);
         if !whole.join(STAMP).is_file() {
             remove_leftovers(shell, place, name)?;
             // The process id keeps us apart from the children of a run that was killed.
             let partial = format!("{folder}{PARTIAL}{}", std::process::id());
-            let builder = Builder::new(shell, place, place.cache.join(partial))?;
-            match self {
-                Recipe::Npm { pins, scripts, proof } => builder.npm(name, pins, *scripts, proof)?,
-                Recipe::Python { pins, proof } => builder.python(pins, proof)?,
-            }
-            builder.take_over()?;
-            fs::write(builder.folder.join(STAMP), format!("{}\n", self.pins().join("\n")))?;
-            fs::rename(&builder.folder, &whole).context("could not put the folder in its place")?;
+            let partial = place.cache.join(partial);
+            self.fill(shell, place, name, &partial)?;
+            fs::write(partial.join(STAMP), format!("{}\n", self.pins().join("\n")))?;
+            fs::rename(&partial, &whole).context("could not put the folder in its place")?;
         }
         let link = place.cache.join(format!("{name}.link"));
         if link.symlink_metadata().is_ok() {
@@ -77,6 +77,19 @@ impl Recipe {
         }
         symlink(&folder, &link)?;
         fs::rename(&link, place.cache.join(name)).context("could not switch to the new version")
+    }
+
+    fn fill(&self, shell: &Shell, place: &Place, name: &str, partial: &Path) -> Result<()> {
+        if let Recipe::Root(root) = self {
+            return root.fill(shell, place, partial);
+        }
+        let builder = Builder::new(shell, place, partial.to_path_buf())?;
+        match self {
+            Recipe::Npm { pins, scripts, proof } => builder.npm(name, pins, *scripts, proof)?,
+            Recipe::Python { pins, proof } => builder.python(pins, proof)?,
+            Recipe::Root(_) => {}
+        }
+        builder.take_over()
     }
 }
 
@@ -201,7 +214,7 @@ impl<'a> Builder<'a> {
 }
 
 /// Runs a command silently; the end of what it wrote is in the error.
-fn run(command: Cmd<'_>) -> Result<()> {
+pub(super) fn run(command: Cmd<'_>) -> Result<()> {
     let name = command.to_string();
     let output = command.quiet().ignore_status().output()?;
     if output.status.success() {

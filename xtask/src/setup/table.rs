@@ -1,10 +1,11 @@
 //! The table of components: what it is, what for, how it is seen, how it comes, who needs it.
 
 use super::Component;
-use super::Need::{Bench, Sandbox, Test};
+use super::Need::{Bench, Full, Sandbox, Test};
 use super::Source::{Cache, Debian};
 use super::cached::Recipe;
 use super::debian::Look;
+use super::root::{Python, Root};
 
 /// Node as npm calls it for this machine's processor.
 const NODE: &str = if cfg!(target_arch = "aarch64") {
@@ -166,6 +167,69 @@ pub(super) const COMPONENTS: &[Component] = &[
         needed_by: &[Test],
         source: Cache(Recipe::Python { pins: &["gixy-ng==0.2.59"], proof: "import gixy" }),
     },
+    Component {
+        name: "debootstrap",
+        purpose: "makes a Debian in a folder",
+        needed_by: &[Full],
+        source: Debian {
+            look: Look::Program("debootstrap"),
+            builds: &["openhands-0.62", "debian-12"],
+        },
+    },
+    Component {
+        name: "debian-archive-keyring",
+        purpose: "the keys that Debian's packages are signed with",
+        needed_by: &[Full],
+        source: Debian {
+            look: Look::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
+            builds: &["openhands-0.62", "debian-12"],
+        },
+    },
+    Component {
+        name: "systemd-container",
+        purpose: "boots a Debian in namespaces of its own",
+        needed_by: &[Full],
+        source: Debian { look: Look::Program("systemd-nspawn"), builds: &[] },
+    },
+    Component {
+        name: "debian-12",
+        purpose: "a Debian 12 with systemd and nginx, to be booted (270 MB, 60 s)",
+        needed_by: &[Full],
+        source: Cache(Recipe::Root(Root {
+            suite: "bookworm",
+            packages: "systemd,systemd-sysv,dbus,nginx-light,iproute2,procps,curl,ca-certificates",
+            python: None,
+            proof: "systemctl --version; nginx -v; curl --version",
+        })),
+    },
+    Component {
+        name: "openhands-0.62",
+        purpose: "a real OpenHands 0.62.0 in a Debian with its Python 3.13 (2 GB, 120 s)",
+        needed_by: &[Full],
+        source: Cache(Recipe::Root(Root {
+            suite: "trixie",
+            packages: "ca-certificates,python3,python3-venv,git,tmux,procps",
+            python: Some(Python {
+                // The release asks for ranges; with what came out after it, it does not start.
+                until: "2025-11-12T00:00:00Z",
+                // What stands beside it is what the release's own lock file has for the web server.
+                pins: &[
+                    "openhands-ai==0.62.0",
+                    "fastapi==0.116.2",
+                    "fastmcp==2.12.4",
+                    "mcp==1.16.0",
+                    "pydantic==2.11.10",
+                    "python-engineio==4.12.1",
+                    "python-socketio==5.13.0",
+                    "starlette==0.48.0",
+                    "uvicorn==0.35.0",
+                    "websockets==15.0.1",
+                    "wsproto==1.2.0",
+                ],
+            }),
+            proof: "bin/python -c 'import openhands.core.config, uvicorn'",
+        })),
+    },
 ];
 
 #[cfg(test)]
@@ -194,10 +258,20 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_debian_is_for_the_full_tier_only() {
+        for component in COMPONENTS {
+            let whole = matches!(component.source, Cache(Recipe::Root(_)));
+            assert!(!whole || component.needed_by == [Full], "{}", component.name);
+        }
+    }
+
+    #[test]
     fn every_version_is_pinned() {
         for component in COMPONENTS {
             let (pins, mark) = match component.source {
                 Debian { .. } => continue,
+                Cache(Recipe::Root(Root { python: None, .. })) => continue,
+                Cache(Recipe::Root(Root { python: Some(Python { pins, .. }), .. })) => (pins, "=="),
                 Cache(Recipe::Npm { pins, .. }) => (pins, "@"),
                 Cache(Recipe::Python { pins, .. }) => (pins, "=="),
             };
