@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use crate::net;
 
+pub mod facts;
+
 /// The version of the fixture format that is read here.
 const SCHEMA: u32 = 1;
 

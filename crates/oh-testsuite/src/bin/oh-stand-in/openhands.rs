@@ -1,13 +1,11 @@
 //! OpenHands 0.62.0 as it was recorded, without an agent behind it.
 //!
-//! What the real server does and this one does not: the rate limit (10 requests in a second),
-//! CORS of the REST part, API keys, agents. In Socket.IO, socketioxide differs in four
-//! places that our clients must not depend on: it pings as soon as a session is open, where the
-//! real server waits for `pingInterval`, so a ping may stand before the answer to `40`; the
-//! session id has another length; `Settings not found` carries no `data`; and an unknown namespace
-//! is refused with `{"message":"Invalid namespace"}` where the real one says `"Unable to connect"`. The refusals of Engine.IO, which
-//! socketioxide words in its own way, are answered here before it sees them. The recorded answers
-//! stand in fixtures/openhands-0.62/, and a test compares.
+//! What the real server does and this one does not: the rate limit (10 requests in a second), API
+//! keys, agents. A test of the full tier asks this and a real OpenHands the same, and has a table
+//! of where they may differ; in Socket.IO that is where socketioxide leaves no choice. One thing no
+//! table can hold: socketioxide pings as soon as a session is open, where the real server waits
+//! for `pingInterval`, so a ping may stand before any other answer. The recorded answers stand in
+//! fixtures/openhands-0.62/, and a test of the standard tier compares with them.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -17,16 +15,17 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, ORIGIN, UPGRADE,
-};
-use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{self, Next};
+use axum::http::header::UPGRADE;
+use axum::http::{Method, StatusCode};
+use axum::middleware;
 use axum::response::{Html, IntoResponse as _, Json, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 use socketioxide::SocketIo;
 use socketioxide::extract::SocketRef;
+
+mod engine_io;
+mod rest;
 
 /// The largest message, in bytes, that a client may send (`max_http_buffer_size`).
 const PAYLOAD_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -36,9 +35,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(25);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// The real server leaves a socket open that has connected to no namespace.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
-
-const UNSUPPORTED: &str =
-    "The client is using an unsupported version of the Socket.IO or Engine.IO protocols";
 
 /// A link that the page shows.
 #[derive(Clone)]
@@ -80,7 +76,7 @@ pub(crate) fn router(links: Vec<Link>) -> Router {
     io.ns("/", socketioxide::handler::ConnectHandler::with(accept, refuse));
 
     let server = Arc::new(Server { started: Instant::now(), page: page(&links), settings_stored });
-    Router::new()
+    let site = Router::new()
         .route("/alive", get(async || Json(json!({"status": "ok"}))))
         .route("/health", get(async || Json("OK")))
         .route("/server_info", get(server_info))
@@ -89,59 +85,13 @@ pub(crate) fn router(links: Vec<Link>) -> Router {
         .route("/api/conversations", get(async || Json(no_conversations())))
         .route("/api/settings", get(settings).post(store_settings))
         .fallback(single_page_application)
-        .with_state(server)
+        .with_state(server);
+    // Around the whole and not around each route, where axum adds headers of its own.
+    Router::new()
+        .fallback_service(site)
+        .layer(middleware::from_fn(rest::surround))
         .layer(socket_io)
-        .layer(middleware::from_fn(socket_io_border))
-}
-
-/// Answers what Engine.IO refuses in the recorded words, and lets every origin in.
-async fn socket_io_border(request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    if path != "/socket.io" && !path.starts_with("/socket.io/") {
-        return next.run(request).await;
-    }
-    let origin = request.headers().get(ORIGIN).cloned();
-    let mut response = match refusal(&request) {
-        Some(refusal) => refusal,
-        None => next.run(with_transport(request)).await,
-    };
-    if let Some(origin) = origin {
-        let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-    }
-    response
-}
-
-fn refusal(request: &Request) -> Option<Response> {
-    let query = request.uri().query().unwrap_or_default();
-    let upgrade = wants_websocket(request);
-    let bad = |text: &str| {
-        let body = Json(text).into_response().into_body();
-        (StatusCode::BAD_REQUEST, [(CONTENT_TYPE, "text/plain")], body).into_response()
-    };
-    if parameter(query, "EIO") != Some("4") {
-        let forbidden = || (StatusCode::FORBIDDEN, "").into_response();
-        return Some(if upgrade { forbidden() } else { bad(UNSUPPORTED) });
-    }
-    match parameter(query, "transport") {
-        Some("websocket") if !upgrade => Some(bad("Invalid websocket upgrade")),
-        None | Some("polling" | "websocket") => None,
-        Some(_) => Some(bad("Invalid transport")),
-    }
-}
-
-/// Names the transport that is meant when none is named: the real server takes polling.
-fn with_transport(mut request: Request) -> Request {
-    let uri = request.uri();
-    let query = uri.query().unwrap_or_default();
-    if parameter(query, "transport").is_none() {
-        let named = format!("{}?{query}&transport=polling", uri.path());
-        if let Ok(named) = named.parse() {
-            *request.uri_mut() = named;
-        }
-    }
-    request
+        .layer(middleware::from_fn(engine_io::border))
 }
 
 /// Decides as the real connect handler does, whose refusal proves that it was reached.
@@ -168,7 +118,12 @@ async fn server_info(State(server): State<Arc<Server>>) -> Json<Value> {
     Json(json!({
         "uptime": uptime,
         "idle_time": uptime,
-        "resources": {"cpu_percent": 0.0, "memory": {}, "disk": {}, "io": {}},
+        "resources": {
+            "cpu_percent": 0.0,
+            "memory": {"rss": 0, "vms": 0, "percent": 0.0},
+            "disk": {"total": 0, "used": 0, "free": 0, "percent": 0.0},
+            "io": {"read_bytes": 0, "write_bytes": 0},
+        },
     }))
 }
 
@@ -185,10 +140,10 @@ async fn store_settings(State(server): State<Arc<Server>>) -> Json<Value> {
     Json(json!({"message": "Settings stored"}))
 }
 
-/// Every miss is the application's page, and a WebSocket to anywhere else breaks the server.
-async fn single_page_application(State(server): State<Arc<Server>>, request: Request) -> Response {
-    if wants_websocket(&request) {
-        return (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response();
+/// Every miss is the application's page.
+async fn single_page_application(State(server): State<Arc<Server>>, method: Method) -> Response {
+    if method != Method::GET && method != Method::HEAD {
+        return rest::not_allowed();
     }
     Html(server.page.clone()).into_response()
 }
