@@ -240,7 +240,7 @@ fn packet(text: &str) -> String {
 pub struct Exception {
     /// The probe.
     pub subject: &'static str,
-    /// What of its answer.
+    /// What of its answer; `*` is all of it.
     pub aspect: &'static str,
     /// Why that is right.
     pub reason: &'static str,
@@ -257,8 +257,9 @@ pub fn differences(real: &Facts, other: &Facts, exceptions: &[Exception]) -> Vec
         if is == should {
             continue;
         }
-        let excepted =
-            exceptions.iter().position(|one| one.subject == subject && one.aspect == aspect);
+        let excepted = exceptions
+            .iter()
+            .position(|one| one.subject == subject && ["*", aspect].contains(&one.aspect));
         if let Some(used) = excepted.and_then(|index| used.get_mut(index)) {
             *used = true;
         } else {

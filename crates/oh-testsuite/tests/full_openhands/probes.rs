@@ -62,16 +62,18 @@ pub(crate) const PROBES: &[Probe] = &[
     // WebSockets.
     Probe::Socket { path: "/socket.io/?EIO=4&transport=websocket", sends: &["40", "40/vscode,"] },
     Probe::Socket { path: "/socket.io?EIO=4&transport=websocket", sends: &["40"] },
-    Probe::Socket {
-        path: "/socket.io/?EIO=4&transport=websocket&conversation_id=unknown",
-        sends: &["40"],
-    },
     Probe::Socket { path: "/socket.io/?EIO=3&transport=websocket", sends: &[] },
     Probe::Socket { path: "/socket.io/?transport=websocket", sends: &[] },
     Probe::Socket { path: "/ws", sends: &[] },
     Probe::Socket { path: "/alive", sends: &[] },
     Probe::Socket { path: "/vscode/abc/", sends: &[] },
 ];
+
+/// What leaves a conversation behind in the real server, though without settings no agent.
+pub(crate) const PROBES_THAT_STORE: &[Probe] = &[Probe::Socket {
+    path: "/socket.io/?EIO=4&transport=websocket&conversation_id=unknown",
+    sends: &["40"],
+}];
 
 /// Where the stand-in answers in another way, and why it does.
 pub(crate) const EXCEPTIONS: &[Exception] = &[
@@ -91,6 +93,31 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         reason: "socketioxide gives a refusal one message and no `data`; the message is the same",
     },
 ];
+
+/// Where our nginx answers instead of the real server behind it.
+pub(crate) const WHAT_NGINX_DECIDES: &[Exception] = &[
+    Exception { subject: "GET /vscode/abc/", aspect: "*", reason: NO_SESSION },
+    Exception { subject: "WebSocket /vscode/abc/", aspect: "*", reason: NO_SESSION },
+    Exception {
+        subject: "GET /socket.io/?EIO=4&transport=polling Origin: https://elsewhere.example",
+        aspect: "*",
+        reason: FOREIGN_ORIGIN,
+    },
+    Exception {
+        subject: "GET /socket.io/?EIO=3&transport=polling Origin: https://elsewhere.example",
+        aspect: "*",
+        reason: FOREIGN_ORIGIN,
+    },
+    Exception {
+        subject: "OPTIONS /socket.io/?EIO=4&transport=polling Origin: https://elsewhere.example",
+        aspect: "*",
+        reason: FOREIGN_ORIGIN,
+    },
+];
+
+const NO_SESSION: &str = "below /vscode/ are sessions, and there is none of this id";
+const FOREIGN_ORIGIN: &str =
+    "OpenHands lets every origin in with credentials, nginx none but its own";
 
 /// `max_http_buffer_size` of the real server.
 pub(crate) const PAYLOAD_MAX: usize = 4 * 1024 * 1024;
