@@ -39,7 +39,7 @@ fn the_stand_in_answers_as_the_real_one_and_both_as_recorded() -> Result<()> {
         let recording = transcript::read(&fixture)?;
         assert_eq!(transcript::differences(&real.base(), &recording)?, Vec::<String>::new());
     }
-    let probes = [probes::PROBES, probes::PROBES_THAT_STORE].concat();
+    let probes = [probes::PROBES, probes::LAST_PROBES].concat();
     let real = facts::observe(&real.base(), &probes)?;
     let other = facts::observe(&stand_in, &probes)?;
     let found = facts::differences(&real, &other, probes::EXCEPTIONS);

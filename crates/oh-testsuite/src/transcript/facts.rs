@@ -3,7 +3,8 @@
 //! A recording knows what was once worth writing down; this asks two servers the same and holds
 //! all of it against each other. Ids and times, which differ in every run, are taken out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -30,6 +31,11 @@ pub enum Probe {
     Polling {
         /// The lengths in bytes.
         messages: &'static [usize],
+    },
+    /// Many requests for this path at once: are some refused as too many?
+    Burst {
+        /// The path.
+        path: &'static str,
     },
 }
 
@@ -73,6 +79,12 @@ const HEADERS: [&str; 10] = [
     "vary",
 ];
 
+/// How many requests are sent at once: OpenHands refuses from the 21st within a second.
+const BURST_REQUESTS: usize = 40;
+
+/// How many times that is tried before it counts as "none is refused".
+const BURSTS_MAX: usize = 5;
+
 /// Engine.IO's mark between two packets in one body.
 const SEPARATOR: char = '\u{1e}';
 
@@ -93,6 +105,7 @@ pub fn observe(base: &str, probes: &[Probe]) -> Result<Facts> {
             Probe::Http(http) => request(base, http, &page, &mut note),
             Probe::Socket { path, sends } => socket(&format!("{base}{path}"), sends, &mut note),
             Probe::Polling { messages } => polling(base, messages, &mut note),
+            Probe::Burst { path } => burst(&format!("{base}{path}"), &mut note),
         }
         .with_context(|| subject.clone())?;
     }
@@ -107,6 +120,7 @@ fn subject(probe: &Probe) -> String {
         }
         Probe::Socket { path, .. } => format!("WebSocket {path}"),
         Probe::Polling { .. } => "polling".to_owned(),
+        Probe::Burst { path } => format!("a burst of GET {path}"),
     }
 }
 
@@ -214,6 +228,26 @@ fn polling(base: &str, messages: &[usize], note: &mut impl FnMut(&str, String)) 
     Ok(())
 }
 
+/// Sends many requests at once, and again where a slow machine has spread them over seconds.
+fn burst(url: &str, note: &mut impl FnMut(&str, String)) -> Result<()> {
+    let mut refused = false;
+    for _ in 0..BURSTS_MAX {
+        let answers: Vec<_> = thread::scope(|scope| {
+            let sent: Vec<_> =
+                (0..BURST_REQUESTS).map(|_| scope.spawn(|| net::get(url, &[]))).collect();
+            sent.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        });
+        for answer in answers {
+            refused |= answer?.status == 429;
+        }
+        if refused {
+            break;
+        }
+    }
+    note("some are refused with 429", refused.to_string());
+    Ok(())
+}
+
 /// Polls until there is something else than pings, and returns it.
 fn packets(url: &str) -> Result<String> {
     loop {
@@ -250,7 +284,7 @@ pub struct Exception {
 pub fn differences(real: &Facts, other: &Facts, exceptions: &[Exception]) -> Vec<String> {
     let mut found = Vec::new();
     let mut used = vec![false; exceptions.len()];
-    let keys: std::collections::BTreeSet<_> = real.keys().chain(other.keys()).collect();
+    let keys: BTreeSet<_> = real.keys().chain(other.keys()).collect();
     for key in keys {
         let (subject, aspect) = key;
         let (is, should) = (other.get(key), real.get(key));

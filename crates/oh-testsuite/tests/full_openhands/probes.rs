@@ -69,11 +69,15 @@ pub(crate) const PROBES: &[Probe] = &[
     Probe::Socket { path: "/vscode/abc/", sends: &[] },
 ];
 
-/// What leaves a conversation behind in the real server, though without settings no agent.
-pub(crate) const PROBES_THAT_STORE: &[Probe] = &[Probe::Socket {
-    path: "/socket.io/?EIO=4&transport=websocket&conversation_id=unknown",
-    sends: &["40"],
-}];
+/// What comes last, because of what it leaves behind in the real server: a conversation (without
+/// settings no agent), and a client that has to wait.
+pub(crate) const LAST_PROBES: &[Probe] = &[
+    Probe::Socket {
+        path: "/socket.io/?EIO=4&transport=websocket&conversation_id=unknown",
+        sends: &["40"],
+    },
+    Probe::Burst { path: "/alive" },
+];
 
 /// Where the stand-in answers in another way, and why it does.
 pub(crate) const EXCEPTIONS: &[Exception] = &[
@@ -91,6 +95,11 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         subject: "WebSocket /socket.io/?EIO=4&transport=websocket&conversation_id=unknown",
         aspect: "answer to 40",
         reason: "socketioxide gives a refusal one message and no `data`; the message is the same",
+    },
+    Exception {
+        subject: "a burst of GET /alive",
+        aspect: "some are refused with 429",
+        reason: "tests ask the stand-in as fast as they can",
     },
 ];
 
