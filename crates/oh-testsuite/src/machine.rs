@@ -161,7 +161,9 @@ fn remove_cgroups(cgroups: &[PathBuf]) {
 /// Removes a control group with those below it; false while somebody is in one.
 fn remove_cgroup(cgroup: &Path) -> bool {
     let Ok(entries) = fs::read_dir(cgroup) else { return true };
-    let below = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
-    let emptied = below.fold(true, |all, path| remove_cgroup(&path) && all);
+    let mut emptied = true;
+    for below in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+        emptied &= remove_cgroup(&below);
+    }
     emptied && fs::remove_dir(cgroup).is_ok()
 }
