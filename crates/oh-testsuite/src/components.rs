@@ -134,7 +134,7 @@ fn cached(component: &str, file: &str) -> Result<PathBuf> {
 
 fn of_the_full_tier(component: &str) -> Result<PathBuf> {
     // Resolved, because what is mounted in it is looked for by its real name.
-    let root = in_cache(component, "root", "sudo cargo xtask setup --for full")?;
+    let root = in_cache(component, "root", "cargo xtask setup --for full, as root")?;
     root.canonicalize().with_context(|| format!("could not resolve {}", root.display()))
 }
 

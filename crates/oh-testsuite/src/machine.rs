@@ -1,7 +1,8 @@
 //! A Debian 12 booted with its own systemd, in namespaces that end with the handle.
 //!
 //! It has no network but its own loopback, and what is changed in it is in memory: the root that
-//! `cargo xtask setup --for full` made stays as it is. It needs root.
+//! `cargo xtask setup --for full` made stays as it is. It needs root. A test that is killed takes
+//! the machine along, and leaves nothing but empty control groups named `oh-machine-…`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -24,14 +24,16 @@ const NOBODY: u32 = 65534;
 /// The page that stands for the front end, which is not on PyPI.
 const PAGE: &str = "<!doctype html>\n<title>OpenHands</title>\n";
 
-/// Enters the root with a work folder as /srv. The mounts are in a namespace of their own.
+/// Enters the root with a work folder as /srv. The mounts are in a namespace of their own. The
+/// shell stays, as process 1 of the namespace: whoever becomes `nobody` is no longer killed with
+/// its parent (PR_SET_PDEATHSIG), but everybody is with process 1.
 const ENTER: &str = r#"
 mount --bind "$2" "$1/srv"
 mount -t tmpfs -o mode=1777 tmpfs "$1/tmp"
 mount -t proc proc "$1/proc"
 root="$1"
 shift 2
-exec chroot --userspec=nobody:nogroup --groups= "$root" env --ignore-environment --chdir=/srv \
+chroot --userspec=nobody:nogroup --groups= "$root" env --ignore-environment --chdir=/srv \
   HOME=/srv PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONDONTWRITEBYTECODE=1 \
   RUNTIME=local RUN_AS_OPENHANDS=false SKIP_DEPENDENCY_CHECK=1 FILE_STORE_PATH=/srv/store \
   LITELLM_LOCAL_MODEL_COST_MAP=True "$@"

@@ -56,8 +56,9 @@ fn our_tables() -> Result<String> {
         format!("{}\n", unset.or(default).unwrap_or(line))
     };
     let text: String = example.lines().map(line).collect();
-    // The one key that another one demands.
-    Ok(text.replace("auth = \"basic\"", "auth = \"request\""))
+    // Keys without a default that only another value of a third key makes sense of.
+    let demanded = [("auth = \"basic\"", "auth = \"request\""), ("\"path\"", "\"subdomain\"")];
+    Ok(demanded.iter().fold(text, |text, (default, value)| text.replace(default, value)))
 }
 
 /// Runs our script in the real installation.

@@ -58,7 +58,7 @@ impl Root {
     /// Fills a folder that does not exist yet; the root is `root` below it.
     pub(super) fn fill(&self, shell: &Shell, place: &Place, folder: &Path) -> Result<()> {
         if !place.root {
-            let text = "a whole Debian is made by root; run: sudo cargo xtask setup --for full";
+            let text = "the full tier makes and boots a whole Debian: run this as root";
             return Err(Environment(text.to_owned()).into());
         }
         let root = folder.join("root");
