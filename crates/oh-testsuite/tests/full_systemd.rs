@@ -44,8 +44,16 @@ fn apply(machine: &Machine) -> Result<Said> {
     machine.run(&["oh-nginx", "apply"])
 }
 
+/// Does this with nginx's unit, and waits until nginx is done with it.
 fn systemctl(machine: &Machine, verb: &str) -> Result<()> {
-    machine.run(&["systemctl", verb, "nginx"])?.expect(0).map(drop)
+    machine.run(&["systemctl", verb, "nginx"])?.expect(0)?;
+    if verb == "stop" {
+        return Ok(());
+    }
+    // systemd is content with the pid file, which nginx writes before it calls itself a master.
+    wait::until_true("nginx's workers", BOUND, || {
+        workers(machine).is_ok_and(|workers| !workers.is_empty())
+    })
 }
 
 /// Returns the process id of nginx's master as systemd knows it; 0 while nginx is stopped.
