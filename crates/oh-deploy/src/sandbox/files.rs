@@ -4,6 +4,7 @@ use std::path::Path;
 
 use oh_host::atomic::{self, Meta};
 use oh_host::command;
+use oh_host::disk;
 use oh_host::publish::PublishFault;
 use oh_host::users::is_root;
 use oh_model::path::RealPath;
@@ -118,7 +119,8 @@ pub(crate) fn certificate(facts: &Facts) -> Result<(), SandboxFault> {
     let output = command::run(&openssl, &arguments, None, OPENSSL_LIMIT)?;
     if !output.status.success() {
         let said = output.stderr.lines().last().unwrap_or_default().into();
-        return Err(SandboxFault::Certificate { ending: output.ending(), said });
+        let source = disk::full(&home.path, &output.stderr);
+        return Err(SandboxFault::Certificate { ending: output.ending(), said, source });
     }
     for (from, to) in [(new_key, key), (new_certificate, certificate)] {
         std::fs::rename(from.as_str(), to.as_str())
