@@ -23,7 +23,8 @@ pub(crate) struct Request {
     /// Take the sandbox down instead
     #[arg(long)]
     down: bool,
-    /// Serve plain HTTP instead of HTTPS with a certificate of the sandbox's own
+    /// Serve plain HTTP instead of HTTPS with a certificate of the sandbox's own; later runs keep
+    /// it without being told
     #[arg(long, conflicts_with = "down")]
     http: bool,
 }

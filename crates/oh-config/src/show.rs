@@ -144,17 +144,30 @@ fn origin_json(origin: &Origin) -> Json {
     Json::Object(object)
 }
 
-fn fault_json(fault: &Fault) -> Json {
-    let also: Json = fault
-        .also
-        .iter()
-        .map(|also| json!({"what": also.what, "origin": origin_json(&also.origin)}))
-        .collect();
-    json!({
-        "key": fault.key,
-        "what": fault.what,
-        "hint": fault.hint,
-        "origin": origin_json(&fault.origin),
-        "also": also,
-    })
+/// Returns a fault as programs get it: `file`, `line` and `column`, or the `variable` or the
+/// `argument` that it was written as; `key`, `message` and `hint`; `also` for further places.
+pub fn fault_json(fault: &Fault) -> Json {
+    let mut object = place_json(&fault.origin);
+    let also = fault.also.iter().map(|also| {
+        let mut place = place_json(&also.origin);
+        place.insert("message".into(), Json::from(also.what.as_str()));
+        Json::Object(place)
+    });
+    object.insert("also".into(), also.collect());
+    object.insert("key".into(), Json::from(fault.key.as_str()));
+    object.insert("message".into(), Json::from(fault.what.as_str()));
+    object.insert("hint".into(), fault.hint.as_deref().map_or(Json::Null, Json::from));
+    Json::Object(object)
+}
+
+/// Where something is written: always the same keys, null where they say nothing.
+fn place_json(origin: &Origin) -> Map<String, Json> {
+    let mut place = Map::new();
+    for name in ["file", "line", "column", "variable", "argument"] {
+        place.insert(name.into(), Json::Null);
+    }
+    if let Json::Object(origin) = origin_json(origin) {
+        place.extend(origin);
+    }
+    place
 }

@@ -58,7 +58,8 @@ pub(crate) struct Up {
     /// code-server's out/node/entry.js; without it everything but the editors is brought up
     #[arg(long, value_name = "FILE", requires = "node")]
     pub(crate) code_server: Option<String>,
-    /// Serve plain HTTP on the bare address 127.0.0.1 instead of TLS on localhost
+    /// Serve plain HTTP on the bare address 127.0.0.1 instead of TLS on localhost; a sandbox that
+    /// is there already keeps what it was made with, and one of TLS refuses this
     #[arg(long)]
     pub(crate) http: bool,
 }

@@ -116,7 +116,8 @@ fn help_of_the_sandbox_names_what_it_needs() {
               code-server's out/node/entry.js; without it everything but the editors is brought up
 
           --http
-              Serve plain HTTP on the bare address 127.0.0.1 instead of TLS on localhost
+              Serve plain HTTP on the bare address 127.0.0.1 instead of TLS on localhost; a sandbox that
+              is there already keeps what it was made with, and one of TLS refuses this
 
       -h, --help
               Print help (see a summary with '-h')
@@ -227,10 +228,10 @@ fn the_root_of_the_machine_is_no_sandbox() {
 
 #[test]
 fn what_is_not_there_is_down_already() {
-    assert_snapshot!(run(&["sandbox", "down", "--dir", "absent"]), @"
-    nothing to do: there is no absent
-    --- exit 0
-    ");
+    let said = run(&["sandbox", "down", "--dir", "absent"]);
+    // What may be looked at differs from user to user.
+    assert!(said.starts_with("nothing to do: there is no absent, and no process "), "{said}");
+    assert!(said.ends_with("--- exit 0\n"), "{said}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use oh_model::hint::shell_word;
 use oh_model::path::RealPath;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
@@ -361,15 +362,6 @@ pub fn read_owned_file(
     Reader::new(bytes_max, owners)
         .read(rustix::fs::CWD, OsStr::new(path.as_str()))
         .map_err(|refusal| OwnedFault { path: path.to_string(), refusal })
-}
-
-/// Quotes a path for a command line that can be pasted.
-pub(crate) fn shell_word(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Calls back with each name of a folder but `.` and `..`, until the answer is false.

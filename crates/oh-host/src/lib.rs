@@ -12,6 +12,7 @@ pub mod atomic;
 pub mod boot;
 pub mod command;
 pub mod discard;
+pub mod disk;
 pub mod folder;
 pub mod http;
 pub mod inputs;

@@ -100,6 +100,14 @@ pub enum LockFault {
     /// The folder cannot be made or is not ours.
     #[error("the folder of the locks cannot be used")]
     Folder(#[source] FileFault),
+    /// The locks that are held are not those of the root that is worked on.
+    #[error("the locks in {held} are held, and those in {wanted} are needed")]
+    OtherRoot {
+        /// The folder of the locks that are held.
+        held: String,
+        /// The folder of those that are needed.
+        wanted: String,
+    },
     /// What is there is no lock file of ours.
     #[error("{path} is no lock file of ours: {why}")]
     NotOurs {
@@ -290,9 +298,7 @@ impl Locks {
     /// # Errors
     /// [`LockFault`] where the folder belongs to somebody else or others may write to it.
     pub fn open(root: &Root, inherited: Option<Inheritance>) -> Result<Self, LockFault> {
-        let path = InRoot::parse(LOCKS_FOLDER)
-            .and_then(|path| root.real(&path))
-            .map_err(LockFault::Path)?;
+        let path = folder_of(root)?;
         create_dirs(&path, Meta { mode: 0o700, owner: None }).map_err(LockFault::Folder)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path.as_str(), flags, Mode::empty())
@@ -371,6 +377,18 @@ impl<Level> Held<'_, Level> {
         Level: Before<Publish>,
     {
         self.next(&["publish".to_owned()], Share::Exclusive, purpose, wait)
+    }
+
+    /// Makes sure that these are the locks of a root.
+    ///
+    /// # Errors
+    /// [`LockFault::OtherRoot`].
+    pub fn demand_root(&self, root: &Root) -> Result<(), LockFault> {
+        let (held, wanted) = (&self.place.path, folder_of(root)?);
+        if *held == wanted {
+            return Ok(());
+        }
+        Err(LockFault::OtherRoot { held: held.to_string(), wanted: wanted.to_string() })
     }
 
     /// Returns what to hand to a tool that is started while this is held.
@@ -520,6 +538,10 @@ impl Place {
         let Some(pid) = self.lives(record) else { return false };
         Processes::look().is_ok_and(|all| all.ancestors_of(self.own.pid).contains(&pid))
     }
+}
+
+fn folder_of(root: &Root) -> Result<RealPath, LockFault> {
+    InRoot::parse(LOCKS_FOLDER).and_then(|path| root.real(&path)).map_err(LockFault::Path)
 }
 
 fn record_of(file: &File) -> Option<HolderRecord> {

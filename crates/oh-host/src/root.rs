@@ -9,11 +9,10 @@
 
 use std::path::Path;
 
+use oh_model::hint::shell_word;
 use oh_model::path::{InRoot, PathFault, RealPath};
 use rustix::fs::{FileType, Mode, OFlags};
 use thiserror::Error;
-
-use crate::folder::shell_word;
 
 /// The bits of a mode that let somebody beside the owner write.
 const OTHERS_WRITE: u32 = 0o022;

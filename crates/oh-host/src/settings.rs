@@ -7,7 +7,7 @@ use oh_model::exit::Exit;
 use oh_model::path::{InRoot, PathFault, RealPath};
 use thiserror::Error;
 
-use crate::folder::{TrustFault, read_trusted};
+use crate::folder::{FileKind, TrustFault, read_trusted};
 use crate::publish::Host;
 use crate::root::{Root, RootFault};
 
@@ -86,6 +86,8 @@ pub struct Found {
     pub loaded: Loaded,
     /// The file that was read; `None` where there is none.
     pub file: Option<String>,
+    /// A file that people may think counts and that does not, with the reason; a fragment.
+    pub passed_over: Option<String>,
 }
 
 impl Found {
@@ -109,8 +111,8 @@ pub fn find(wish: &Wish) -> Result<Found, SettingsFault> {
         None => Root::system(),
         Some(dir) => Root::below(Path::new(dir))?,
     };
-    let file = match &wish.config {
-        Some(path) => Some(named(&root, path)?),
+    let (file, passed_over) = match &wish.config {
+        Some(path) => (Some(named(&root, path)?), None),
         None => default_file(&root)?,
     };
     let path = file.as_ref().map(|file| file.path.clone());
@@ -118,7 +120,7 @@ pub fn find(wish: &Wish) -> Result<Found, SettingsFault> {
     let file = file.map_or_else(|| missing_default(&root), Ok).map(Some)?;
     let sources = Sources { file, environment: wish.environment.clone(), sets: wish.sets.clone() };
     let loaded = oh_config::load(&sources).map_err(SettingsFault::Faults)?;
-    Ok(Found { root, loaded, file: path })
+    Ok(Found { root, loaded, file: path, passed_over })
 }
 
 /// Reads the file that `--config` names, from the current folder where it is relative.
@@ -130,14 +132,17 @@ fn named(root: &Root, path: &str) -> Result<SourceText, SettingsFault> {
     }
 }
 
-fn default_file(root: &Root) -> Result<Option<SourceText>, SettingsFault> {
+/// The file that counts, and the one that was passed over.
+type Looked = (Option<SourceText>, Option<String>);
+
+fn default_file(root: &Root) -> Result<Looked, SettingsFault> {
     let real = default_path(root)?;
     if let Some(text) = read_trusted(root, &real, FILE_BYTES_MAX)? {
-        return Ok(Some(SourceText { path: real.to_string(), text }));
+        return Ok((Some(SourceText { path: real.to_string(), text }), None));
     }
     let is_root = rustix::process::geteuid().is_root();
     if is_root || !root.is_system() {
-        return Ok(None);
+        return Ok((None, None));
     }
     local_file(root)
 }
@@ -152,17 +157,26 @@ fn default_path(root: &Root) -> Result<RealPath, SettingsFault> {
     InRoot::parse(FILE_DEFAULT).and_then(|inside| root.real(&inside)).map_err(path)
 }
 
-/// Reads the user's own file in the current folder; a file of anybody else is passed over.
-fn local_file(root: &Root) -> Result<Option<SourceText>, SettingsFault> {
+/// Reads the user's own file in the current folder; a file of anybody else is passed over, and
+/// the reason is told.
+fn local_file(root: &Root) -> Result<Looked, SettingsFault> {
     use std::os::unix::fs::MetadataExt as _;
     let own = rustix::process::geteuid().as_raw();
-    let is_theirs =
-        std::fs::symlink_metadata(LOCAL_FILE).is_ok_and(|meta| meta.is_file() && meta.uid() == own);
-    if !is_theirs {
-        return Ok(None);
+    // What cannot be looked at could not be read either: there is none.
+    let Ok(meta) = std::fs::symlink_metadata(LOCAL_FILE) else { return Ok((None, None)) };
+    let kind = FileKind::of_mode(meta.mode());
+    let why = if kind != FileKind::Regular {
+        Some(format!("it is {kind}, not a regular file"))
+    } else if meta.uid() != own {
+        Some(format!("it belongs to uid {}, not to you", meta.uid()))
+    } else {
+        None
+    };
+    if let Some(why) = why {
+        return Ok((None, Some(format!("./{LOCAL_FILE} is passed over: {why}"))));
     }
     let text = read_trusted(root, &real(LOCAL_FILE)?, FILE_BYTES_MAX)?;
-    Ok(text.map(|text| SourceText { path: LOCAL_FILE.into(), text }))
+    Ok((text.map(|text| SourceText { path: LOCAL_FILE.into(), text }), None))
 }
 
 /// Makes a typed path absolute, without following links: judging them is the reader's work.

@@ -5,12 +5,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use oh_model::hint::shell_word;
 use oh_model::path::RealPath;
 use oh_nginx_conf::inspect::{File, Include, Tree};
 use oh_nginx_conf::parse::{Directive, SyntaxFault, parse};
 use thiserror::Error;
-
-use crate::folder::shell_word;
 
 /// The most files that one configuration may have.
 pub const FILES_MAX: usize = 20_000;

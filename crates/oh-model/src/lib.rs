@@ -11,6 +11,7 @@ extern crate alloc;
 
 pub mod databases;
 pub mod exit;
+pub mod hint;
 pub mod id;
 pub mod path;
 pub mod plan;

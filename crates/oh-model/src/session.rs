@@ -23,6 +23,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use serde::Deserialize;
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -85,9 +86,18 @@ impl Account {
 /// Says why a session file is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SessionFault {
-    /// It is not a JSON object, or has a key twice.
-    #[error("it is not a JSON object: {0}")]
+    /// It ends before its JSON does: half written, most likely.
+    #[error("it is not whole, its JSON ends too early: {0}")]
+    Torn(String),
+    /// It is no JSON.
+    #[error("it is not JSON: {0}")]
     Json(String),
+    /// It is JSON, and something else than an object.
+    #[error("it is not a JSON object: {0}")]
+    NotAnObject(String),
+    /// A key of ours stands in it twice.
+    #[error("it has the key `{0}` twice")]
+    KeyTwice(String),
     /// There is no `vscode_port`.
     #[error("it has no `vscode_port`")]
     NoEditor,
@@ -152,10 +162,9 @@ impl SessionFile {
     pub fn parse(text: &str) -> Result<Self, SessionFault> {
         // A struct could be read from a list too, by the order of its fields.
         if text.trim_start().starts_with('[') {
-            return Err(SessionFault::Json("it is a list".into()));
+            return Err(SessionFault::NotAnObject("it is a list".into()));
         }
-        let raw: Raw =
-            serde_json::from_str(text).map_err(|fault| SessionFault::Json(fault.to_string()))?;
+        let raw: Raw = serde_json::from_str(text).map_err(|fault| not_read(&fault))?;
         let (transport, ours) = toolkit(raw.toolkit)?;
         let target = match (raw.vscode_port, transport) {
             (None | Some(Value::Null), Transport::Unix) => Target::Socket,
@@ -220,6 +229,19 @@ impl SessionFile {
         let mut ports: Vec<Port> = self.ports().collect();
         ports.sort_unstable();
         ports.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+    }
+}
+
+/// Says in which way a text is no object with our keys.
+fn not_read(fault: &serde_json::Error) -> SessionFault {
+    let said = fault.to_string();
+    // serde tells a key that is given twice by its words alone; a test holds it to them.
+    let twice = said.strip_prefix("duplicate field `").and_then(|rest| rest.split('`').next());
+    match (fault.classify(), twice) {
+        (Category::Data, Some(key)) => SessionFault::KeyTwice(key.into()),
+        (Category::Data, None) => SessionFault::NotAnObject(said),
+        (Category::Eof, _) => SessionFault::Torn(said),
+        (Category::Syntax | Category::Io, _) => SessionFault::Json(said),
     }
 }
 
@@ -378,7 +400,27 @@ mod tests {
 
     #[test]
     fn a_key_twice_is_no_choice_to_make_for_the_reader() {
-        assert!(fault(r#"{"vscode_port":1,"vscode_port":2}"#).contains("duplicate field"));
+        for (text, key) in [
+            (r#"{"vscode_port":1,"vscode_port":2}"#, "vscode_port"),
+            (r#"{"vscode_port":1,"app_ports":[],"app_ports":[]}"#, "app_ports"),
+            (r#"{"vscode_port":1,"toolkit":{},"toolkit":{}}"#, "toolkit"),
+        ] {
+            assert_eq!(fault(text), format!("it has the key `{key}` twice"));
+        }
+    }
+
+    #[test]
+    fn torn_is_told_from_wrong() {
+        for torn in ["", " ", "{", r#"{"vscode_port": 40"#, r#"{"vscode_port": 40000"#, "nul"] {
+            assert!(fault(torn).starts_with("it is not whole, "), "{torn}: {}", fault(torn));
+        }
+        for wrong in ["{]", "vscode_port = 1", r#"{"vscode_port": 1,}"#, "{} {}", "{\"a\": .5}"] {
+            assert!(fault(wrong).starts_with("it is not JSON: "), "{wrong}: {}", fault(wrong));
+        }
+        for other in ["1", "null", "\"text\"", "true"] {
+            let said = fault(other);
+            assert!(said.starts_with("it is not a JSON object: "), "{other}: {said}");
+        }
     }
 
     #[test]

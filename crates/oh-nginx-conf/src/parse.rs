@@ -4,13 +4,15 @@
 //! `;` or `{`; a quote counts only where a word begins, and after its end only a blank, `;`, `{`
 //! or `)` may stand; `#` starts a comment only where a word could begin; a backslash takes the
 //! next character; `${name}` is a variable and its brace no block. The bodies of
-//! `*_by_lua_block` are not nginx's syntax and are skipped by their braces.
+//! `*_by_lua_block` are not nginx's syntax and are skipped as [`crate::lua`] finds their end.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use thiserror::Error;
+
+use crate::lua;
 
 /// How deeply blocks may be nested: nginx itself needs five, and the reader recurses.
 pub const DEPTH_MAX: usize = 64;
@@ -90,7 +92,7 @@ impl Reader<'_> {
                 (End::Open, None) => return Err(self.fault("unexpected \"{\"")),
                 (End::Semicolon, Some(_)) => None,
                 (End::Open, Some(name)) if name.ends_with("_by_lua_block") => {
-                    self.skip_braces()?;
+                    self.skip_lua()?;
                     Some(Vec::new())
                 }
                 (End::Open, Some(_)) => Some(self.block(depth + 1)?),
@@ -187,15 +189,15 @@ impl Reader<'_> {
         }
     }
 
-    fn skip_braces(&mut self) -> Result<(), SyntaxFault> {
-        let mut open = 1_usize;
-        while open > 0 {
-            match self.next() {
-                None => return Err(self.fault("unexpected end of file, expecting \"}\"")),
-                Some('{') => open += 1,
-                Some('}') => open -= 1,
-                Some(_) => {}
-            }
+    fn skip_lua(&mut self) -> Result<(), SyntaxFault> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let Some(length) = lua::block_length(rest) else {
+            // nginx names the line on which the block begins to be read.
+            return Err(self.fault("the Lua block is not closed, or a string or comment in it"));
+        };
+        let end = self.at + length;
+        while self.at < end {
+            self.next();
         }
         Ok(())
     }
@@ -267,6 +269,10 @@ mod tests {
         assert_eq!(told("map $a $b {\n default '';\n}\n"), "1:map [$a] [$b] {2:default []}");
         assert_eq!(told(r"location ~ \.php$ { }"), r"1:location [~] [\.php$] {}");
         assert_eq!(told("content_by_lua_block { if a { b } }x;"), "1:content_by_lua_block {} 1:x");
+        assert_eq!(
+            told("content_by_lua_block {\n  ngx.say(\"}\") -- }\n}\nx;"),
+            "1:content_by_lua_block {} 4:x"
+        );
     }
 
     #[test]
@@ -275,6 +281,10 @@ mod tests {
         assert_eq!(told("a {\nb;"), "line 2: unexpected end of file, expecting \"}\"");
         assert_eq!(told("a b"), "line 1: unexpected end of file, expecting \";\" or \"}\"");
         assert_eq!(told("a 'b'c;"), "line 1: a quoted text is followed by something else");
+        assert_eq!(
+            told("a;\ninit_by_lua_block { \"} }"),
+            "line 2: the Lua block is not closed, or a string or comment in it"
+        );
         assert_eq!(told(";"), "line 1: unexpected \";\"");
         assert_eq!(told(&"a{".repeat(100)), "line 1: blocks are nested too deeply");
     }

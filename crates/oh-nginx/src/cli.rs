@@ -60,6 +60,10 @@ impl Tool for Cli {
         self.common.format
     }
 
+    fn carried(&self) -> Vec<String> {
+        self.common.carried()
+    }
+
     fn answer(self) -> Result<Answer, Failure> {
         match self.command {
             Command::Render => commands::render(&self.common),

@@ -1,28 +1,50 @@
 //! `oh-nginx config`: the configuration as it is in force.
 
+use oh_config::{Faults, Loaded};
 use oh_host::settings::SettingsFault;
 use oh_model::exit::Exit;
 use oh_term::{Answer, Common, Failure};
 
 use crate::cli::ConfigCommand;
-use crate::edge::{find, settings_failure};
+use crate::edge::{find, passed_over, settings_failure, warnings};
 
 pub(crate) fn answer(command: &ConfigCommand, common: &Common) -> Result<Answer, Failure> {
     match command {
         ConfigCommand::Show { origin } => {
-            let loaded = find(common).map_err(settings_failure)?.loaded;
+            let found = find(common).map_err(settings_failure)?;
+            let (notes, loaded) = (passed_over(&found), found.loaded);
             let human =
                 if *origin { oh_config::show_origin(&loaded) } else { oh_config::show(&loaded) };
-            Ok(Answer::new(human, oh_config::show_json(&loaded)))
+            Ok(Answer::new(human, oh_config::show_json(&loaded)).notes(notes))
         }
-        ConfigCommand::Check => {
-            let (result, exit) = match find(common) {
-                Ok(found) => (Ok(found.loaded), Exit::Ok),
-                Err(SettingsFault::Faults(faults)) => (Err(faults), Exit::Config),
-                Err(other) => return Err(settings_failure(other)),
-            };
-            let human = oh_config::report(&result);
-            Ok(Answer::new(human, oh_config::report_json(&result)).exit(exit))
+        ConfigCommand::Check => check(common),
+    }
+}
+
+fn check(common: &Common) -> Result<Answer, Failure> {
+    let (result, notes) = match find(common) {
+        Ok(found) => {
+            match required(&found.loaded) {
+                // The report has the warnings of the file itself.
+                Ok(()) => {
+                    let notes = passed_over(&found).into_iter().collect();
+                    (Ok(found.loaded), notes)
+                }
+                Err(faults) => (Err(faults), warnings(&found)),
+            }
         }
+        Err(SettingsFault::Faults(faults)) => (Err(faults), Vec::new()),
+        Err(other) => return Err(settings_failure(other)),
+    };
+    let exit = if result.is_ok() { Exit::Ok } else { Exit::Config };
+    let human = oh_config::report(&result);
+    Ok(Answer::new(human, oh_config::report_json(&result)).exit(exit).notes(notes))
+}
+
+/// Names what every other command would miss.
+fn required(loaded: &Loaded) -> Result<(), Faults> {
+    match loaded.settings.site.require_domain() {
+        Ok(_) => Ok(()),
+        Err(fault) => Err(Faults(vec![*fault])),
     }
 }

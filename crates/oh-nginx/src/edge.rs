@@ -1,17 +1,14 @@
 //! From faults of the host to failures as people read them.
 
 use oh_host::command::CommandFault;
-use oh_host::folder::{FileKind, FolderFault, TrustFault};
+use oh_host::folder::FolderFault;
 use oh_host::nginx::NginxFault;
 use oh_host::publish::{Host, Now, PublishFault};
 use oh_host::settings::{self, Found, SettingsFault, Wish};
-use oh_term::{Common, Failure};
+use oh_term::{Common, Failure, Hint};
 
 /// The prefix of the environment's names that are ours.
 const ENVIRONMENT_PREFIX: &str = "OHT_";
-
-/// The bit of a mode that lets only owners rename and remove: such a folder is shared on purpose.
-const STICKY: u32 = 0o1000;
 
 /// What a command works with, and what people should know of its configuration.
 pub(crate) struct Context {
@@ -29,8 +26,19 @@ pub(crate) fn find(common: &Common) -> Result<Found, SettingsFault> {
 /// Finds the configuration and keeps what the commands work with.
 pub(crate) fn context(common: &Common) -> Result<Context, Failure> {
     let found = find(common).map_err(settings_failure)?;
-    let warnings = found.loaded.warnings.iter().map(|fault| format!("warning: {fault}")).collect();
+    let warnings = warnings(&found);
     Ok(Context { host: found.into_host(), warnings })
+}
+
+/// Says what is odd and yet usable, one line each.
+pub(crate) fn warnings(found: &Found) -> Vec<String> {
+    let odd = found.loaded.warnings.iter().map(|fault| format!("warning: {fault}"));
+    passed_over(found).into_iter().chain(odd).collect()
+}
+
+/// Names a file that people may think counts.
+pub(crate) fn passed_over(found: &Found) -> Option<String> {
+    found.passed_over.as_ref().map(|what| format!("warning: {what}"))
 }
 
 fn wish(common: &Common) -> Wish {
@@ -49,20 +57,17 @@ fn wish(common: &Common) -> Wish {
 
 /// Turns a fault of the configuration into a failure.
 pub(crate) fn settings_failure(fault: SettingsFault) -> Failure {
-    let exit = fault.exit();
-    let hint = match &fault {
-        // `chmod go-w /tmp` would mend our reading and break the machine.
-        SettingsFault::Trust(TrustFault::Writable { kind: FileKind::Folder, mode, .. })
-            if mode & STICKY != 0 =>
-        {
-            Some("keep the file where only root can write, such as /etc/openhands-toolkit".into())
-        }
-        _ => fault.hint(),
-    };
+    let (exit, hint) = (fault.exit(), fault.hint());
     let failure = match fault {
-        SettingsFault::Faults(faults) if faults.0.len() > 1 => {
-            let count = faults.0.len();
-            Failure::new(exit, format!("the configuration has {count} faults\n{faults}"))
+        SettingsFault::Faults(faults) => {
+            let listed: Vec<_> = faults.0.iter().map(oh_config::fault_json).collect();
+            let failure = match faults.0.len() {
+                1 => Failure::new(exit, SettingsFault::Faults(faults)),
+                count => {
+                    Failure::new(exit, format!("the configuration has {count} faults\n{faults}"))
+                }
+            };
+            failure.faults(listed)
         }
         fault => Failure::new(exit, fault),
     };
@@ -84,8 +89,9 @@ pub(crate) fn publish_failure(fault: PublishFault) -> Failure {
     let failure = match fault {
         // Its hint is among the hints, so it need not stand in the message as well.
         PublishFault::Config(mut fault) => {
+            let listed = oh_config::fault_json(&fault);
             fault.hint = None;
-            Failure::new(exit, fault)
+            Failure::new(exit, fault).faults([listed])
         }
         fault => Failure::new(exit, fault),
     };
@@ -93,7 +99,7 @@ pub(crate) fn publish_failure(fault: PublishFault) -> Failure {
 }
 
 /// Names the key that decides, where no command mends it.
-fn further_hint(fault: &PublishFault) -> Option<String> {
+fn further_hint(fault: &PublishFault) -> Option<Hint> {
     Some(match fault {
         PublishFault::Nginx(NginxFault::Run(CommandFault::Start { .. })) => {
             "install nginx, or set nginx.program to where it is".into()

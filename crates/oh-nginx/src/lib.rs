@@ -8,5 +8,6 @@ mod commands;
 mod config;
 mod edge;
 mod report;
+mod routes;
 
 pub use cli::Cli;

@@ -4,36 +4,57 @@ use oh_host::login::Login;
 use oh_host::nginx::Workers;
 use oh_host::publish::{Facts, Published, Running, Step};
 use oh_model::exit::Exit;
+use oh_model::hint::{Command, Hint};
 use oh_model::plan::{Exclusion, Plan};
-use oh_model::port::Port;
-use oh_model::routes::{Owner, Routes};
-use oh_model::upstream::Target;
-use oh_nginx_conf::layout::Site;
+use oh_model::routes::Routes;
 use oh_term::Answer;
 use serde_json::{Value, json};
+
+use crate::routes::{Row, rows, rows_json, wanted_json};
 
 /// The answer of `plan`.
 pub(crate) fn plan(facts: &Facts, plan: &Plan<Step>, diff: &str) -> Answer {
     let steps: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
     let mut lines = Lines::default();
-    if steps.is_empty() {
-        lines.add(format!("nothing to do: {}", counted(&facts.routes)));
+    let runs = matches!(facts.running, Running::Master { .. });
+    let routes = counted(&facts.routes);
+    let waits = steps.is_empty() && !runs;
+    if waits {
+        lines.add(format!("nothing would be changed: {routes} in place, not served"));
+        lines.add("no nginx master of this configuration runs; start it, and they are served");
+    } else if steps.is_empty() {
+        lines.add(format!("nothing to do: {routes}"));
     } else {
         lines.text(diff);
-        lines.add(format!("{}, in {} steps", counted(&facts.routes), steps.len()));
+        lines.add(format!("{routes}, in {} steps", steps.len()));
         steps.iter().enumerate().for_each(|(index, step)| lines.item(index + 1, step));
     }
     lines.exclusions(&plan.exclusions);
-    if !steps.is_empty() {
-        lines.add("go on with: oh-nginx apply");
-    }
+    let hint = if waits {
+        Some(start_nginx(facts))
+    } else {
+        (!steps.is_empty()).then(|| go_on_with("apply"))
+    };
     let result = json!({
         "steps": steps,
         "digest": plan.digest().to_string(),
         "diff": diff,
+        "running": runs,
         "exclusions": exclusions(&plan.exclusions),
     });
-    Answer::new(lines.0, result)
+    let exit = if waits { Exit::No } else { Exit::Ok };
+    hint.into_iter().fold(Answer::new(lines.0, result).exit(exit), Answer::hint)
+}
+
+fn go_on_with(command: &str) -> Hint {
+    Hint::run("go on with", Command::ours("oh-nginx", &[command]))
+}
+
+/// How nginx is started by hand; what else starts it on a machine is not known here.
+fn start_nginx(facts: &Facts) -> Hint {
+    let nginx = &facts.nginx;
+    let command = Command::other(nginx.program.as_str(), &["-c", nginx.config.as_str()]);
+    Hint::run("start nginx, by its service or with", command)
 }
 
 /// The answer of `apply`.
@@ -65,16 +86,17 @@ pub(crate) fn published(done: &Published) -> Answer {
     if let Some(login) = &done.login {
         lines.login(login);
     }
+    let hint = done.login.as_ref().map(|_| new_login());
     let result = json!({
         "generation": generation.to_string(),
         "seen": done.seen,
         "steps": steps,
-        "routes": routes_json(&done.site, &done.routes),
+        "routes": wanted_json(&done.site, &done.routes),
         "exclusions": exclusions(&done.routes.exclusions),
         "workers": done.workers.as_ref().map(workers_json),
         "login": done.login.as_ref().map(login_json),
     });
-    Answer::new(lines.0, result).exit(exit)
+    hint.into_iter().fold(Answer::new(lines.0, result).exit(exit), Answer::hint)
 }
 
 /// The answer of `status`.
@@ -97,35 +119,40 @@ pub(crate) fn status(facts: &Facts, workers: Option<&Workers>, settled: bool) ->
         None => "serves nothing of ours".into(),
     };
     lines.add(format!("{scheme}://{}  {running}, {serving}", site.authority));
-    lines.routes(facts);
+    let rows = rows(facts);
+    lines.routes(&rows);
     lines.exclusions(&facts.routes.exclusions);
     if let Some(workers) = workers {
         lines.old_workers(workers);
     }
     let in_step = settled && wanted.is_some() && wanted.as_ref() == answered && workers.is_some();
+    let mut hint = None;
     if wanted.is_some() && workers.is_none() {
         let orphans = if answered.is_some() { ", only workers that lost theirs" } else { "" };
-        lines.add(format!("no nginx master of this configuration runs{orphans}: start nginx"));
+        lines.add(format!("no nginx master of this configuration runs{orphans}"));
+        hint = Some(start_nginx(facts));
     } else if !in_step {
-        lines.add("what is served is not what the sessions say; go on with: oh-nginx plan");
+        lines.add("what is served is not what the sessions say");
+        hint = Some(go_on_with("plan"));
     }
     let result = json!({
         "origin": format!("{scheme}://{}", site.authority),
         "nginx": facts.built.version.to_string(),
         "served": answered.map(ToString::to_string),
         "in_step": in_step,
-        "routes": routes_json(&facts.site, &facts.routes),
+        "routes": rows_json(&rows),
         "exclusions": exclusions(&facts.routes.exclusions),
         "workers": workers.map(workers_json),
     });
-    Answer::new(lines.0, result).exit(if in_step { Exit::Ok } else { Exit::No })
+    let answer = Answer::new(lines.0, result).exit(if in_step { Exit::Ok } else { Exit::No });
+    hint.into_iter().fold(answer, Answer::hint)
 }
 
 /// The answer of `login`.
 pub(crate) fn login(login: &Login, file: &str) -> Answer {
     let mut lines = Lines::default();
     lines.login(login);
-    Answer::new(lines.0, json!({ "login": login_json(login), "file": file }))
+    Answer::new(lines.0, json!({ "login": login_json(login), "file": file })).hint(new_login())
 }
 
 /// Lines of text, as they grow.
@@ -154,19 +181,12 @@ impl Lines {
         exclusions.iter().for_each(|exclusion| self.add(format!("  {exclusion}")));
     }
 
-    fn routes(&mut self, facts: &Facts) {
-        let site = &facts.site;
-        let editors = facts.routes.editors.iter().map(|editor| {
-            let owner = owner(editor.owner);
-            (site.editor_address(&editor.id), target(editor.target), owner)
-        });
-        let apps = facts.routes.apps.iter().map(|app| {
-            (site.app_address(&app.name()), target(Target::Port(app.port)), "application")
-        });
-        let rows: Vec<_> = editors.chain(apps).collect();
-        let width = rows.iter().map(|(path, _, _)| path.len()).max().unwrap_or(0);
-        for (path, target, owner) in rows {
-            self.add(format!("  {path:<width$}  {target:<15}  {owner}"));
+    fn routes(&mut self, rows: &[Row]) {
+        let width = rows.iter().map(|row| row.path.len()).max().unwrap_or(0);
+        for row in rows {
+            let (path, target, state) = (&row.path, row.target(), row.state.as_str());
+            let owner = row.owner.unwrap_or_default();
+            self.add(format!("  {path:<width$}  {target:<15}  {state}  {owner}").trim_end());
         }
     }
 
@@ -180,22 +200,11 @@ impl Lines {
     fn login(&mut self, login: &Login) {
         let line = format!("login: user {}, password {}", login.user, login.password.reveal());
         self.add(line);
-        self.add("the password is shown this once; a new one:  oh-nginx login");
     }
 }
 
-fn target(target: Target) -> String {
-    match target {
-        Target::Port(port) => format!("127.0.0.1:{port}"),
-        Target::Socket => "its socket".into(),
-    }
-}
-
-const fn owner(owner: Owner) -> &'static str {
-    match owner {
-        Owner::Repository => "repository",
-        Owner::Session => "session",
-    }
+fn new_login() -> Hint {
+    Hint::run("the password is shown this once; a new one", Command::ours("oh-nginx", &["login"]))
 }
 
 fn counted(routes: &Routes) -> String {
@@ -211,26 +220,6 @@ fn several(count: usize, noun: &str) -> String {
 fn exclusions(exclusions: &[Exclusion]) -> Value {
     let shown = |e: &Exclusion| json!({ "subject": e.subject, "reason": e.reason });
     exclusions.iter().map(shown).collect()
-}
-
-fn routes_json(site: &Site, routes: &Routes) -> Value {
-    let editors = routes.editors.iter().map(|editor| {
-        json!({
-            "path": site.editor_address(&editor.id),
-            "port": editor.target.port().map(Port::get),
-            "upstream": editor.upstream.as_str(),
-            "owner": owner(editor.owner),
-        })
-    });
-    let apps = routes.apps.iter().map(|app| {
-        json!({
-            "path": site.app_address(&app.name()),
-            "port": app.port.get(),
-            "upstream": app.upstream.as_str(),
-            "owner": "application",
-        })
-    });
-    editors.chain(apps).collect()
 }
 
 fn workers_json(workers: &Workers) -> Value {

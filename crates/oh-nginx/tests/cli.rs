@@ -303,20 +303,21 @@ fn a_first_plan_lists_the_steps_and_what_is_left_out() {
       session file link.json: it is a symbolic link, not a regular file: put a plain file there
       session file ssh.json: port 22 is outside sessions.editor_ports (8080, 8888-8899, 35000-49999)
       session file text.json: `vscode_port` has to be a port (1 to 65535), not "40003"
-      session file torn.json: it is not a JSON object: EOF while parsing an object at line 1 column 18
-    go on with: oh-nginx apply
+      session file torn.json: it is not whole, its JSON ends too early: EOF while parsing an object at line 1 column 18
+    go on with: oh-nginx apply --root {root}
     --- exit 0
     "#);
     assert_snapshot!(lab.run(&["status"]), @r#"
     http://127.0.0.1:22080  nginx VERSION does not run, serves nothing of ours
-      /vscode/good/  127.0.0.1:40001  session
+      /vscode/good/  127.0.0.1:40001  waiting  session
     not routed: 5
       session file a b.json: an id has only letters, digits, `_` and `-`, not ' '
       session file link.json: it is a symbolic link, not a regular file: put a plain file there
       session file ssh.json: port 22 is outside sessions.editor_ports (8080, 8888-8899, 35000-49999)
       session file text.json: `vscode_port` has to be a port (1 to 65535), not "40003"
-      session file torn.json: it is not a JSON object: EOF while parsing an object at line 1 column 18
-    what is served is not what the sessions say; go on with: oh-nginx plan
+      session file torn.json: it is not whole, its JSON ends too early: EOF while parsing an object at line 1 column 18
+    what is served is not what the sessions say
+    go on with: oh-nginx plan --root {root}
     --- exit 1
     "#);
     assert_snapshot!(lab.both(|| lab.command(&["render"])).stderr, @r#"
@@ -324,7 +325,7 @@ fn a_first_plan_lists_the_steps_and_what_is_left_out() {
     not routed: session file link.json: it is a symbolic link, not a regular file: put a plain file there
     not routed: session file ssh.json: port 22 is outside sessions.editor_ports (8080, 8888-8899, 35000-49999)
     not routed: session file text.json: `vscode_port` has to be a port (1 to 65535), not "40003"
-    not routed: session file torn.json: it is not a JSON object: EOF while parsing an object at line 1 column 18
+    not routed: session file torn.json: it is not whole, its JSON ends too early: EOF while parsing an object at line 1 column 18
     "#);
 }
 
@@ -342,13 +343,16 @@ fn applied_without_a_running_nginx_it_says_so_and_the_next_plan_is_empty() {
     --- exit 1
     ");
     assert_snapshot!(lab.run(&["plan"]), @"
-    nothing to do: 1 editor, 0 applications
-    --- exit 0
+    nothing would be changed: 1 editor, 0 applications in place, not served
+    no nginx master of this configuration runs; start it, and they are served
+    start nginx, by its service or with: /usr/sbin/nginx -c {root}/etc/nginx/nginx.conf
+    --- exit 1
     ");
     assert_snapshot!(lab.run(&["status"]), @"
     http://127.0.0.1:22080  nginx VERSION does not run, serves nothing of ours
-      /vscode/good/  127.0.0.1:40001  session
-    no nginx master of this configuration runs: start nginx
+      /vscode/good/  127.0.0.1:40001  waiting  session
+    no nginx master of this configuration runs
+    start nginx, by its service or with: /usr/sbin/nginx -c {root}/etc/nginx/nginx.conf
     --- exit 1
     ");
     assert_snapshot!(lab.run(&["apply"]), @"
@@ -382,7 +386,8 @@ fn no_folder_of_sessions_is_no_sessions() {
     http://127.0.0.1:22080  nginx VERSION does not run, serves nothing of ours
     not routed: 1
       all sessions: there is no folder {root}/tmp/openhands-sessions
-    what is served is not what the sessions say; go on with: oh-nginx plan
+    what is served is not what the sessions say
+    go on with: oh-nginx plan --root {root}
     --- exit 1
     ");
     fs::remove_dir(lab.at("tmp")).unwrap();
@@ -390,7 +395,8 @@ fn no_folder_of_sessions_is_no_sessions() {
     http://127.0.0.1:22080  nginx VERSION does not run, serves nothing of ours
     not routed: 1
       all sessions: there is no folder {root}/tmp/openhands-sessions
-    what is served is not what the sessions say; go on with: oh-nginx plan
+    what is served is not what the sessions say
+    go on with: oh-nginx plan --root {root}
     --- exit 1
     ");
 }
@@ -499,7 +505,7 @@ fn a_configuration_of_nginx_that_cannot_be_read_is_named() {
     error: could not read nginx's configuration
       because: {root}/etc/nginx/conf.d/legacy.conf:4: unexpected "}"
     nothing was changed; what was served is still served
-    hint: mend what is named above, then run: oh-nginx apply
+    hint: mend what is named above, then run: oh-nginx apply --root {root}
     --- exit 4
     "#);
     lab.write("etc/nginx/nginx.conf", "events { }\nhttp {\n");
@@ -508,7 +514,7 @@ fn a_configuration_of_nginx_that_cannot_be_read_is_named() {
     error: could not read nginx's configuration
       because: {root}/etc/nginx/nginx.conf:3: unexpected end of file, expecting "}"
     nothing was changed; what was served is still served
-    hint: mend what is named above, then run: oh-nginx apply
+    hint: mend what is named above, then run: oh-nginx apply --root {root}
     --- exit 4
     "#);
     fs::remove_file(lab.at("etc/nginx/nginx.conf")).unwrap();
@@ -518,7 +524,7 @@ fn a_configuration_of_nginx_that_cannot_be_read_is_named() {
       because: could not read {root}/etc/nginx/nginx.conf
       because: No such file or directory (os error 2)
     nothing was changed; what was served is still served
-    hint: mend what is named above, then run: oh-nginx apply
+    hint: mend what is named above, then run: oh-nginx apply --root {root}
     --- exit 4
     ");
 }
@@ -527,16 +533,59 @@ fn a_configuration_of_nginx_that_cannot_be_read_is_named() {
 fn what_nginx_refuses_is_named_and_nothing_is_changed() {
     let lab = Lab::new();
     lab.write("etc/nginx/conf.d/legacy.conf", "# old\nproxy_pas http://127.0.0.1;\n");
-    // The folder of the sets is made before the test and stays.
-    lab.folder("root/etc/nginx/openhands");
+    // Nothing is left on a fresh machine, not even a folder.
     assert_snapshot!(lab.run(&["apply"]), @r#"
     --- stderr
     error: `nginx -t` refused the staged configuration
       because: {root}/etc/nginx/conf.d/legacy.conf:2: unknown directive "proxy_pas"
     nothing was changed; what was served is still served
-    hint: mend what is named above, then run: oh-nginx apply
+    hint: mend what is named above, then run: oh-nginx apply --root {root}
     --- exit 6
     "#);
+}
+
+#[test]
+fn a_command_that_is_pasted_goes_on_where_it_was_said() {
+    let lab = Lab::new();
+    // A root, a file and a value that a shell would take apart.
+    symlink(lab.root(), lab.here("it's a root")).unwrap();
+    // For root, a file has to be where only root writes.
+    let file = lab.at("my own.toml").display().to_string();
+    fs::copy(lab.at("etc/openhands-toolkit/config.toml"), &file).unwrap();
+    let given = ["--root", "it's a root", "--config", file.as_str()];
+    let set = ["--set", "site.upstream=127.0.0.1:3456", "--set", "nginx.listen=[ '127.0.0.1' ]"];
+    let said = lab.both(|| lab.bare(&[["plan"].as_slice(), &given, &set].concat()));
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let (_, line) = said.stdout.trim_end().rsplit_once("go on with: ").unwrap();
+    let expected = [
+        r"oh-nginx apply --root 'it'\''s a root' --config '{root}/my own.toml'",
+        r"--set site.upstream=127.0.0.1:3456 --set 'nginx.listen=[ '\''127.0.0.1'\'' ]'",
+    ];
+    assert_eq!(line, expected.join(" "));
+    let tool = std::path::Path::new(assert_cmd::cargo::cargo_bin!("oh-nginx")).parent().unwrap();
+    let mut pasted = std::process::Command::new("/bin/sh");
+    pasted
+        .args(["-c", &line.replace("{root}", &lab.root())])
+        .current_dir(lab.here(""))
+        .env("PATH", tool);
+    // 1: it is in its place, and no nginx runs.
+    assert_eq!(lab.said(pasted).code, 1);
+    let routes = fs::read_to_string(lab.at(ROUTES)).unwrap();
+    assert!(routes.contains("127.0.0.1:3456"), "{routes}");
+}
+
+#[test]
+fn programs_get_the_same_command() {
+    let lab = Lab::new();
+    let next = |command: &str| {
+        let said =
+            lab.said(lab.command(&[command, "--format", "json", "--set", "site.port=22081"]));
+        let document: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        document["next"].clone()
+    };
+    let tail = format!("--root {} --set site.port=22081", "{root}");
+    assert_eq!(next("plan"), serde_json::json!([format!("go on with: oh-nginx apply {tail}")]));
+    assert_eq!(next("status"), serde_json::json!([format!("go on with: oh-nginx plan {tail}")]));
 }
 
 #[test]
@@ -587,7 +636,7 @@ fn a_set_of_somebody_else_stays() {
     --- stderr
     error: {root}/etc/nginx/openhands/routes.conf is not ours: it names no generation of ours
     nothing was changed; what was served is still served
-    hint: move it away, then run: oh-nginx apply
+    hint: move it away, then run: oh-nginx apply --root {root}
     --- exit 2
     ");
     fs::rename(lab.at(ROUTES), lab.at("moved")).unwrap();
@@ -608,7 +657,7 @@ fn a_set_that_was_edited_is_written_anew() {
        2  test the whole configuration with `nginx -t`
        3  keep generation 1-DIGEST to go back to
        4  put generation 2-DIGEST in place
-    go on with: oh-nginx apply
+    go on with: oh-nginx apply --root {root}
     --- exit 0
     ");
     assert_eq!(lab.said(lab.command(&["apply"])).code, 1);

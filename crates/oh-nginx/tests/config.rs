@@ -107,11 +107,28 @@ fn a_sound_configuration_is_counted() {
     3 from the file, 1 from the environment, 1 from --set
     --- exit 0
     ");
+}
+
+/// Every other command would end with it.
+#[test]
+fn a_configuration_without_a_domain_is_not_sound() {
+    let lab = Lab::new();
+    lab.config("[toolkit.site]\nport = 22080\n");
+    assert_snapshot!(lab.run(&["config", "check"]), @r#"
+    toolkit.site.domain: is not set
+      hint: write domain = "oh.example" under [toolkit.site] in {root}/etc/openhands-toolkit/config.toml, or pass --set site.domain=oh.example
+    1 fault
+    --- exit 78
+    "#);
+    let said = lab.said(lab.command(&["config", "check", "--format", "json"]));
+    let document: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    let (sound, fault) = (&document["result"]["sound"], &document["result"]["faults"][0]);
+    assert_eq!((sound, &fault["key"]), (&false.into(), &"toolkit.site.domain".into()));
+    // What it is without a file at all.
     fs::remove_file(lab.at(FILE)).unwrap();
-    assert_snapshot!(counted(lab.both(|| lab.command(&["config", "check"]))), @"
-    0 from the file, 0 from the environment, 0 from --set
-    --- exit 0
-    ");
+    assert_eq!(lab.both(|| lab.command(&["config", "check"])).code, 78);
+    let named = ["config", "check", "--set", "site.domain=oh.example"];
+    assert_eq!(lab.both(|| lab.command(&named)).code, 0);
 }
 
 #[test]
@@ -152,16 +169,13 @@ fn programs_get_the_same_seven_faults_in_fields() {
     let said = lab.said(lab.command(&["config", "check", "--format", "json"]));
     let document: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!((&document["exit"], &document["result"]["sound"]), (&78.into(), &false.into()));
-    let field = |fault: &serde_json::Value, name: &str| match name.split_once('.') {
-        Some((outer, inner)) => fault[outer][inner].to_string(),
-        None => fault[name].to_string(),
-    };
+    let field = |fault: &serde_json::Value, name: &str| fault[name].to_string();
     let faults = document["result"]["faults"].as_array().unwrap();
     let place = format!("\"{{root}}/{FILE}\"");
-    assert!(faults.iter().all(|fault| field(fault, "origin.file") == place), "{document}");
-    let rows = faults.iter().map(|fault| {
-        ["origin.line", "origin.column", "key", "hint"].map(|name| field(fault, name)).join("  ")
-    });
+    assert!(faults.iter().all(|fault| field(fault, "file") == place), "{document}");
+    let rows = faults
+        .iter()
+        .map(|fault| ["line", "column", "key", "hint"].map(|name| field(fault, name)).join("  "));
     assert_snapshot!(rows.collect::<Vec<_>>().join("\n"), @r#"
     6  10  "toolkit.site.domain"  "domain = \"oh.example\" (the port goes into site.port = 8443)"
     7  8  "toolkit.site.port"  "port = 8443"
@@ -171,6 +185,36 @@ fn programs_get_the_same_seven_faults_in_fields() {
     14  10  "toolkit.ngnix"  "did you mean nginx"
     18  19  "toolkit.nginx.generation_port"  null
     "#);
+}
+
+#[test]
+fn programs_get_the_faults_in_fields_from_every_command() {
+    let lab = Lab::new();
+    lab.config(SEVEN_FAULTS);
+    let document = |arguments: &[&str]| -> serde_json::Value {
+        let said = lab.said(lab.command(&[arguments, &["--format", "json"]].concat()));
+        serde_json::from_str(&said.stdout).unwrap()
+    };
+    let check = document(&["config", "check"])["result"]["faults"].clone();
+    assert_eq!(check.as_array().unwrap().len(), 7);
+    assert_eq!(check[1]["message"], "expected a number, found the text \"8443\"");
+    for command in [["plan"].as_slice(), &["apply"], &["status"], &["login"], &["config", "show"]] {
+        assert_eq!(document(command)["error"]["faults"], check, "{command:?}");
+    }
+    // One fault, of the command line, and one that publishing finds.
+    lab.config("");
+    let faults = document(&["plan", "--set", "site.port=0"])["error"]["faults"].clone();
+    assert_eq!(faults[0]["argument"], "site.port=0");
+    assert_eq!((&faults[0]["file"], &faults[0]["line"]), (&().into(), &().into()));
+    let faults = document(&["plan"])["error"]["faults"].clone();
+    assert_eq!(faults[0]["key"], "toolkit.site.domain");
+    assert!(faults[0]["hint"].as_str().unwrap().starts_with("write domain = "), "{faults}");
+    // What is no fault of the configuration has none.
+    lab.mode("tmp/openhands-sessions", 0o777);
+    assert_eq!(
+        document(&["plan", "--set", "site.domain=a.b"])["error"]["faults"],
+        serde_json::json!([])
+    );
 }
 
 #[test]
@@ -280,7 +324,8 @@ fn for_root_a_file_in_the_current_folder_is_none() {
     assert!(!said.stdout.contains("here.example"), "{}", said.stdout);
     // Not even a broken one, and nothing is said of it.
     fs::write(lab.here("config.toml"), "[toolkit.site]\nbogus = \n").unwrap();
-    let said = lab.both(|| lab.bare(&["config", "check"]));
+    let domain = ["config", "check", "--set", "site.domain=oh.example"];
+    let said = lab.both(|| lab.bare(&domain));
     assert_eq!((said.code, said.stderr.as_str()), (0, ""));
 }
 
@@ -316,7 +361,11 @@ fn for_others_a_file_in_the_current_folder_counts_where_it_is_theirs() {
     mode(0o644);
     for owner in [0, OTHER] {
         chown(&file, Some(owner), None).unwrap();
-        assert_eq!(domain(), "toolkit.site.domain is not set  (default)\n", "{owner}");
+        let expected = format!(
+            "toolkit.site.domain is not set  (default)\n\
+             warning: ./config.toml is passed over: it belongs to uid {owner}, not to you\n"
+        );
+        assert_eq!(domain(), expected);
     }
     chown(&file, Some(STRANGER), None).unwrap();
     assert_snapshot!(domain(), @r#"toolkit.site.domain = "here.example"  (config.toml:2:10)"#);
@@ -329,11 +378,16 @@ fn for_others_a_file_in_the_current_folder_counts_where_it_is_theirs() {
     hint: chmod o-w {lab}/cwd/config.toml
     --- exit 78
     ");
-    // A link may lead anywhere, so it is passed over as well.
+    // A link may lead anywhere, so it is passed over as well; and every command says so.
     mode(0o644);
     fs::rename(&file, lab.here("real.toml")).unwrap();
     symlink("real.toml", &file).unwrap();
-    assert_snapshot!(domain(), @"toolkit.site.domain is not set  (default)");
+    assert_snapshot!(domain(), @"
+    toolkit.site.domain is not set  (default)
+    warning: ./config.toml is passed over: it is a symbolic link, not a regular file
+    ");
+    let said = lab.both(|| by_a_stranger(&lab, &["config", "check"]));
+    assert!(said.stderr.starts_with("warning: ./config.toml is passed over: "), "{}", said.stderr);
 }
 
 #[test]

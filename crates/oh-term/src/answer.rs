@@ -1,6 +1,7 @@
 //! What a tool found or did, ready to be printed in any format.
 
 use oh_model::exit::Exit;
+use oh_model::hint::Hint;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,6 +14,8 @@ pub struct Answer {
     pub result: Value,
     /// How the run ended.
     pub exit: Exit,
+    /// What to go on with; the last lines of the answer.
+    pub hints: Vec<Hint>,
     /// What is worth knowing beside the answer; printed to stderr, one line each.
     pub notes: Vec<String>,
 }
@@ -22,13 +25,20 @@ impl Answer {
     pub fn new(human: String, result: impl Serialize) -> Self {
         // A result is a plain value of ours; one that cannot be written is shown as null.
         let result = serde_json::to_value(result).unwrap_or(Value::Null);
-        Self { human, result, exit: Exit::Ok, notes: Vec::new() }
+        Self { human, result, exit: Exit::Ok, hints: Vec::new(), notes: Vec::new() }
     }
 
     /// Sets how the run ended.
     #[must_use]
     pub fn exit(mut self, exit: Exit) -> Self {
         self.exit = exit;
+        self
+    }
+
+    /// Adds what to go on with.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
+        self.hints.push(hint.into());
         self
     }
 

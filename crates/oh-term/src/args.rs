@@ -25,6 +25,24 @@ pub struct Common {
     pub format: Format,
 }
 
+impl Common {
+    /// Returns the arguments that a command has to have to work on the same installation.
+    pub fn carried(&self) -> Vec<String> {
+        let root = self.root.iter().map(|root| ("--root", root));
+        let config = self.config.iter().map(|file| ("--config", file));
+        let sets = self.sets.iter().map(|set| ("--set", set));
+        root.chain(config).chain(sets).flat_map(|(name, value)| carried(name, value)).collect()
+    }
+}
+
+/// A value that looks like an option has to be glued to its name.
+fn carried(name: &str, value: &str) -> Vec<String> {
+    if value.starts_with('-') {
+        return vec![format!("{name}={value}")];
+    }
+    vec![name.into(), value.into()]
+}
+
 /// How an answer is written; the exit code is the same in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -32,4 +50,38 @@ pub enum Format {
     Human,
     /// One JSON document
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        common: Common,
+    }
+
+    fn parsed(arguments: &[String]) -> Common {
+        let name = std::iter::once("tool".to_owned());
+        Line::try_parse_from(name.chain(arguments.iter().cloned())).unwrap().common
+    }
+
+    #[test]
+    fn what_is_carried_reads_back_as_what_was_given() {
+        for given in [
+            vec!["--root", "/a b", "--set", "site.port=1", "--config=c.toml", "--set", "b=it's"],
+            vec!["--root=-dir", "--config=--", "--format", "json"],
+            vec![],
+        ] {
+            let given = parsed(&given.into_iter().map(String::from).collect::<Vec<_>>());
+            let again = parsed(&given.carried());
+            assert_eq!(
+                (given.root, given.config, given.sets),
+                (again.root, again.config, again.sets)
+            );
+        }
+    }
 }

@@ -1,14 +1,10 @@
 //! A failure as people read it: what, because of what, in which state things are, what to do.
 
 use std::error::Error;
-use std::fmt::{self, Write as _};
 
 use oh_model::exit::Exit;
+use oh_model::hint::Hint;
 use serde_json::{Value, json};
-
-/// The one thing to do next: a command that can be pasted, or the fact that decides it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hint(pub String);
 
 /// A run that did not end as asked.
 #[derive(Debug)]
@@ -21,12 +17,14 @@ pub struct Failure {
     pub state: Option<String>,
     /// What to do next.
     pub hints: Vec<Hint>,
+    /// The single faults for programs, where the error is a list of them.
+    pub faults: Vec<Value>,
 }
 
 impl Failure {
     /// Makes a failure of an error.
     pub fn new(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit, error: error.into(), state: None, hints: Vec::new() }
+        Self { exit, error: error.into(), state: None, hints: Vec::new(), faults: Vec::new() }
     }
 
     /// Says in which state things are now.
@@ -38,8 +36,15 @@ impl Failure {
 
     /// Adds what to do next.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(Hint(hint.into()));
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds single faults for programs.
+    #[must_use]
+    pub fn faults(mut self, faults: impl IntoIterator<Item = Value>) -> Self {
+        self.faults.extend(faults);
         self
     }
 
@@ -57,46 +62,42 @@ impl Failure {
         said.split_off(1)
     }
 
-    /// Returns the same for programs.
-    pub fn to_json(&self) -> Value {
-        let hints: Vec<&str> = self.hints.iter().map(|hint| hint.0.as_str()).collect();
+    /// Returns the text for people; commands of ours get the common arguments.
+    pub fn text(&self, common: &[String]) -> String {
+        // Several faults of a configuration come as several blocks; each keeps its own lines.
+        let mut lines = vec![format!("error: {}", self.error)];
+        let causes = self.causes().into_iter();
+        lines.extend(causes.map(|cause| format!("  because: {}", indented(&cause))));
+        lines.extend(self.state.clone());
+        lines.extend(self.hints.iter().map(|hint| format!("hint: {}", hint.line(common))));
+        lines.join("\n")
+    }
+
+    /// Returns the same for programs; commands of ours get the common arguments.
+    pub fn to_json(&self, common: &[String]) -> Value {
+        let hints: Vec<String> = self.hints.iter().map(|hint| hint.line(common)).collect();
         json!({
             "message": self.error.to_string(),
             "causes": self.causes(),
             "state": self.state,
             "hints": hints,
+            "faults": self.faults,
             "exit": self.exit.code(),
         })
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let message = self.error.to_string();
-        // Several faults of a configuration come as several blocks; each keeps its own lines.
-        write!(f, "error: {message}")?;
-        for cause in self.causes() {
-            write!(f, "\n  because: {}", indented(&cause)?)?;
-        }
-        if let Some(state) = &self.state {
-            write!(f, "\n{state}")?;
-        }
-        self.hints.iter().try_for_each(|hint| write!(f, "\nhint: {}", hint.0))
-    }
-}
-
 /// Puts further lines of a cause below its first.
-fn indented(cause: &str) -> Result<String, fmt::Error> {
-    let mut out = String::with_capacity(cause.len());
-    for (index, line) in cause.lines().enumerate() {
-        let gap = if index == 0 { "" } else { "\n           " };
-        write!(out, "{gap}{line}")?;
-    }
-    Ok(out)
+fn indented(cause: &str) -> String {
+    cause.lines().collect::<Vec<_>>().join("\n           ")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+
+    use oh_model::hint::Command;
+
     use super::*;
 
     #[derive(Debug)]
@@ -119,20 +120,25 @@ mod tests {
         let inner = std::io::Error::other("line one\nline two");
         let failure = Failure::new(Exit::Intact, Outer(inner))
             .state("nothing was changed")
-            .hint("oh-nginx apply");
+            .hint("chmod go-w /a")
+            .hint(Hint::run("mend it, then run", Command::ours("oh-nginx", &["apply"])));
+        let common = ["--root", "/a b"].map(String::from);
         assert_eq!(
-            failure.to_string(),
+            failure.text(&common),
             "error: could not reload nginx\n  because: line one\n           line two\n\
-             nothing was changed\nhint: oh-nginx apply"
+             nothing was changed\nhint: chmod go-w /a\n\
+             hint: mend it, then run: oh-nginx apply --root '/a b'"
         );
-        assert_eq!(failure.to_json()["exit"], 6);
+        let document = failure.to_json(&common);
+        assert_eq!(document["exit"], 6);
+        assert_eq!(document["hints"][1], "mend it, then run: oh-nginx apply --root '/a b'");
     }
 
     #[test]
     fn a_cause_that_repeats_what_it_is_the_cause_of_is_left_out() {
         let failure =
             Failure::new(Exit::Intact, Outer(std::io::Error::other("could not reload nginx")));
-        assert_eq!(failure.to_string(), "error: could not reload nginx");
-        assert_eq!(failure.to_json()["causes"], json!([]));
+        assert_eq!(failure.text(&[]), "error: could not reload nginx");
+        assert_eq!(failure.to_json(&[])["causes"], json!([]));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A tool's library returns an [`Answer`] or a [`Failure`]; this room alone prints. stdout gets
 //! the answer and nothing else, stderr everything else, and the exit code never depends on the
-//! format. It decides nothing and reads nothing but the command line.
+//! format. Commands of ours that people may paste get the `--root`, `--config` and `--set` of the
+//! run here, and nowhere else. It decides nothing and reads nothing but the command line.
 
 mod answer;
 mod args;
@@ -12,6 +13,7 @@ mod run;
 
 pub use answer::Answer;
 pub use args::{Common, Format};
-pub use failure::{Failure, Hint};
+pub use failure::Failure;
+pub use oh_model::hint::Hint;
 pub use progress::Progress;
 pub use run::{Tool, run};

@@ -24,6 +24,11 @@ pub trait Tool: Parser {
     /// Returns how the answer is to be written.
     fn format(&self) -> Format;
 
+    /// Returns the arguments that commands of ours have to carry to go on where this one was.
+    fn carried(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Does what was asked.
     ///
     /// # Errors
@@ -44,20 +49,20 @@ pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Err(help) => return delivered(help.print(), Exit::Ok, &mut io::stderr().lock()),
     };
-    let format = tool.format();
+    let (format, carried) = (tool.format(), tool.carried());
     let outcome = catch_unwind(AssertUnwindSafe(|| tool.answer()));
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
     match outcome {
         Ok(Ok(answer)) => {
             answer.notes.iter().for_each(|note| aside(&mut stderr, note));
-            let shown = show_answer::<T>(&answer, format, &mut stdout);
+            let shown = show_answer::<T>(&answer, &carried, format, &mut stdout);
             delivered(shown, answer.exit, &mut stderr)
         }
         Ok(Err(failure)) => {
-            aside(&mut stderr, &failure.to_string());
+            aside(&mut stderr, &failure.text(&carried));
             if format == Format::Json {
                 // The failure keeps its code, whether or not anybody reads the document.
-                drop(show_failure::<T>(&failure, &mut stdout));
+                drop(show_failure::<T>(&failure, &carried, &mut stdout));
             }
             ExitCode::from(failure.exit.code())
         }
@@ -70,26 +75,40 @@ pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn show_answer<T: Tool>(
     answer: &Answer,
+    carried: &[String],
     format: Format,
     stdout: &mut impl Write,
 ) -> io::Result<()> {
+    let next: Vec<String> = answer.hints.iter().map(|hint| hint.line(carried)).collect();
     match format {
-        Format::Human => stdout.write_all(answer.human.as_bytes())?,
-        Format::Json => document::<T>(stdout, &answer.result, &Value::Null, answer.exit)?,
+        Format::Human => {
+            let lines = next.iter().map(|line| format!("{line}\n"));
+            let text = std::iter::once(answer.human.clone()).chain(lines).collect::<String>();
+            stdout.write_all(text.as_bytes())?;
+        }
+        Format::Json => {
+            document::<T>(stdout, answer.exit, &answer.result, &json!(next), &Value::Null)?;
+        }
     }
     stdout.flush()
 }
 
-fn show_failure<T: Tool>(failure: &Failure, stdout: &mut impl Write) -> io::Result<()> {
-    document::<T>(stdout, &Value::Null, &failure.to_json(), failure.exit)?;
+fn show_failure<T: Tool>(
+    failure: &Failure,
+    carried: &[String],
+    stdout: &mut impl Write,
+) -> io::Result<()> {
+    let error = failure.to_json(carried);
+    document::<T>(stdout, failure.exit, &Value::Null, &json!([]), &error)?;
     stdout.flush()
 }
 
 fn document<T: Tool>(
     stdout: &mut impl Write,
-    result: &Value,
-    error: &Value,
     exit: Exit,
+    result: &Value,
+    next: &Value,
+    error: &Value,
 ) -> io::Result<()> {
     let document = json!({
         "schema_version": SCHEMA_VERSION,
@@ -97,6 +116,7 @@ fn document<T: Tool>(
         "tool_version": T::VERSION,
         "exit": exit.code(),
         "result": result,
+        "next": next,
         "error": error,
     });
     // As one text first: where serde_json is built without std, its Display panics when the writer

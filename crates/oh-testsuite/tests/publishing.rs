@@ -57,6 +57,69 @@ fn a_foreign_broken_include_is_named_and_nothing_is_lost() -> Result<()> {
 }
 
 #[test]
+fn a_status_tells_served_waiting_and_leaving_routes_apart() -> Result<()> {
+    let (mut lab, old, new) = served()?;
+    let moved = back_end()?;
+    lab.session("moved", &format!("{{\"vscode_port\":{moved},\"app_ports\":[{}]}}", back_end()?))?;
+    lab.run(&["apply"])?.expect(0)?;
+    let rows = |lab: &Lab, code: i32| -> Result<Vec<String>> {
+        let said = lab.run(&["--format", "json", "status"])?.expect(code)?.json()?;
+        let routes = said["result"]["routes"].as_array().context("no routes")?;
+        let row =
+            |one: &serde_json::Value| format!("{} {} {}", one["state"], one["path"], one["port"]);
+        Ok(routes.iter().map(|one| row(one).replace('"', "")).collect())
+    };
+    ensure!(rows(&lab, 0)?.iter().all(|row| row.starts_with("served ")), "{:?}", rows(&lab, 0)?);
+    lab.session("new", &port_only(new))?;
+    let elsewhere = back_end()?;
+    lab.session("moved", &port_only(elsewhere))?;
+    lab.end_session("old")?;
+    let expected = [
+        format!("leaving /vscode/moved/ {moved}"),
+        format!("waiting /vscode/moved/ {elsewhere}"),
+        format!("waiting /vscode/new/ {new}"),
+        format!("leaving /vscode/old/ {old}"),
+    ];
+    let found = rows(&lab, 1)?;
+    ensure!(found[0].starts_with("leaving /apps/moved-0/ "), "{found:?}");
+    ensure!(found[1..] == expected, "{found:?}");
+    let said = lab.run(&["status"])?.expect(1)?;
+    let line = format!("/vscode/old/    127.0.0.1:{old}");
+    ensure!(said.stdout.contains(&line) && said.stdout.contains("leaving"), "{}", said.stdout);
+    lab.run(&["apply"])?.expect(0)?;
+    ensure!(rows(&lab, 0)?.iter().all(|row| row.starts_with("served ")), "{:?}", rows(&lab, 0)?);
+    // Without nginx nothing is served, whatever is in its place.
+    lab.stop_nginx()?;
+    ensure!(rows(&lab, 1)?.iter().all(|row| row.starts_with("waiting ")), "{:?}", rows(&lab, 1)?);
+    Ok(())
+}
+
+#[test]
+fn a_plan_for_an_nginx_that_died_says_so() -> Result<()> {
+    let (mut lab, _, _) = served()?;
+    ensure!(lab.run(&["plan"])?.expect(0)?.stdout.starts_with("nothing to do"), "not settled");
+    lab.stop_nginx()?;
+    let said = lab.run(&["plan"])?.expect(1)?;
+    ensure!(said.stdout.starts_with("nothing would be changed: 1 editor"), "{}", said.stdout);
+    ensure!(said.stdout.contains("no nginx master of this configuration runs"), "{}", said.stdout);
+    let main = lab.at("etc/nginx/nginx.conf");
+    ensure!(said.stdout.ends_with(&format!("-c {}\n", main.display())), "{}", said.stdout);
+    Ok(())
+}
+
+#[test]
+fn a_first_set_that_nginx_refuses_leaves_nothing() -> Result<()> {
+    let mut lab = Lab::plain()?;
+    lab.start_nginx()?;
+    lab.write("etc/nginx/conf.d/legacy.conf", "proxy_pas http://x;\n")?;
+    lab.run(&["apply"])?.expect(6)?;
+    ensure!(!lab.at("etc/nginx/openhands").exists(), "the folder of the sets is left");
+    fs::remove_file(lab.at("etc/nginx/conf.d/legacy.conf"))?;
+    lab.run(&["apply"])?.expect(0)?;
+    Ok(())
+}
+
+#[test]
 fn a_reload_that_reports_success_and_does_not_happen_is_put_back() -> Result<()> {
     let (mut lab, old, new) = served()?;
     let zone = |key: &str| format!("limit_req_zone ${key} zone=one:1m rate=1r/s;\n");

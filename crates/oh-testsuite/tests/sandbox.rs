@@ -3,6 +3,8 @@
 
 #[path = "sandbox/deployment.rs"]
 mod deployment;
+#[path = "sandbox/edges.rs"]
+mod edges;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -191,7 +193,8 @@ fn everything_is_up_and_a_second_run_finds_nothing_to_do() -> Result<()> {
     assert_eq!(sandbox.down()?.expect(0)?.code, 0);
     is_gone(&sandbox, &record)?;
     let again = sandbox.down()?.expect(0)?;
-    assert_eq!(again.stdout, format!("nothing to do: there is no {}\n", sandbox.dir().display()));
+    let gone = format!("nothing to do: there is no {}, and no process", sandbox.dir().display());
+    ensure!(again.stdout.starts_with(&gone), "{}", again.stdout);
     Ok(())
 }
 
@@ -264,7 +267,8 @@ fn a_folder_with_something_else_in_it_is_refused_and_untouched() -> Result<()> {
 fn without_an_editor_the_rest_is_up_and_it_is_said_what_is_missing() -> Result<()> {
     let sandbox = Deployment::new(With::NoEditor)?;
     let said = rest_is_up(sandbox.up()?)?;
-    let missing = "missing: the editors (code-server is not installed); all else is up";
+    let missing = "missing: the editor of the session, the editor of the repository \
+                   (code-server is not installed); all else is up";
     ensure!(said.stderr.contains(missing), "{said:?}");
     assert_eq!(said.json()?["result"]["editors"], false);
     serves_everything(&sandbox, false)?;
@@ -447,6 +451,8 @@ fn a_sandbox_keeps_its_scheme() -> Result<()> {
     let said: Said = sandbox.up_command("json")?.arg("--http").output()?.into();
     let said = said.expect(2)?;
     ensure!(said.stderr.starts_with("error: this sandbox serves TLS on localhost"), "{said:?}");
+    let command = "first: cargo xtask deploy --sandbox --down --dir /";
+    ensure!(said.stderr.contains(command), "{said:?}");
     assert_eq!(sandbox.record()?, before);
     serves_everything(&sandbox, false)
 }

@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use oh_host::disk;
+use oh_host::lock::{Held, World};
 use oh_host::process::{Identity, ProcessDir, ProcessFault};
 use oh_host::publish::{self, Published};
 use oh_host::settings;
@@ -51,6 +53,7 @@ struct Waiting {
 pub(crate) fn apply(
     facts: &Facts,
     plan: &Plan<Step>,
+    held: &mut Held<'_, World>,
     progress: &Progress,
 ) -> Result<Done, SandboxFault> {
     let mut record = facts.record.clone();
@@ -78,7 +81,7 @@ pub(crate) fn apply(
             }
             Step::Publish => {
                 wait_for_all(facts, &mut record, &mut waiting, progress)?;
-                done.published = Some(publish(facts)?);
+                done.published = Some(publish(facts, held)?);
                 progress.done("nginx", "serves the routes");
             }
         }
@@ -111,9 +114,9 @@ fn stop_leftovers(record: &Record, part: Part, token: &str) -> Result<(), Sandbo
     Ok(())
 }
 
-fn publish(facts: &Facts) -> Result<Published, SandboxFault> {
+fn publish(facts: &Facts, held: &mut Held<'_, World>) -> Result<Published, SandboxFault> {
     let host = settings::find(&sandbox_wish(&facts.home))?.into_host();
-    Ok(publish::publish(&host, "oh-deploy sandbox up")?)
+    Ok(publish::publish_within(held, &host, "oh-deploy sandbox up")?)
 }
 
 /// Waits until every part answers that did not yet, and writes down who it is then: nginx writes
@@ -143,13 +146,15 @@ fn wait_for(facts: &Facts, one: &mut Waiting) -> Result<(), SandboxFault> {
     loop {
         if let Some(ending) = ended(one)? {
             let said = last_lines(facts, part);
-            return Err(SandboxFault::Ended { part, ending, said });
+            let source = disk::full(&facts.home.path, &said);
+            return Err(SandboxFault::Ended { part, ending, said, source });
         }
         if ready::answers(&facts.home, &facts.nginx, part, port, pid)? {
             return Ok(());
         }
         if one.begun.elapsed() >= Duration::from_secs(READY_LIMIT_S) {
-            return Err(SandboxFault::NotReady { part, port, limit_s: READY_LIMIT_S });
+            let source = disk::full(&facts.home.path, &last_lines(facts, part));
+            return Err(SandboxFault::NotReady { part, port, limit_s: READY_LIMIT_S, source });
         }
         thread::sleep(PAUSE);
     }

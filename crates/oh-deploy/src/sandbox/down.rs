@@ -13,18 +13,17 @@ use super::facts::{orphaned_workers, part_token, still_running};
 use super::fault::SandboxFault;
 use super::parts::Part;
 use super::record::{Home, Record};
+use super::vanished;
 
 /// How long a part has to end by itself.
-const GRACE: Duration = Duration::from_secs(10);
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// Stops everything and removes the folder.
 pub(crate) fn down(dir: &str) -> Result<Answer, Failure> {
-    if !Path::new(dir).exists() {
-        let result = json!({ "stopped": 0, "removed": null });
-        return Ok(Answer::new(format!("nothing to do: there is no {dir}\n"), result));
-    }
     let progress = Progress::start();
-    take_down(dir, &progress).map_err(SandboxFault::failure)
+    let down =
+        if Path::new(dir).exists() { take_down(dir, &progress) } else { vanished::down(dir) };
+    down.map_err(|fault| fault.failure(dir))
 }
 
 fn take_down(dir: &str, progress: &Progress) -> Result<Answer, SandboxFault> {
@@ -36,17 +35,7 @@ fn take_down(dir: &str, progress: &Progress) -> Result<Answer, SandboxFault> {
     let mut locks = home.locks()?;
     let held = home.lock(&mut locks, "oh-deploy sandbox down")?;
     progress.doing("stop what runs");
-    let outcomes = stop::stop(&targets(&home, &record)?, GRACE)?;
-    let survivors: Vec<String> = outcomes
-        .iter()
-        .filter(|outcome| matches!(outcome.how, How::Survived | How::Denied))
-        .map(|outcome| format!("pid {}", outcome.pid))
-        .collect();
-    if !survivors.is_empty() {
-        return Err(SandboxFault::Survivors(survivors.join(", ")));
-    }
-    let stopped =
-        outcomes.iter().filter(|outcome| matches!(outcome.how, How::Term | How::Kill)).count();
+    let stopped = stopped(&targets(&home, &record)?, GRACE)?;
     progress.done("stopped", &format!("{stopped} processes"));
     progress.doing("remove the folder");
     remove(&home)?;
@@ -56,6 +45,20 @@ fn take_down(dir: &str, progress: &Progress) -> Result<Answer, SandboxFault> {
     let human = format!("down: {stopped} processes stopped, {} removed\n", home.path);
     let result = json!({ "stopped": stopped, "removed": home.path.as_str() });
     Ok(Answer::new(human, result).exit(Exit::Ok))
+}
+
+/// Stops the targets, and returns how many processes that were.
+pub(super) fn stopped(targets: &[Target], grace: Duration) -> Result<usize, SandboxFault> {
+    let outcomes = stop::stop(targets, grace)?;
+    let survivors: Vec<String> = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome.how, How::Survived | How::Denied))
+        .map(|outcome| format!("pid {}", outcome.pid))
+        .collect();
+    if !survivors.is_empty() {
+        return Err(SandboxFault::Survivors(survivors.join(", ")));
+    }
+    Ok(outcomes.iter().filter(|outcome| matches!(outcome.how, How::Term | How::Kill)).count())
 }
 
 /// Removes the folder, the record last: a run that is killed on the way leaves a sandbox.

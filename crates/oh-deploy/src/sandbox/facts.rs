@@ -116,13 +116,13 @@ impl Facts {
         }
     }
 
-    /// Returns the addresses of the parts, each with what it is.
-    pub(crate) fn links(&self) -> [(&'static str, String); 3] {
+    /// Returns the addresses of the parts below the site's own.
+    pub(crate) fn links(&self) -> [(Part, String); 3] {
         let session = &self.record.session;
         [
-            ("the editor of the session", format!("/vscode/{session}/")),
-            ("the application of the session", format!("/apps/{session}-0/")),
-            ("the editor of the repository", format!("/vscode/{}/", files::REPOSITORY)),
+            (Part::SessionEditor, format!("/vscode/{session}/")),
+            (Part::App, format!("/apps/{session}-0/")),
+            (Part::RepositoryEditor, format!("/vscode/{}/", files::REPOSITORY)),
         ]
     }
 
@@ -142,10 +142,8 @@ pub(crate) fn gather(home: Home, wish: &Up) -> Result<Facts, SandboxFault> {
     let found = home.record()?;
     let is_new = found.is_none();
     let record = match found {
-        Some(record) if record.tls == wish.http => {
-            let is = if record.tls { "TLS on localhost" } else { "plain HTTP on 127.0.0.1" };
-            return Err(SandboxFault::OtherScheme { is });
-        }
+        // Without `--http` nothing is asked for: the sandbox stays what it is.
+        Some(record) if wish.http && record.tls => return Err(SandboxFault::OtherScheme),
         Some(record) => record,
         None => Record::new(!wish.http, Ports::find(!wish.http)?)?,
     };

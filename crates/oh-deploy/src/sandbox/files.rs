@@ -4,7 +4,9 @@ use std::path::Path;
 
 use oh_host::atomic::{self, Meta};
 use oh_host::command;
+use oh_host::disk;
 use oh_host::publish::PublishFault;
+use oh_host::random;
 use oh_host::users::is_root;
 use oh_model::path::RealPath;
 use oh_model::port::Port;
@@ -92,8 +94,10 @@ pub(crate) fn folders(home: &Home) -> Result<(), SandboxFault> {
 pub(crate) fn certificate(facts: &Facts) -> Result<(), SandboxFault> {
     let home = &facts.home;
     let (certificate, key) = (home.at(CERTIFICATE)?, home.at(KEY)?);
+    // An openssl of a run that was killed may still be writing to its own names.
+    let run = random::token()?;
     let (new_certificate, new_key) =
-        (home.at(&format!("{CERTIFICATE}.new"))?, home.at(&format!("{KEY}.new"))?);
+        (home.at(&format!("{CERTIFICATE}.{run}"))?, home.at(&format!("{KEY}.{run}"))?);
     let openssl = RealPath::parse(OPENSSL)
         .map_err(|source| SandboxFault::Path { dir: OPENSSL.into(), source })?;
     let arguments = [
@@ -118,7 +122,8 @@ pub(crate) fn certificate(facts: &Facts) -> Result<(), SandboxFault> {
     let output = command::run(&openssl, &arguments, None, OPENSSL_LIMIT)?;
     if !output.status.success() {
         let said = output.stderr.lines().last().unwrap_or_default().into();
-        return Err(SandboxFault::Certificate { ending: output.ending(), said });
+        let source = disk::full(&home.path, &output.stderr);
+        return Err(SandboxFault::Certificate { ending: output.ending(), said, source });
     }
     for (from, to) in [(new_key, key), (new_certificate, certificate)] {
         std::fs::rename(from.as_str(), to.as_str())

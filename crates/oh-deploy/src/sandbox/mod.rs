@@ -5,6 +5,7 @@
 //! record in the folder, which is written before anything is started and after it is known.
 
 mod apply;
+mod commands;
 mod down;
 mod facts;
 mod fault;
@@ -14,6 +15,7 @@ mod plan;
 mod ready;
 mod record;
 mod report;
+mod vanished;
 
 use oh_term::{Answer, Failure, Progress};
 
@@ -25,15 +27,17 @@ use fault::SandboxFault;
 /// Brings a sandbox up.
 pub(crate) fn up(wish: &Up) -> Result<Answer, Failure> {
     let progress = Progress::start();
-    bring_up(wish, &progress).map_err(SandboxFault::failure)
+    bring_up(wish, &progress).map_err(|fault| fault.failure(&wish.dir))
 }
 
 fn bring_up(wish: &Up, progress: &Progress) -> Result<Answer, SandboxFault> {
     let home = record::Home::open(&wish.dir)?;
+    // A record that is not one of ours refuses the folder before anything is made in it.
+    home.record()?;
     let mut locks = home.locks()?;
-    let _held = home.lock(&mut locks, "oh-deploy sandbox up")?;
+    let mut held = home.lock(&mut locks, "oh-deploy sandbox up")?;
     let facts = facts::gather(home, wish)?;
     let plan = plan::plan(&facts);
-    let done = apply::apply(&facts, &plan, progress)?;
+    let done = apply::apply(&facts, &plan, &mut held, progress)?;
     Ok(report::up(&facts, &plan, done))
 }

@@ -80,8 +80,8 @@ pub(crate) fn spawn(facts: &Facts, part: Part, token: &str) -> Result<Spawn, San
         }
         Part::Openhands => {
             let mut arguments: Vec<String> = vec!["openhands".into(), "--listen".into(), listen];
-            for (name, path) in facts.links() {
-                arguments.extend(["--link".into(), format!("{name}={path}")]);
+            for (part, path) in facts.links() {
+                arguments.extend(["--link".into(), format!("{part}={path}")]);
             }
             plain(facts, part, token, &facts.stand_in, &arguments)
         }

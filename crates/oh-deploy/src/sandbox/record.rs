@@ -68,6 +68,34 @@ impl Record {
     }
 }
 
+/// The way to the lock files, name by name.
+const WAY_TO_LOCKS: [&str; 3] = ["run", "openhands-toolkit", "locks"];
+
+/// Says whether there is nothing in a folder but what a run leaves that was killed before its
+/// record: its lock files, and names that it gives to what is not whole yet.
+fn only_ours(folder: &Path) -> std::io::Result<bool> {
+    let mut here = folder.to_path_buf();
+    for name in WAY_TO_LOCKS {
+        let mut goes_on = false;
+        for entry in std::fs::read_dir(&here)? {
+            let entry = entry?;
+            let found = entry.file_name();
+            let found = found.to_string_lossy();
+            let is_way = found == name && entry.file_type()?.is_dir();
+            let is_unfinished = found.starts_with(".oht-") && found.ends_with(".tmp");
+            if !is_way && !is_unfinished {
+                return Ok(false);
+            }
+            goes_on |= is_way;
+        }
+        if !goes_on {
+            return Ok(true);
+        }
+        here.push(name);
+    }
+    Ok(true)
+}
+
 impl Home {
     /// Opens the folder; makes it where it is missing, refuses one with something else in it.
     pub(crate) fn open(dir: &str) -> Result<Self, SandboxFault> {
@@ -84,18 +112,7 @@ impl Home {
         let home = Self::existing(dir)?;
         let is_sandbox = home.at(RECORD).is_ok_and(|record| Path::new(record.as_str()).exists());
         let is_empty = || std::fs::read_dir(path).map(|mut entries| entries.next().is_none());
-        // What a run leaves that was killed before its record: its lock file, and the record under
-        // the name that it has until it is whole.
-        let only_ours = || {
-            let names = std::fs::read_dir(path)?
-                .map(|entry| entry.map(|entry| entry.file_name()))
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok::<_, std::io::Error>(names.iter().all(|name| {
-                let name = name.to_string_lossy();
-                name == "run" || (name.starts_with(".oht-") && name.ends_with(".tmp"))
-            }))
-        };
-        if is_sandbox || is_empty().map_err(make)? || only_ours().map_err(make)? {
+        if is_sandbox || is_empty().map_err(make)? || only_ours(path).map_err(make)? {
             return Ok(home);
         }
         Err(SandboxFault::NotASandbox { dir: dir.into() })

@@ -1,13 +1,15 @@
 //! What people see of a sandbox that is up: where to go, how to get in, how to stop.
 
 use oh_model::exit::Exit;
+use oh_model::hint::Command;
 use oh_model::plan::Plan;
 use oh_term::Answer;
 use serde_json::json;
 
 use super::apply::Done;
+use super::commands;
 use super::facts::Facts;
-use super::parts::editor_user;
+use super::parts::{Part, editor_user};
 use super::plan::Step;
 
 /// The answer of `sandbox up`.
@@ -26,11 +28,9 @@ pub(crate) fn up(facts: &Facts, plan: &Plan<Step>, done: Done) -> Answer {
         (false, false) => add(&format!("the sandbox is up again: {}", steps.join(", "))),
     }
     add("");
-    let rows = [("OpenHands (a stand-in)", "/".to_string())];
-    let links = facts.links();
-    let rows = rows.iter().chain(&links);
-    let width = rows.clone().map(|(name, _)| name.len()).max().unwrap_or(0);
-    rows.for_each(|(name, path)| add(&format!("  {name:<width$}  {origin}{path}")));
+    let (links, missing) = addresses(facts, plan);
+    let width = links.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    links.iter().for_each(|(name, url)| add(&format!("  {name:<width$}  {url}")));
     add("");
     match login {
         Some(login) => {
@@ -39,11 +39,11 @@ pub(crate) fn up(facts: &Facts, plan: &Plan<Step>, done: Done) -> Answer {
         }
         None => add("  user openhands   password as it was shown when it was made"),
     }
-    let command = "cargo run --quiet --package oh-nginx --";
-    let dir = &facts.home.path;
-    add(&format!("  a new password:  {command} --root {dir} login"));
-    add(&format!("  the routes:      {command} --root {dir} status"));
-    add(&format!("  stop:            cargo xtask deploy --sandbox --down --dir {dir}"));
+    let dir = facts.home.path.as_str();
+    let line = |command: Command| command.line(&[]);
+    add(&format!("  a new password:  {}", line(commands::oh_nginx(dir, &["login"]))));
+    add(&format!("  the routes:      {}", line(commands::oh_nginx(dir, &["status"]))));
+    add(&format!("  stop:            {}", line(commands::take_down(dir))));
     let mut notes =
         vec![match editor_user(&facts.home) {
         Some(_) => "note: the editors run as nobody; whoever is on this machine reaches them \
@@ -52,24 +52,42 @@ pub(crate) fn up(facts: &Facts, plan: &Plan<Step>, done: Done) -> Answer {
                  terminal of yours there",
     }
     .to_string()];
-    let editors = facts.editor.is_some();
-    if !editors {
-        notes.push("missing: the editors (code-server is not installed); all else is up".into());
+    let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        let names = names.join(", ");
+        notes.push(format!("missing: {names} (code-server is not installed); all else is up"));
         notes.push("hint: cargo xtask setup --for sandbox".into());
     }
+    let links: Vec<_> =
+        links.iter().map(|(name, url)| json!({ "name": name, "url": url })).collect();
     let result = json!({
-        "dir": dir.as_str(),
+        "dir": dir,
         "origin": origin,
         "session": facts.record.session,
         "repository": super::files::REPOSITORY,
         "ports": facts.ports,
-        "editors": editors,
+        "editors": missing.is_empty(),
+        "links": links,
+        "missing": names,
         "steps": steps,
         "login": login.map(|login| json!({
             "user": login.user,
             "password": login.password.reveal(),
         })),
     });
-    let exit = if editors { Exit::Ok } else { Exit::No };
+    let exit = if missing.is_empty() { Exit::Ok } else { Exit::No };
     Answer::new(text, result).exit(exit).notes(notes)
+}
+
+/// Returns the addresses that answer, and the parts that are not there.
+///
+/// What runs has answered: a run waits for all that it starts or finds starting.
+fn addresses(facts: &Facts, plan: &Plan<Step>) -> (Vec<(String, String)>, Vec<Part>) {
+    let origin = facts.origin();
+    let is_up =
+        |part: &Part| facts.running.contains_key(part) || plan.steps.contains(&Step::Start(*part));
+    let mut links = vec![("OpenHands (a stand-in)".to_string(), format!("{origin}/"))];
+    let up = facts.links().into_iter().filter(|(part, _)| is_up(part));
+    links.extend(up.map(|(part, path)| (part.to_string(), format!("{origin}{path}"))));
+    (links, Part::ALL.into_iter().filter(|part| !is_up(part)).collect())
 }

@@ -3,16 +3,20 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use oh_model::hint::shell_word;
 use oh_model::path::RealPath;
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::{FileKind, WARY, shell_word};
+use super::{FileKind, WARY};
 use crate::root::Root;
 
 /// The most symbolic links on the way to a file, as in the kernel.
 const LINKS_MAX: usize = 40;
+
+/// The bit of a mode that lets only owners rename and remove: such a folder is shared on purpose.
+const STICKY: u32 = 0o1000;
 
 /// Says why a file is not trusted.
 #[derive(Debug, Error)]
@@ -88,13 +92,17 @@ pub enum TrustFault {
 }
 
 impl TrustFault {
-    /// Returns the command that mends it, where there is one.
+    /// Returns the command that mends it, or what to do where no command does.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Owner { path, kind: FileKind::Link, .. } => {
                 Some(format!("chown -h root: {}", shell_word(path)))
             }
             Self::Owner { path, .. } => Some(format!("chown root: {}", shell_word(path))),
+            // `chmod go-w /tmp` would mend our reading and break the machine.
+            Self::Writable { kind: FileKind::Folder, mode, .. } if mode & STICKY != 0 => Some(
+                "keep the file where only root can write, such as /etc/openhands-toolkit".into(),
+            ),
             Self::Writable { path, take, .. } => Some(format!("chmod {take} {}", shell_word(path))),
             _ => None,
         }

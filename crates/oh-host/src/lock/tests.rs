@@ -12,6 +12,16 @@ const LONG: Duration = Duration::from_secs(20);
 /// Tells the test below, run as a child, what to hold: `ROOT|WHAT|INHERITANCE`.
 const CHILD: &str = "OHT_TEST_LOCK_CHILD";
 
+#[test]
+fn locks_of_one_root_are_no_locks_of_another() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let [one, other] = [&one, &other].map(|dir| Root::below(dir.path()).unwrap());
+    let mut locks = Locks::open(&one, None).unwrap();
+    let held = locks.world(Share::Exclusive, "test", AT_ONCE).unwrap();
+    held.demand_root(&one).unwrap();
+    assert!(matches!(held.demand_root(&other), Err(LockFault::OtherRoot { .. })));
+}
+
 /// Another process that holds a lock until it is told to let go, or is killed.
 struct Other {
     child: Child,

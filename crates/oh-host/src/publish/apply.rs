@@ -100,7 +100,10 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn start(facts: &'a Facts) -> Result<Self, PublishFault> {
         let staging = Staging::open(&facts.paths.folder)?;
-        wrapper::sweep(facts)?;
+        if let Err(fault) = wrapper::sweep(facts) {
+            staging.leave_nothing();
+            return Err(fault.into());
+        }
         Ok(Self {
             facts,
             staging,
@@ -207,7 +210,9 @@ impl<'a> Run<'a> {
     fn put_back(&self) -> Now {
         // What was staged is overwritten by the next run; that it could not be removed is no news.
         drop(self.staging.discard());
-        match self.put_files_back() {
+        let put_back = self.put_files_back();
+        self.staging.leave_nothing();
+        match put_back {
             Err(fault) => Now::Unknown(fault.to_string()),
             Ok(false) => Now::Unchanged,
             Ok(true) => self.see_old(),

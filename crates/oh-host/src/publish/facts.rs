@@ -140,8 +140,8 @@ pub struct Facts {
     pub live: Live,
     /// Its text; empty where there is none.
     pub live_text: String,
-    /// The generation kept to go back to.
-    pub previous: Option<Generation>,
+    /// The set kept to go back to.
+    pub previous: Option<Served>,
     /// What runs.
     pub running: Running,
     /// The file of users, where a login is wanted and nobody has one.
@@ -161,7 +161,23 @@ pub struct Facts {
 impl Facts {
     /// Says whether nginx serves the set that is kept, and not the one in place.
     pub fn previous_is_served(&self) -> bool {
-        self.previous.is_some() && self.previous.as_ref() == self.running.answered()
+        let previous = self.previous.as_ref().map(|set| &set.generation);
+        previous.is_some() && previous == self.running.answered()
+    }
+
+    /// Returns the set that nginx serves, where one of ours is served and its file is there.
+    pub fn served(&self) -> Option<&Served> {
+        let answered = self.running.answered()?;
+        let live = match &self.live {
+            Live::Ours(served) => Some(served),
+            _ => None,
+        };
+        live.into_iter().chain(&self.previous).find(|set| set.generation == *answered)
+    }
+
+    /// Says whether nothing but data would change, measured against the set in place.
+    pub fn only_data_changes(&self) -> bool {
+        served::data_only(&self.live_text, &self.target_text()).is_ok()
     }
 
     /// Returns the generation that the wanted set has, or gets.
@@ -181,7 +197,8 @@ impl Facts {
             Live::Ours(served) => Some(&served.generation),
             _ => None,
         };
-        let all = [live, self.previous.as_ref(), self.running.answered()];
+        let previous = self.previous.as_ref().map(|set| &set.generation);
+        let all = [live, previous, self.running.answered()];
         all.into_iter().flatten().map(|generation| generation.number).max().unwrap_or(0)
     }
 }
@@ -220,8 +237,7 @@ pub fn gather(host: &Host) -> Result<Facts, PublishFault> {
         Err(why) => Live::Foreign(why.to_string()),
     };
     let previous = text_of(&site::below(&paths.folder, staging::PREVIOUS)?)?
-        .and_then(|text| served::read(&text).ok())
-        .map(|served| served.generation);
+        .and_then(|text| served::read(&text).ok());
     let (running, generation_port_taken) = running(&nginx, &tree, &built, &site)?;
     Ok(Facts {
         hook: hook(&paths)?,

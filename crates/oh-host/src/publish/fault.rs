@@ -1,6 +1,7 @@
 //! Why publishing did not happen, and which routes are served now.
 
 use oh_model::exit::Exit;
+use oh_model::hint::{Command, Hint};
 use oh_model::path::PathFault;
 use oh_model::plan::Objection;
 use oh_nginx_conf::layout::Generation;
@@ -73,7 +74,7 @@ pub enum PublishFault {
         /// What stands in the way.
         what: String,
         /// What the operator can do.
-        hint: String,
+        hint: Hint,
     },
     /// Our own check found the plan wrong.
     #[error("the plan is wrong, so nothing was run: {}", listed(.0))]
@@ -139,6 +140,11 @@ pub enum StepFault {
 #[error("{}", if .0.is_empty() { "nginx gave no reason".into() } else { .0.join("\n") })]
 pub struct Complaints(pub Vec<String>);
 
+/// The command that makes nginx serve what the inputs say.
+pub(super) fn apply_again() -> Command {
+    Command::ours("oh-nginx", &["apply"])
+}
+
 fn listed(objections: &[Objection]) -> String {
     objections.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -174,17 +180,17 @@ impl PublishFault {
     }
 
     /// Returns what to do next.
-    pub fn hints(&self) -> Vec<String> {
+    pub fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Refused { hint, .. } => vec![hint.clone()],
-            Self::Sessions(fault) => fault.hint().into_iter().collect(),
+            Self::Sessions(fault) => fault.hint().map(Hint::from).into_iter().collect(),
             Self::Database { path, .. } => {
-                vec![format!("mend {path}, or move it away if there are no repositories")]
+                vec![format!("mend {path}, or move it away if there are no repositories").into()]
             }
             Self::Tree(_) | Self::Test { .. } | Self::NotSeen { .. } => {
-                vec!["mend what is named above, then run: oh-nginx apply".into()]
+                vec![Hint::run("mend what is named above, then run", apply_again())]
             }
-            Self::Config(fault) => fault.hint.clone().into_iter().collect(),
+            Self::Config(fault) => fault.hint.clone().map(Hint::from).into_iter().collect(),
             _ => Vec::new(),
         }
     }

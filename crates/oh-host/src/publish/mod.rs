@@ -38,7 +38,7 @@ pub use fault::{Now, PublishFault};
 pub use plan::{Step, objections, plan};
 pub use site::real;
 
-use crate::lock::Locks;
+use crate::lock::{Before, Held, Locks, Publish};
 use crate::login::Login;
 use crate::nginx::Workers;
 use crate::root::Root;
@@ -79,8 +79,21 @@ pub struct Published {
 /// # Errors
 /// [`PublishFault`]; it says which routes are served now.
 pub fn publish(host: &Host, purpose: &str) -> Result<Published, PublishFault> {
-    let mut locks = Locks::open(&host.root, None)?;
-    let _held = locks.publish(purpose, LOCK_WAIT)?;
+    publish_within(&mut Locks::open(&host.root, None)?, host, purpose)
+}
+
+/// [`publish`] for a tool that holds locks of this root already: they stay one chain, so the
+/// order of locks holds for all of it.
+///
+/// # Errors
+/// As [`publish`], and where the locks are those of another root.
+pub fn publish_within<Level: Before<Publish>>(
+    held: &mut Held<'_, Level>,
+    host: &Host,
+    purpose: &str,
+) -> Result<Published, PublishFault> {
+    held.demand_root(&host.root)?;
+    let _held = held.publish(purpose, LOCK_WAIT)?;
     let facts = gather(host)?;
     let plan = plan(&facts)?;
     let consent = plan.confirm();

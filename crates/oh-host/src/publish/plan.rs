@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use oh_model::hint::{Command, Hint};
 use oh_model::path::RealPath;
 use oh_model::plan::{Objection, Plan};
 use oh_nginx_conf::layout::Generation;
@@ -9,6 +10,7 @@ use oh_nginx_conf::served;
 
 use super::PublishFault;
 use super::facts::{Facts, Hook, Live, Running};
+use super::fault::apply_again;
 use crate::process::Pid;
 
 /// A step of publishing. Its text is what people confirm.
@@ -69,7 +71,7 @@ pub fn plan(facts: &Facts) -> Result<Plan<Step>, PublishFault> {
                 "{} {}, so root must not let nginx read it for a test",
                 found.path, found.why
             ),
-            hint: found.mend.clone(),
+            hint: found.mend.clone().into(),
         });
     }
     if in_place.is_none() {
@@ -106,12 +108,12 @@ fn provable(facts: &Facts) -> bool {
         && live.intact
         && facts.hook == Hook::Ours
         && facts.running.answered() == Some(&live.generation)
-        && served::data_only(&facts.live_text, &facts.target_text()).is_ok()
+        && facts.only_data_changes()
 }
 
 /// Names what only the operator can decide.
 fn refuse(facts: &Facts) -> Result<(), PublishFault> {
-    let refused = |what: String, hint: String| Err(PublishFault::Refused { what, hint });
+    let refused = |what: String, hint: Hint| Err(PublishFault::Refused { what, hint });
     if let Hook::Foreign = facts.hook {
         return refused(
             format!("{} exists and is not ours", facts.paths.hook),
@@ -121,19 +123,19 @@ fn refuse(facts: &Facts) -> Result<(), PublishFault> {
     if !facts.hook_included {
         return refused(
             format!("{} does not include {}", facts.paths.config, facts.paths.hook),
-            format!("add to its http block: include {}/*.conf;", facts.paths.hook.parent()),
+            format!("add to its http block: include {}/*.conf;", facts.paths.hook.parent()).into(),
         );
     }
     if let Live::Foreign(why) = &facts.live {
         return refused(
             format!("{} is not ours: {why}", facts.paths.live),
-            "move it away, then run: oh-nginx apply".into(),
+            Hint::run("move it away, then run", apply_again()),
         );
     }
     if let Some(other) = facts.surroundings.other_files_of_ours.first() {
         return refused(
             format!("{other} is ours too, of another nginx.hook or nginx.directory"),
-            format!("rm {other}"),
+            Hint::run("", Command::other("rm", &[other.as_str()])),
         );
     }
     if let Some((name, place)) = &facts.surroundings.map_size_after_ours {
@@ -161,7 +163,7 @@ fn refuse(facts: &Facts) -> Result<(), PublishFault> {
                 "{} {}, so others could take an id by a socket of theirs",
                 found.path, found.why
             ),
-            found.mend.clone(),
+            found.mend.clone().into(),
         );
     }
     if let Some(who) = &facts.generation_port_taken {

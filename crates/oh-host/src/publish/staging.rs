@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use oh_model::path::RealPath;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -31,6 +32,8 @@ const FOLDER_MODE: u32 = 0o755;
 pub(super) struct Staging {
     path: RealPath,
     folder: OwnedFd,
+    /// The folders that were not there before, the deepest first.
+    made: Vec<RealPath>,
 }
 
 impl Staging {
@@ -39,11 +42,22 @@ impl Staging {
     /// # Errors
     /// [`FileFault`], also where the folder is a link or somebody else's.
     pub(super) fn open(path: &RealPath) -> Result<Self, FileFault> {
+        let made = missing(path);
         atomic::create_dirs(path, Meta { mode: FOLDER_MODE, owner: None })?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path.as_str(), flags, Mode::empty())
             .map_err(|errno| io_fault("open", path, errno))?;
-        Ok(Self { path: path.clone(), folder })
+        Ok(Self { path: path.clone(), folder, made })
+    }
+
+    /// Removes the folders that [`Staging::open`] made, as far as nothing is in them.
+    pub(super) fn leave_nothing(&self) {
+        for folder in &self.made {
+            // One that is not empty is in use by now, and so are those above it.
+            if rustix::fs::unlinkat(rustix::fs::CWD, folder.as_str(), AtFlags::REMOVEDIR).is_err() {
+                return;
+            }
+        }
     }
 
     /// Writes the set on its way and syncs it; what a killed run left is overwritten.
@@ -127,6 +141,17 @@ impl Staging {
     }
 }
 
+/// The folder and those above it, as far as they are missing.
+fn missing(path: &RealPath) -> Vec<RealPath> {
+    let mut missing = Vec::new();
+    let mut here = path.clone();
+    while !here.name().is_empty() && !Path::new(here.as_str()).exists() {
+        missing.push(here.clone());
+        here = here.parent();
+    }
+    missing
+}
+
 fn io_fault(doing: &'static str, path: &RealPath, source: impl Into<io::Error>) -> FileFault {
     FileFault::Io { doing, path: path.to_string(), source: source.into() }
 }
@@ -173,6 +198,24 @@ mod tests {
         staging.stage("three").unwrap();
         staging.discard().unwrap();
         assert_eq!(files(&staging), [name(PREVIOUS, "one")]);
+    }
+
+    #[test]
+    fn folders_that_were_made_for_nothing_go_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = RealPath::parse(dir.path().join("a/b").to_str().unwrap()).unwrap();
+        let staging = Staging::open(&path).unwrap();
+        staging.stage("one").unwrap();
+        staging.leave_nothing();
+        assert_eq!(files(&staging), [(STAGED.to_string(), "one".to_string())]);
+        staging.discard().unwrap();
+        staging.leave_nothing();
+        assert!(!dir.path().join("a").exists());
+        // What was there before is not ours to remove.
+        let found = RealPath::parse(dir.path().join("c").to_str().unwrap()).unwrap();
+        std::fs::create_dir(found.as_str()).unwrap();
+        Staging::open(&found).unwrap().leave_nothing();
+        assert!(dir.path().join("c").exists());
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Lab {
     /// Returns the command with this root, with nothing of our environment.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.bare(arguments);
-        command.arg("--root").arg(self.at(""));
+        command.arg("--root").arg(self.root());
         command
     }
 

@@ -27,6 +27,7 @@ pub(crate) enum With {
 /// One at a time: a sandbox takes the first ports that are free.
 pub(crate) struct Deployment {
     folder: TempDir,
+    name: &'static str,
     with: With,
     _turn: File,
 }
@@ -34,15 +35,20 @@ pub(crate) struct Deployment {
 impl Deployment {
     /// Chooses a folder; nothing runs yet.
     pub(crate) fn new(with: With) -> Result<Self> {
+        Self::named(with, "sandbox")
+    }
+
+    /// [`Deployment::new`] with a name for the folder.
+    pub(crate) fn named(with: With, name: &'static str) -> Result<Self> {
         let turn = File::create(std::env::temp_dir().join("oh-sandbox-tests.lock"))?;
         turn.lock().context("could not wait for another test's sandbox")?;
         let folder = tempfile::Builder::new().prefix("oh-sandbox-").tempdir()?;
-        Ok(Self { folder, with, _turn: turn })
+        Ok(Self { folder, name, with, _turn: turn })
     }
 
     /// Returns the folder of the sandbox.
     pub(crate) fn dir(&self) -> PathBuf {
-        self.folder.path().join("sandbox")
+        self.folder.path().join(self.name)
     }
 
     /// Returns the command that brings it up.
