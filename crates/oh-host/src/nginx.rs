@@ -6,7 +6,8 @@
 //! program and calls itself a master.
 
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use oh_model::path::{PathFault, RealPath};
 use oh_nginx_conf::inspect::Tree;
@@ -23,6 +24,15 @@ const VERSION_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long `nginx -t` may take: it may look up names.
 const TEST_LIMIT: Duration = Duration::from_secs(60);
+
+/// How every title of nginx begins.
+const TITLE: &str = "nginx: ";
+
+/// How long a process that is nginx by its program may be without a title.
+const TITLE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long to wait before looking at its title again.
+const TITLE_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a master calls itself; the rest of its title is its arguments.
 const MASTER_TITLE: &str = "nginx: master process";
@@ -147,18 +157,35 @@ impl Nginx {
     /// # Errors
     /// [`NginxFault`] where it cannot be told.
     pub fn master(&self, pid_file: &RealPath) -> Result<Option<Master>, NginxFault> {
-        let Some(pid) = pid_in(pid_file) else { return Ok(None) };
+        let begun = Instant::now();
+        loop {
+            match self.look_for_master(pid_file)? {
+                Looked::Master(master) => return Ok(Some(master)),
+                // nginx writes the pid file first and takes its title a moment later.
+                Looked::Untitled if begun.elapsed() < TITLE_LIMIT => thread::sleep(TITLE_PAUSE),
+                Looked::Untitled | Looked::Another => return Ok(None),
+            }
+        }
+    }
+
+    fn look_for_master(&self, pid_file: &RealPath) -> Result<Looked, NginxFault> {
+        let Some(pid) = pid_in(pid_file) else { return Ok(Looked::Another) };
         let looked = ProcessDir::open(pid).and_then(|dir| {
             // Anybody can run the same program and wait for its number to come up in a stale pid
             // file; the file's owner is who wrote it.
             let uid = dir.uid()?;
-            let is_master = owner_of(pid_file) == Some(uid)
-                && dir.title()?.starts_with(MASTER_TITLE)
-                && self.is_program_of(&dir)?;
-            Ok(if is_master { Some(Master { uid, dir }) } else { None })
+            if owner_of(pid_file) != Some(uid) || !self.is_program_of(&dir)? {
+                return Ok(Looked::Another);
+            }
+            let title = dir.title()?;
+            Ok(match title.starts_with(MASTER_TITLE) {
+                true => Looked::Master(Master { uid, dir }),
+                false if title.starts_with(TITLE) => Looked::Another,
+                false => Looked::Untitled,
+            })
         });
         match looked {
-            Err(fault) if fault.is_gone() => Ok(None),
+            Err(fault) if fault.is_gone() => Ok(Looked::Another),
             looked => Ok(looked?),
         }
     }
@@ -205,6 +232,16 @@ pub struct Master {
     /// The user that it runs as.
     pub uid: u32,
     dir: ProcessDir,
+}
+
+/// What the process of a pid file is.
+enum Looked {
+    /// The master.
+    Master(Master),
+    /// This program, which has not said yet what it is.
+    Untitled,
+    /// Something else, or nothing.
+    Another,
 }
 
 /// The workers of a master.
@@ -389,5 +426,27 @@ mod tests {
         assert_eq!(pid_in(&path).map(Pid::get), Some(123));
         std::fs::write(file.path(), "-1\n").unwrap();
         assert_eq!(pid_in(&path), None);
+    }
+
+    #[test]
+    fn a_master_that_has_no_title_yet_is_waited_for() {
+        // Perl, because it can take a title as nginx does.
+        let program = RealPath::parse("/usr/bin/perl").unwrap();
+        let nginx = Nginx { program, config: RealPath::parse("/unused").unwrap() };
+        let pid_file = tempfile::NamedTempFile::new().unwrap();
+        let path = RealPath::parse(pid_file.path().to_str().unwrap()).unwrap();
+        let found = |title: &str| {
+            let script = format!("select undef, undef, undef, 0.2; $0 = '{title}'; sleep 60");
+            let mut child =
+                std::process::Command::new("/usr/bin/perl").arg("-e").arg(script).spawn().unwrap();
+            std::fs::write(pid_file.path(), child.id().to_string()).unwrap();
+            let master = nginx.master(&path).unwrap();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            master.is_some()
+        };
+        assert!(found("nginx: master process /usr/bin/perl"));
+        assert!(!found("nginx: worker process"));
+        assert!(!found("something else"));
     }
 }
