@@ -269,6 +269,7 @@ impl<'r> Rules<'r> {
                 set.push(other);
             }
         }
+        self.sandbox(isolation, slot);
         if isolation != Isolation::Subdomain {
             for other in set {
                 let what = |_: &Slot, _: &Slot| {
@@ -303,6 +304,30 @@ impl<'r> Rules<'r> {
                 |_: &Slot, _: &Slot| format!("{address} is an address and has no hosts below it");
             let hint = "sessions_domain = \"sessions.example\"";
             self.clash(base_slot, slot, what, hint);
+        }
+    }
+
+    /// A sandbox needs HTTP/2, which needs TLS; and what runs in it gets no login of the visitor.
+    fn sandbox(&mut self, isolation: Isolation, slot: &Slot) {
+        if isolation != Isolation::Sandbox {
+            return;
+        }
+        let Some((tls, tls_slot)) = self.take::<Tls>("site.tls") else { return };
+        let Some((domain, _)) = self.take::<Option<Domain>>("site.domain") else { return };
+        if !tls_on(tls, domain.as_ref()) {
+            let what = |_: &Slot, _: &Slot| "a sandbox needs TLS".into();
+            self.clash(slot, tls_slot, what, "tls = \"on\", or isolation = \"path\"");
+        }
+        if let (Some(Parsed::Choice("basic" | "request")), Some(auth_slot)) =
+            (self.merged.parsed("site.auth"), self.merged.slot("site.auth"))
+        {
+            let fault = Fault::new(
+                slot.value.origin.clone(),
+                &slot.value.key.full_path(),
+                "browsers send no login from a sandbox: of an application only the page itself is loaded",
+            );
+            let fault = fault.with_also(auth_slot.value.origin.clone(), shown(auth_slot));
+            self.notes.warnings.push(fault);
         }
     }
 

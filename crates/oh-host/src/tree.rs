@@ -105,7 +105,10 @@ pub fn addable_by_others(folder: &RealPath, names: &[&str]) -> Option<Changeable
         let mend = format!("chmod go-w {}", shell_word(&path));
         (mode & 0o022 != 0).then(|| Changeable { path, why: format!("has mode {mode:04o}"), mend })
     };
-    ways.iter().find_map(shared).or_else(|| changeable_on_ways(ways))
+    // Whoever may add to where the folder is to be can make it.
+    let nearest = folder.ancestors().find(|path| path.exists()).map(Path::to_path_buf);
+    let found = nearest.iter().chain(&ways).find_map(shared);
+    found.or_else(|| changeable_on_ways(ways))
 }
 
 fn changeable_on_ways(mut ways: Vec<PathBuf>) -> Option<Changeable> {

@@ -47,6 +47,8 @@ pub struct Policy {
     pub id_bytes_max: usize,
     /// Whether editors and applications have hosts of their own, named after them.
     pub hosts: bool,
+    /// The first label of the site itself, where it is one of those hosts.
+    pub site_label: Option<String>,
     /// How sessions that do not say are handed on.
     pub session_upstream: Upstream,
     /// How repositories are handed on.
@@ -157,6 +159,7 @@ pub fn agree(inputs: &Inputs, policy: &Policy) -> Routes {
     if let Some(folder) = &inputs.sessions_absent {
         routes.exclude("all sessions".into(), format!("there is no folder {folder}"));
     }
+    claims.labels.extend(policy.site_label.iter().map(|l| (l.clone(), "the site".to_string())));
     let known = Repositories::read(inputs, &mut routes.exclusions);
     for candidate in known.candidates(policy, &mut routes.exclusions) {
         match claims.claim(&candidate, Owner::Repository) {
@@ -244,6 +247,9 @@ impl Claims<'_> {
             return Err(format!("the id is taken by {holder}"));
         }
         self.host_names(candidate)?;
+        if *target == Target::Socket && id != folded {
+            return Err("the id of a session on a socket has to be lower case".into());
+        }
         if let Some(port) = target.port() {
             self.allowed(port, owner)?;
         }
@@ -494,6 +500,7 @@ mod tests {
             reserved: BTreeMap::from([(Port::new(8443).unwrap(), "the site")]),
             id_bytes_max: 64,
             hosts: false,
+            site_label: None,
             session_upstream: Upstream::default(),
             repository_upstream: Upstream::default(),
         }
@@ -633,10 +640,12 @@ mod tests {
 
     #[test]
     fn hosts_of_their_own_are_claimed_once() {
-        let policy = Policy { hosts: true, ..policy() };
+        let policy = Policy { hosts: true, site_label: Some("oh".into()), ..policy() };
         let inputs = Inputs {
             sessions: vec![
                 session("abc.json", 3, r#"{"vscode_port":8001,"app_ports":[5001]}"#),
+                session("oh.json", 2, r#"{"vscode_port":8005}"#),
+                session("Socket.json", 2, r#"{"toolkit":{"schema":1,"transport":"unix"}}"#),
                 session("ABC-0.json", 2, r#"{"vscode_port":8002}"#),
                 session(&format!("{}.json", "a".repeat(64)), 1, r#"{"vscode_port":8003}"#),
                 session(
@@ -650,9 +659,16 @@ mod tests {
         let routes = agree(&inputs, &policy);
         let reasons: Vec<String> = routes.exclusions.iter().map(ToString::to_string).collect();
         assert_eq!(routes.editors.len(), 1);
-        assert!(reasons[0].ends_with("the host name abc-0 is taken by session file abc.json"));
-        assert!(reasons[1].contains("lower case"), "{reasons:?}");
-        assert!(reasons[2].contains("begin with 64 characters"), "{reasons:?}");
+        for (reason, said) in reasons.iter().zip([
+            "the host name abc-0 is taken by session file abc.json",
+            "an id with a prefix to keep has to be",
+            "the id of a session on a socket has to be lower case",
+            "begin with 64 characters",
+            "the host name oh is taken by the site",
+        ]) {
+            assert!(reason.contains(said), "{reasons:?}");
+        }
+        assert_eq!(reasons.len(), 5);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reads our own file back: which generation it is, what it routes, and whether anybody changed
 //! it; and proves, without the code that wrote it, that two versions differ in data lines only.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -79,8 +79,13 @@ pub fn data_only(old: &str, new: &str) -> Result<(), String> {
     }
     let tree = parse(new).map_err(|fault| fault.to_string())?;
     for map in DATA_MAPS {
+        // nginx refuses a key that stands twice, whatever its case.
+        let mut keys = BTreeSet::new();
         for line in data_lines(&tree, map) {
             check_line(map, line).map_err(|fault| fault.to_string())?;
+            if !keys.insert(line.name.to_ascii_lowercase()) {
+                return Err(format!("line {}: {} stands twice", line.line, line.name));
+            }
         }
     }
     Ok(())

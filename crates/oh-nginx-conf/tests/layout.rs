@@ -46,6 +46,7 @@ fn policy() -> Policy {
         reserved: BTreeMap::new(),
         id_bytes_max: 64,
         hosts: false,
+        site_label: None,
         session_upstream: Upstream::default(),
         repository_upstream: Upstream::default(),
     }
@@ -118,7 +119,7 @@ fn a_bare_address_speaks_plain_http_and_sets_no_hsts() {
     };
     let text = text_of(&plain, vec![]);
     assert!(text.contains("listen *:80;"), "{text}");
-    for absent in ["ssl", "Strict-Transport-Security", "http2", "default_server"] {
+    for absent in ["ssl", "add_header Strict-Transport-Security", "http2", "default_server"] {
         assert!(!text.contains(absent), "{absent}");
     }
 }
@@ -171,6 +172,7 @@ fn the_proof_accepts_data_and_nothing_else() {
         "volatile;",
         "include /etc/shadow;",
         "vscode/ab { }",
+        "vscode/ab 40123;vscode/AB 40124;",
     ] {
         let hostile = new.replace("vscode/ab 40123;", line);
         assert_ne!(hostile, new);

@@ -164,6 +164,7 @@ fn policy(site: &Site) -> Result<Policy> {
         reserved: BTreeMap::from([(site.port, "the site")]),
         id_bytes_max: 64,
         hosts: matches!(site.isolation, Isolation::Hosts(_)),
+        site_label: None,
         session_upstream: Upstream::default(),
         repository_upstream: Upstream::default(),
     })

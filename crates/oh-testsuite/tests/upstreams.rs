@@ -138,7 +138,14 @@ fn a_socket_is_served_as_soon_as_it_is_there_without_a_reload() -> Result<()> {
     assert_eq!(site.name_of(&site.get("/vscode/S/x", &[])?.text()), "editor");
     assert_eq!(site.lab.get("/vscode/new/x", &[])?.status, 401);
     assert_eq!(site.upgrade("/vscode/new/x", &[("Origin", "https://evil.example")])?, 403);
-    for path in ["/vscode/New/", "/vscode/ne/", "/vscode/new/../../apps/new-4/", "/apps/new-3x/"] {
+    parrot_on(&at("vscode/UPPER"))?;
+    for path in [
+        "/vscode/UPPER/",
+        "/vscode/New/",
+        "/vscode/ne/",
+        "/vscode/new/../../apps/new-4/",
+        "/apps/new-3x/",
+    ] {
         assert_eq!(site.get(path, &[])?.status, 404, "{path}");
     }
     assert_eq!(site.lab.generation(), generation);
@@ -155,13 +162,13 @@ fn a_socket_is_served_as_soon_as_it_is_there_without_a_reload() -> Result<()> {
 fn a_session_file_says_what_becomes_of_the_prefix_before_a_socket() -> Result<()> {
     let sockets = format!("sessions.sockets={SOCKETS}");
     let site = Site::of(Lab::with_tls()?, &[&sockets])?;
-    parrot_on(&site.lab.at("run/sockets/vscode/U/socket"))?;
+    parrot_on(&site.lab.at("run/sockets/vscode/u/socket"))?;
     let ours = json!({ "schema": 1, "transport": "unix", "upstream": "base-path", "folder": "/w" });
-    site.lab.session("U", &json!({ "toolkit": ours }).to_string())?;
+    site.lab.session("u", &json!({ "toolkit": ours }).to_string())?;
     publish(&site.lab, &site.openhands.address(), &[&sockets])?;
-    let said = site.get("/vscode/U/a%2Fb", &[])?.text();
-    assert_eq!(said.lines().next(), Some("socket GET /vscode/U/a%2Fb HTTP/1.1"));
-    let answer = site.get("/vscode/U/", &[])?;
+    let said = site.get("/vscode/u/a%2Fb", &[])?.text();
+    assert_eq!(said.lines().next(), Some("socket GET /vscode/u/a%2Fb HTTP/1.1"));
+    let answer = site.get("/vscode/u/", &[])?;
     assert_eq!(answer.status, 200, "a folder is opened where there is a port");
     Ok(())
 }
@@ -226,6 +233,12 @@ fn every_session_has_a_host_and_an_origin_of_its_own() -> Result<()> {
             assert_eq!(answer.status(), status, "{host} {origin}");
         }
         assert_eq!(net::upgrade(&url(host, "/ws"), &[login])?.status(), 200, "no browser");
+        for (origin, status) in [(own.as_str(), 200), (&url("", ""), 403), ("null", 403)] {
+            let (url, headers) = (url(host, "/x"), [login, ("Origin", origin)]);
+            let request =
+                net::Request { method: "POST", headers: &headers, ..net::Request::get(&url) };
+            assert_eq!(net::send(&request)?.status, status, "{host} {origin}");
+        }
 
         let say = "Set-Cookie: a=b; Domain=localhost; Path=/";
         let answer = net::get(&url(host, "/"), &[login, ("X-Say", say)])?;
@@ -296,19 +309,78 @@ fn a_host_with_a_prefix_to_keep_leads_to_it_and_a_socket_has_a_host_too() -> Res
     Ok(())
 }
 
+/// Asks by HTTP/2, which our own client does not speak; returns the status and the head.
+fn by_http2(site: &Site, path: &str, headers: &[&str]) -> Result<(String, String)> {
+    let mut command = Command::new(components::program("curl")?);
+    command.args([
+        "--silent",
+        "--insecure",
+        "--http2",
+        "--dump-header",
+        "-",
+        "--output",
+        "/dev/null",
+    ]);
+    command.args(["--header", &format!("Authorization: {}", site.login)]);
+    command.args(headers.iter().flat_map(|header| ["--header", *header]));
+    let said: Said = command.arg(site.lab.url(path)).output()?.into();
+    let head = said.expect(0)?.stdout.to_lowercase();
+    let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    Ok((status, head))
+}
+
 #[test]
 fn a_sandboxed_application_has_an_origin_that_nobody_else_has() -> Result<()> {
     let site = Site::of(Lab::with_tls()?, &["site.isolation=sandbox"])?;
-    let policy = "Content-Security-Policy";
-    let app = site.get("/apps/S-0/", &[])?;
-    let said = app.header(policy).context("no policy")?.to_owned();
-    ensure!(said.starts_with("sandbox ") && !said.contains("allow-same-origin"), "{said}");
-    assert_eq!(site.get("/vscode/S/x", &[])?.header(policy), None);
-    assert_eq!(site.get("/", &[])?.header(policy), None);
-    // What the application says itself stays beside it: browsers obey both.
-    let say = format!("{policy}: default-src 'self'");
-    let answer = site.get("/apps/S-0/", &[("X-Say", &say)])?;
-    assert_eq!(answer.header_all(policy).count(), 2);
+    let say = "X-Say: Content-Security-Policy: default-src 'self'";
+    let cookie = "X-Say: Set-Cookie: a=b";
+    let (status, head) = by_http2(&site, "/apps/S-0/", &[say, cookie, "Cookie: login=x"])?;
+    assert_eq!(status, "200", "{head}");
+    let policies: Vec<_> =
+        head.lines().filter_map(|line| line.strip_prefix("content-security-policy: ")).collect();
+    // What the application says itself stays beside ours: browsers obey both.
+    assert_eq!(policies.len(), 2, "{head}");
+    ensure!(policies.iter().any(|policy| policy.starts_with("sandbox ")), "{head}");
+    ensure!(!head.contains("allow-same-origin") && !head.contains("set-cookie"), "{head}");
+    let heads = site.app.received();
+    ensure!(header(&heads[0], "Cookie").is_none(), "{heads:?}");
+    for path in ["/vscode/S/x", "/"] {
+        ensure!(!by_http2(&site, path, &[])?.1.contains("content-security-policy"), "{path}");
+    }
+    // An answer of HTTP/1 that is no HTTP would go on without any header of ours.
+    assert_eq!(site.get("/apps/S-0/", &[])?.status, 505);
+    assert_eq!(site.app.received(), Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn a_page_of_a_foreign_origin_changes_nothing() -> Result<()> {
+    for isolation in ["path", "sandbox"] {
+        let site = Site::of(Lab::with_tls()?, &[&format!("site.isolation={isolation}")])?;
+        let own = site.lab.url("");
+        for path in ["/api/conversations", "/vscode/S/x", "/socket.io/?EIO=4&transport=polling"] {
+            for (origin, status) in [
+                (Some("https://evil.example"), 403),
+                (Some("null"), 403),
+                (Some(own.as_str()), 200),
+                (None, 200),
+            ] {
+                for method in ["POST", "PUT", "PATCH", "DELETE"] {
+                    let origin = origin.map(|origin| ("Origin", origin));
+                    let headers = site.with_login(origin.as_slice());
+                    let url = site.lab.url(path);
+                    let request =
+                        net::Request { method, headers: &headers, ..net::Request::get(&url) };
+                    let answer = net::send(&request)?;
+                    assert_eq!(answer.status, status, "{isolation} {method} {path} {origin:?}");
+                }
+            }
+        }
+        site.received();
+        // What another origin only reads is the browser's to refuse.
+        let foreign = [("Origin", "https://evil.example")];
+        assert_eq!(site.get("/api/conversations", &foreign)?.status, 200);
+    }
     Ok(())
 }
 

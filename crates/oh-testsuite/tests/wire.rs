@@ -629,7 +629,10 @@ fn the_endpoint_is_asked_without_the_body_without_the_upgrade_and_with_the_addre
         "GET /auth HTTP/1.1\r\nHost: localhost:{port}\r\nX-Real-IP: 127.0.0.1\r\n\
          X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: https\r\n\
          X-Forwarded-Host: localhost:{port}\r\nX-Forwarded-Port: {port}\r\n\
-         X-Original-URI: /apps/S-0/ws?x=y\r\nX-OpenHands-Route: apps/S-0\r\nCookie: let=in\r\nOrigin: {own}\r\n\r\n"
+         X-Original-URI: /apps/S-0/ws?x=y\r\nX-OpenHands-Route: apps/S-0\r\n\
+         X-Forwarded-Uri: /apps/S-0/ws?x=y\r\nX-Auth-Request-Redirect: /apps/S-0/ws?x=y\r\n\
+         X-Forwarded-Method: POST\r\nX-Original-Method: POST\r\n\
+         X-Original-URL: {own}/apps/S-0/ws?x=y\r\nCookie: let=in\r\nOrigin: {own}\r\n\r\n"
     );
     assert_eq!(endpoint.received(), [expected]);
     Ok(())

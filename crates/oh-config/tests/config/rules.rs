@@ -189,6 +189,24 @@ fn the_generated_folder_is_nobody_elses() {
 }
 
 #[test]
+fn a_sandbox_needs_tls_and_gets_no_login() {
+    let told = |more: &str| judged(&format!("site.isolation = 'sandbox'\n{more}"));
+    assert_snapshot!(told("site.domain = '10.0.0.1'"), @r#"
+    config.toml:2:18: toolkit.site.isolation: a sandbox needs TLS
+      also: default: toolkit.site.tls = "auto"
+      hint: tls = "on", or isolation = "path"
+    "#);
+    let loaded = read("[toolkit]\nsite.isolation = 'sandbox'").unwrap();
+    assert!(loaded.warnings[0].to_string().contains("no login from a sandbox"));
+    assert!(
+        read("[toolkit]\nsite.isolation = 'sandbox'\nsite.auth = 'none'")
+            .unwrap()
+            .warnings
+            .is_empty()
+    );
+}
+
+#[test]
 fn hosts_of_sessions_need_a_name_and_a_whole_certificate() {
     let site = |more: &str| read(&format!("[toolkit.site]\n{more}\n"));
     let told = |more: &str| site(more).unwrap_err().to_string();

@@ -146,14 +146,13 @@ fn refuse(facts: &Facts) -> Result<(), PublishFault> {
         );
     }
     let site = &facts.site;
-    let clash = facts
-        .surroundings
-        .listens
-        .iter()
-        .find(|listen| listen.port == site.port.get() && listen.names.contains(&site.name));
-    if let Some(clash) = clash {
+    let clash = facts.surroundings.listens.iter().find_map(|listen| {
+        let ours = listen.names.iter().find(|name| site.serves_names_of(name))?;
+        (listen.port == site.port.get()).then_some((&listen.place, ours))
+    });
+    if let Some((place, name)) = clash {
         return refused(
-            format!("{} has a server for {}:{} already", clash.place, site.name, site.port),
+            format!("{place} has a server for {name}:{} already", site.port),
             "remove that server, or choose another site.domain or site.port".into(),
         );
     }

@@ -122,6 +122,12 @@ fn hosts(root: &Root, settings: &SiteSettings, site: Option<&Tls>) -> Result<Hos
     Ok(Hosts { base, tls })
 }
 
+/// The one label before the base, where the name is that.
+fn label_below(name: &str, base: &str) -> Option<String> {
+    let label = name.strip_suffix(base)?.strip_suffix('.')?;
+    (!label.contains('.')).then(|| label.to_string())
+}
+
 /// Works out what may be routed.
 pub(super) fn policy(settings: &Settings, site: &Site, surroundings: &Surroundings) -> Policy {
     let bucket = match (surroundings.map_bucket, site.set_map_bucket) {
@@ -144,6 +150,10 @@ pub(super) fn policy(settings: &Settings, site: &Site, surroundings: &Surroundin
         reserved,
         id_bytes_max: ID_BYTES_MAX.min(key_bytes_max(bucket).saturating_sub(KEY_EXTRA_BYTES)),
         hosts: matches!(site.isolation, Isolation::Hosts(_)),
+        site_label: match &site.isolation {
+            Isolation::Hosts(hosts) => label_below(&site.name, &hosts.base),
+            Isolation::Path | Isolation::Sandbox => None,
+        },
         session_upstream: settings.sessions.upstream,
         repository_upstream: settings.instances.upstream,
     }

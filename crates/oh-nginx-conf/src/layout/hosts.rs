@@ -1,7 +1,7 @@
 //! The hosts of sessions: `{id}.{base}` for editors and `{id}-{index}.{base}` for applications.
 //!
-//! A host is an origin of its own: pages of one session reach neither the storage and cookies of
-//! another nor those of OpenHands. Addresses are handed on byte by byte, since there is no prefix to
+//! A host is an origin of its own: pages of one session do not reach the storage of another nor that of
+//! OpenHands. (They can set cookies for all hosts of one registrable domain.) Addresses are handed on byte by byte, since there is no prefix to
 //! strip. A name that ends like an application's number is an application's if there is one, and
 //! otherwise an editor's.
 

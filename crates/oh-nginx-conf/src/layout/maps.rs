@@ -64,8 +64,13 @@ pub(super) fn of_requests(text: &mut Text, site: &Site) -> Result<(), Unquotable
     text.comment("Only `Upgrade: websocket` goes on: anything else would smuggle.");
     map(text, "$http_upgrade", "$oh_upgrade", &[["default", "''"], ["websocket", "websocket"]]);
     map(text, "$oh_upgrade", "$oh_connection", &[["default", "upgrade"], ["''", "''"]]);
-    text.comment("Any Upgrade with a foreign Origin is refused; no Origin is no browser.");
+    text.comment(
+        "A foreign Origin may neither upgrade nor change: the browser adds the login by itself.",
+    );
+    text.comment("No Origin is no browser, or a plain visit.");
     map(text, "$http_upgrade", "$oh_upgrading", &[["default", "1"], ["''", "0"]]);
+    let safe = [["default", "1"], ["GET", "0"], ["HEAD", "0"], ["OPTIONS", "0"]];
+    map(text, "$request_method", "$oh_changing", &safe);
     let origins: Vec<Word> =
         site.origins.iter().map(|origin| Word::value(origin)).collect::<Result<_, _>>()?;
     text.block("map", &[Word::fixed("$http_origin"), Word::fixed("$oh_origin_ok")], |text| {
@@ -73,7 +78,13 @@ pub(super) fn of_requests(text: &mut Text, site: &Site) -> Result<(), Unquotable
         text.entry(&Word::fixed("''"), &Word::fixed("1"));
         origins.iter().for_each(|origin| text.entry(origin, &Word::fixed("1")));
     });
-    map(text, "$oh_upgrading$oh_origin_ok", "$oh_refused", &[["default", "0"], ["10", "1"]]);
+    let foreign = [["default", "0"], ["100", "1"], ["010", "1"], ["110", "1"]];
+    map(text, "$oh_upgrading$oh_changing$oh_origin_ok", "$oh_refused", &foreign);
+    if let Isolation::Sandbox = site.isolation {
+        text.comment("What runs in a sandbox has the Origin `null`, and may still ask itself.");
+        let foreign = [["default", "0"], ["10", "1"]];
+        map(text, "$oh_upgrading$oh_origin_ok", "$oh_app_refused", &foreign);
+    }
     if let Auth::Request { pages: Some(_), .. } = &site.auth {
         text.comment("Over plain HTTP browsers do not say what they want: there a GET is a page.");
         let wants = "$oh_upgrading$request_method$http_sec_fetch_mode";
@@ -147,10 +158,11 @@ pub(super) fn of_ways(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
             map(text, "$oh_app", "$oh_app_host", &app);
             let base = [["default", "/"], ["base-path", "/vscode/$oh_id/"]];
             map(text, "$oh_upstream", "$oh_editor_root", &base);
-            text.comment("A host's pages may open WebSockets to that host alone.");
+            text.comment("A host's pages may upgrade and change at that host alone.");
             map(text, "$http_origin", "$oh_no_origin", &[["default", "''"], ["''", "1"]]);
-            let refused = [["default", "0"], ["1", "1"]];
-            map(text, "$oh_upgrading$oh_own_origin", "$oh_host_refused", &refused);
+            let refused = [["default", "0"], ["10", "1"], ["01", "1"], ["11", "1"]];
+            let asked = "$oh_upgrading$oh_changing$oh_own_origin";
+            map(text, asked, "$oh_host_refused", &refused);
         }
     }
     Ok(())

@@ -153,6 +153,14 @@ impl Site {
         if self.tls.is_some() { "https://" } else { "http://" }
     }
 
+    /// Says whether a server of that name would take requests that are ours: the site's, or those of
+    /// all hosts below it.
+    pub fn serves_names_of(&self, name: &str) -> bool {
+        let of_hosts =
+            |hosts: &Hosts| name.strip_prefix("*.").or(name.strip_prefix('.')) == Some(&hosts.base);
+        name == self.name || matches!(&self.isolation, Isolation::Hosts(hosts) if of_hosts(hosts))
+    }
+
     /// Returns where the editor of an id is found: a path of the site, or a URL of its own.
     pub fn editor_address(&self, id: &str) -> String {
         self.address("vscode", id)

@@ -63,6 +63,8 @@ impl Pages {
 pub(super) struct Shared {
     authority: Word,
     port: Word,
+    /// What is asked for, as a whole URL.
+    whole: Word,
     /// The origin of the site, with a slash.
     pub(super) origin: Word,
     /// The origin as programs write it that know no TLS, where the site speaks TLS.
@@ -83,6 +85,7 @@ impl Shared {
         Ok(Self {
             authority: glued(&[], &[])?,
             port: Word::number(site.port.get()),
+            whole: glued(&[site.scheme()], &["$request_uri"])?,
             origin: glued(&[site.scheme()], &["/"])?,
             plain_origin: match site.tls {
                 Some(_) => Some(glued(&[HTTP], &["/"])?),
@@ -148,6 +151,25 @@ impl Shared {
             text.fixed("uninitialized_variable_warn", &["off"]);
             text.fixed("proxy_set_header", &["X-OpenHands-Route", "$oh_route"]);
             text.fixed("proxy_set_header", &["X-OpenHands-Owner", "$oh_owner"]);
+            text.comment("Endpoints judge by these too; a visitor could say them.");
+            for name in ["X-Forwarded-Uri", "X-Auth-Request-Redirect"] {
+                text.directive(
+                    "proxy_set_header",
+                    &[Word::fixed(name), Word::fixed("$request_uri")],
+                );
+            }
+            for name in ["X-Forwarded-Method", "X-Original-Method"] {
+                let method = Word::fixed("$request_method");
+                text.directive("proxy_set_header", &[Word::fixed(name), method]);
+            }
+            text.directive(
+                "proxy_set_header",
+                &[Word::fixed("X-Original-URL"), self.whole.clone()],
+            );
+            let foreign = ["X-Forwarded-User", "Remote-User", "Range", "If-None-Match"];
+            for name in foreign.into_iter().chain(["If-Modified-Since"]) {
+                text.directive("proxy_set_header", &[Word::fixed(name), Word::fixed("''")]);
+            }
         });
     }
 
@@ -223,8 +245,12 @@ impl Shared {
             text.comment("What the endpoint judges by is for the endpoint and OpenHands.");
             text.fixed("proxy_set_header", &["Authorization", "''"]);
         }
-        text.fixed("proxy_hide_header", &["Service-Worker-Allowed"]);
-        text.fixed("proxy_hide_header", &["Clear-Site-Data"]);
+        text.comment("Headers that speak for the whole origin are not a session's to say.");
+        for name in ORIGIN_WIDE {
+            text.directive("proxy_hide_header", &[Word::fixed(name)]);
+        }
+        text.comment("An answer that is no HTTP goes on as it is: nothing may follow it.");
+        text.fixed("keepalive_timeout", &["0"]);
         self.security_headers(text);
     }
 
@@ -238,6 +264,17 @@ impl Shared {
         }
     }
 }
+
+/// Headers that change how a browser treats everything of the origin.
+const ORIGIN_WIDE: [&str; 7] = [
+    "Service-Worker-Allowed",
+    "Clear-Site-Data",
+    "Strict-Transport-Security",
+    "NEL",
+    "Report-To",
+    "Reporting-Endpoints",
+    "Alt-Svc",
+];
 
 /// The words of a server's TLS.
 pub(super) struct TlsWords {

@@ -141,8 +141,8 @@ pub(super) fn main(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
         text.directive("server_name", &[name]);
         common(text, site, tls.as_ref(), &shared);
         text.gap();
-        sessions::judged(text, &EDITORS);
-        sessions::judged(text, &APPS);
+        sessions::judged(text, &EDITORS, &shared);
+        sessions::judged(text, &APPS, &shared);
         text.gap();
         text.comment("The ways: reached from inside only, and after the login.");
         own_answers(text, site, &shared);

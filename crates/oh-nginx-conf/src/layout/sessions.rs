@@ -29,7 +29,7 @@ pub(super) struct Kind {
     own_prefix: &'static str,
     own_root: &'static str,
     /// Whether it is what `sandbox` sets apart.
-    sandboxed: bool,
+    pub(super) sandboxed: bool,
 }
 
 pub(super) const EDITORS: Kind = Kind {
@@ -70,8 +70,13 @@ const SANDBOX: &str =
     "\"sandbox allow-scripts allow-forms allow-modals allow-popups allow-downloads\"";
 
 /// Writes where requests of the kind are judged.
-pub(super) fn judged(text: &mut Text, kind: &Kind) {
+pub(super) fn judged(text: &mut Text, kind: &Kind, shared: &Shared) {
     let word = Word::fixed;
+    let sandboxed = kind.sandboxed && shared.sandbox;
+    let refuse_foreign_origins = |text: &mut Text| match sandboxed {
+        true => refuse(text, "($oh_app_refused)"),
+        false => refuse_foreign_origins(text),
+    };
     text.comment(kind.comment);
     text.block("location", &[word("^~"), word(kind.prefix)], |text| {
         text.block("location", &[word("~"), word(kind.no_slash)], |text| {
@@ -143,6 +148,13 @@ fn way(
         if socket {
             absent_is_unknown(text);
         }
+        let sandboxed = kind.sandboxed && shared.sandbox;
+        if sandboxed {
+            text.comment("An answer of HTTP/1 that is no HTTP would pass without our headers.");
+            text.block("if", &[word("($server_protocol != HTTP/2.0)")], |text| {
+                text.fixed("return", &["505"]);
+            });
+        }
         if !whole {
             text.fixed("rewrite", &["^", "$oh_rest", "break"]);
         }
@@ -158,10 +170,18 @@ fn way(
             "add_header",
             &[word("Service-Worker-Allowed"), word(kind.own_root), word("always")],
         );
-        if kind.sandboxed && shared.sandbox {
-            text.fixed("add_header", &["Content-Security-Policy", SANDBOX, "always"]);
+        if sandboxed {
+            sandbox(text);
         }
     });
+}
+
+/// Gives what is behind an origin that nobody else has.
+fn sandbox(text: &mut Text) {
+    text.fixed("add_header", &["Content-Security-Policy", SANDBOX, "always"]);
+    text.comment("Its cookies would be the origin's.");
+    text.fixed("proxy_set_header", &["Cookie", "''"]);
+    text.fixed("proxy_hide_header", &["Set-Cookie"]);
 }
 
 /// Keeps redirects below the prefix: to the program's own root, or with its prefix known to it.
@@ -188,9 +208,15 @@ pub(super) fn absent_is_unknown(text: &mut Text) {
     text.block("if", &[Word::fixed("(!-d"), Word::fixed("$oh_socket_folder)")], |text| {
         text.fixed("return", &["404"]);
     });
+    text.comment("Maps ignore case and folders do not.");
+    text.block("if", &[Word::fixed("($oh_id ~ [A-Z])")], |text| text.fixed("return", &["404"]));
 }
 
-/// Refuses upgrades whose page is of another origin.
+/// Refuses upgrades and changes that a page of another origin asks for.
 pub(super) fn refuse_foreign_origins(text: &mut Text) {
-    text.block("if", &[Word::fixed("($oh_refused)")], |text| text.fixed("return", &["403"]));
+    refuse(text, "($oh_refused)");
+}
+
+fn refuse(text: &mut Text, condition: &'static str) {
+    text.block("if", &[Word::fixed(condition)], |text| text.fixed("return", &["403"]));
 }

@@ -110,7 +110,10 @@ impl Parrot {
     /// Starts one that says what it is asked to say.
     pub(crate) fn start() -> Result<Self> {
         Self::answering(|port, head, body_bytes| {
-            let said = head.lines().filter_map(|line| line.strip_prefix("X-Say: "));
+            // HTTP/2 has the names of headers in lower case.
+            let said = head.lines().filter_map(|line| {
+                line.strip_prefix("X-Say: ").or_else(|| line.strip_prefix("x-say: "))
+            });
             let said: String = said.map(|line| format!("{line}\r\n")).collect();
             let status = if said.contains("Location: ") { "302 Found" } else { "200 OK" };
             let body = format!("{port} {head}{body_bytes} bytes");
