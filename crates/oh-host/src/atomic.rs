@@ -346,7 +346,7 @@ pub fn sweep(folder: &RealPath) -> Result<Vec<String>, FileFault> {
             .map_err(|errno| FileFault::io("look at what is left in", folder, errno))?
             .map(|stat| FileKind::of_mode(stat.st_mode));
         let flags = match kind {
-            Some(FileKind::Regular) => Some(AtFlags::empty()),
+            Some(FileKind::Regular | FileKind::Link) => Some(AtFlags::empty()),
             // A folder that never got its name has nothing in it, or is not ours to empty.
             Some(FileKind::Folder) => Some(AtFlags::REMOVEDIR),
             _ => None,
@@ -364,14 +364,17 @@ pub fn sweep(folder: &RealPath) -> Result<Vec<String>, FileFault> {
 }
 
 /// A temporary file that goes away unless it took its place.
-struct Temp<'f> {
+pub(crate) struct Temp<'f> {
     folder: BorrowedFd<'f>,
     name: String,
     placed: bool,
 }
 
 impl<'f> Temp<'f> {
-    fn create(folder: BorrowedFd<'f>, target: &RealPath) -> Result<(Self, File), FileFault> {
+    pub(crate) fn create(
+        folder: BorrowedFd<'f>,
+        target: &RealPath,
+    ) -> Result<(Self, File), FileFault> {
         let name = temp_name(target)?;
         let flags = OFlags::WRONLY
             | OFlags::CREATE
@@ -384,7 +387,23 @@ impl<'f> Temp<'f> {
         Ok((Self { folder, name, placed: false }, File::from(file)))
     }
 
-    fn take_the_place_of(mut self, target: &RealPath) -> Result<(), FileFault> {
+    /// Makes a symbolic link instead of a file.
+    pub(crate) fn create_link(
+        folder: BorrowedFd<'f>,
+        target: &RealPath,
+        says: &str,
+    ) -> Result<Self, FileFault> {
+        let name = temp_name(target)?;
+        rustix::fs::symlinkat(says, folder, &name)
+            .map_err(|errno| FileFault::io("make a temporary link beside", target, errno))?;
+        Ok(Self { folder, name, placed: false })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn take_the_place_of(mut self, target: &RealPath) -> Result<(), FileFault> {
         rustix::fs::renameat(self.folder, &self.name, self.folder, target.name())
             .map_err(|errno| FileFault::io("put the new file in place of", target, errno))?;
         self.placed = true;
@@ -408,7 +427,7 @@ fn fill(mut file: File, bytes: &[u8], meta: Meta) -> io::Result<()> {
 }
 
 /// Gives the owner first: chown(2) takes away the set-id bits of a mode.
-fn give(file: BorrowedFd<'_>, meta: Meta) -> Result<(), Errno> {
+pub(crate) fn give(file: BorrowedFd<'_>, meta: Meta) -> Result<(), Errno> {
     if let Some((uid, gid)) = meta.owner {
         let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
         rustix::fs::fchown(file, Some(uid), Some(gid))?;
@@ -454,7 +473,7 @@ fn check_folder(path: &RealPath, stat: &Stat, meta: Meta) -> Result<(), FileFaul
     Ok(())
 }
 
-fn parent_of(path: &RealPath) -> Result<OwnedFd, FileFault> {
+pub(crate) fn parent_of(path: &RealPath) -> Result<OwnedFd, FileFault> {
     if path.name().is_empty() {
         return Err(FileFault::NoName);
     }
@@ -492,6 +511,11 @@ fn temp_name(target: &RealPath) -> Result<String, FileFault> {
         FileFault::io("name a temporary file beside", target, io::Error::other(fault))
     })?;
     Ok(format!("{TEMP_PREFIX}{pid}-{start}-{random}{TEMP_SUFFIX}"))
+}
+
+/// Says whether a name is one of our temporary files or folders, whoever made it.
+pub fn is_temporary(name: &str) -> bool {
+    creator_of(name).is_some()
 }
 
 fn creator_of(name: &str) -> Option<(Pid, u64)> {

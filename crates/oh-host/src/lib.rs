@@ -13,6 +13,7 @@ pub mod boot;
 pub mod command;
 pub mod discard;
 pub mod disk;
+pub mod entry;
 pub mod folder;
 pub mod http;
 pub mod inputs;

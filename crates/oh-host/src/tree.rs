@@ -1,6 +1,6 @@
 //! Reads nginx's whole configuration, through all `include` directives, as nginx would.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use oh_model::hint::shell_word;
 use oh_model::path::RealPath;
 use oh_nginx_conf::inspect::{File, Include, Tree};
-use oh_nginx_conf::parse::{Directive, SyntaxFault, parse};
+use oh_nginx_conf::parse::{Directive, SyntaxFault, parse, parse_beginning};
 use thiserror::Error;
 
 /// The most files that one configuration may have.
@@ -62,15 +62,36 @@ pub enum TreeFault {
     },
 }
 
+/// What files will say after a change, by path: a text, or nothing where the name will be gone.
+pub type Overlay = BTreeMap<String, Option<String>>;
+
 /// Reads the configuration that begins with `main`.
 ///
 /// # Errors
 /// [`TreeFault`] for the first file that nginx could not read either.
 pub fn read(main: &RealPath) -> Result<Tree, TreeFault> {
-    let prefix = main.parent();
-    let mut tree = Tree::default();
-    load(&mut tree, main.as_str(), prefix.as_str(), 0)?;
-    Ok(tree)
+    read_over(main, &Overlay::new())
+}
+
+/// Reads the configuration as it will be with the overlay.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_over(main: &RealPath, overlay: &Overlay) -> Result<Tree, TreeFault> {
+    let mut reading = Reading::new(main, overlay);
+    reading.load(main.as_str(), 0)?;
+    Ok(reading.tree)
+}
+
+/// Reads the configuration past its faults: of a file with a fault in it as much as can be told.
+pub fn read_leniently(main: &RealPath) -> (Tree, Vec<TreeFault>) {
+    let overlay = Overlay::new();
+    let mut reading = Reading::new(main, &overlay);
+    reading.lenient = true;
+    if let Err(fault) = reading.load(main.as_str(), 0) {
+        reading.faults.push(fault);
+    }
+    (reading.tree, reading.faults)
 }
 
 /// A file or folder of a configuration that others than its user can change.
@@ -90,7 +111,12 @@ pub struct Changeable {
 /// A sticky folder such as `/tmp` counts as safe to pass through, because others cannot exchange
 /// what root put there.
 pub fn changeable_by_others(tree: &Tree) -> Option<Changeable> {
-    changeable_on_ways(tree.files.iter().map(|file| PathBuf::from(&file.path)).collect())
+    changeable_on_the_way(tree.files.iter().map(|file| file.path.as_str()))
+}
+
+/// Finds what others than root can change among these files and the folders above them.
+pub fn changeable_on_the_way<'a>(paths: impl IntoIterator<Item = &'a str>) -> Option<Changeable> {
+    changeable_on_ways(paths.into_iter().map(PathBuf::from).collect())
 }
 
 /// Finds what others than root can change of a folder, of folders in it by these names, or on the way
@@ -168,32 +194,87 @@ fn changeable(path: &Path) -> Option<Changeable> {
     None
 }
 
-/// Reads one file and all below it; returns its index.
-fn load(tree: &mut Tree, path: &str, prefix: &str, depth: usize) -> Result<usize, TreeFault> {
-    if tree.files.len() >= FILES_MAX || depth >= DEPTH_MAX {
-        return Err(TreeFault::TooMany { path: path.into() });
+/// A configuration while it is read.
+struct Reading<'a> {
+    tree: Tree,
+    prefix: String,
+    overlay: &'a Overlay,
+    /// Whether to go on after a fault.
+    lenient: bool,
+    faults: Vec<TreeFault>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(main: &RealPath, overlay: &'a Overlay) -> Self {
+        let prefix = main.parent().to_string();
+        Self { tree: Tree::default(), prefix, overlay, lenient: false, faults: Vec::new() }
     }
-    let text = text_of(path)?;
-    let directives =
-        parse(&text).map_err(|fault| TreeFault::Syntax { path: path.into(), fault })?;
-    let mut wanted = Vec::new();
-    includes_in(&directives, &mut wanted);
-    let wanted: Vec<(std::ops::Range<usize>, usize, String)> = wanted
-        .into_iter()
-        .filter_map(|d| Some((d.span.clone(), d.line, absolute(d.words.first()?, prefix))))
-        .collect();
-    let index = tree.files.len();
-    tree.files.push(File { path: path.into(), text, directives, includes: Vec::new() });
-    for (span, line, pattern) in wanted {
-        let mut files = Vec::new();
-        for file in expand(path, line, &pattern)? {
-            files.push(load(tree, &file, prefix, depth + 1)?);
+
+    /// Reads one file and all below it; returns its index.
+    fn load(&mut self, path: &str, depth: usize) -> Result<usize, TreeFault> {
+        if self.tree.files.len() >= FILES_MAX || depth >= DEPTH_MAX {
+            return Err(TreeFault::TooMany { path: path.into() });
         }
-        if let Some(file) = tree.files.get_mut(index) {
-            file.includes.push(Include { span, pattern, files });
+        let text = self.text(path)?;
+        let directives = match parse(&text) {
+            Ok(directives) => directives,
+            Err(fault) => {
+                let fault = TreeFault::Syntax { path: path.into(), fault };
+                if !self.lenient {
+                    return Err(fault);
+                }
+                self.faults.push(fault);
+                parse_beginning(&text)
+            }
+        };
+        let mut wanted = Vec::new();
+        includes_in(&directives, &mut wanted);
+        let wanted: Vec<(std::ops::Range<usize>, usize, String)> = wanted
+            .into_iter()
+            .filter_map(|d| {
+                Some((d.span.clone(), d.line, absolute(d.words.first()?, &self.prefix)))
+            })
+            .collect();
+        let index = self.tree.files.len();
+        self.tree.files.push(File { path: path.into(), text, directives, includes: Vec::new() });
+        for (span, line, pattern) in wanted {
+            let mut files = Vec::new();
+            for file in expand(path, line, &pattern)? {
+                // Taken away by its own name; a name without a pattern has to exist.
+                if self.overlay.get(&file) == Some(&None) && pattern != file {
+                    continue;
+                }
+                match self.load(&file, depth + 1) {
+                    Ok(loaded) => files.push(loaded),
+                    Err(fault @ TreeFault::TooMany { .. }) => return Err(fault),
+                    Err(fault) if self.lenient => self.faults.push(fault),
+                    Err(fault) => return Err(fault),
+                }
+            }
+            if let Some(file) = self.tree.files.get_mut(index) {
+                file.includes.push(Include { span, pattern, files });
+            }
+        }
+        Ok(index)
+    }
+
+    /// Returns what a file says, or will say; a file behind a link has two names.
+    fn text(&self, path: &str) -> Result<String, TreeFault> {
+        if self.overlay.is_empty() {
+            return text_of(path);
+        }
+        let resolved = std::fs::canonicalize(path).ok();
+        let resolved = resolved.as_deref().and_then(Path::to_str);
+        let will = self.overlay.get(path).or_else(|| self.overlay.get(resolved?));
+        match will {
+            Some(Some(text)) => Ok(text.clone()),
+            Some(None) => {
+                let source = io::Error::new(io::ErrorKind::NotFound, "it will be taken away");
+                Err(TreeFault::Read { path: path.into(), source })
+            }
+            None => text_of(path),
         }
     }
-    Ok(index)
 }
 
 fn text_of(path: &str) -> Result<String, TreeFault> {

@@ -219,7 +219,7 @@ fn listens(tree: &Tree, server: &Visit<'_>) -> Vec<Listen> {
 }
 
 /// Reads the port of a `listen`: `443`, `*:443`, `127.0.0.1`, `[::]:80`; none for `unix:`.
-fn listen_port(word: &str) -> Option<u16> {
+pub(crate) fn listen_port(word: &str) -> Option<u16> {
     if word.starts_with("unix:") {
         return None;
     }

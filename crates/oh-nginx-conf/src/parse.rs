@@ -53,6 +53,26 @@ pub fn parse(text: &str) -> Result<Vec<Directive>, SyntaxFault> {
     Ok(directives)
 }
 
+/// The most blocks that are closed for a text that ends in their midst.
+const CLOSED_MAX: usize = 8;
+
+/// Reads what can be told of a text with a fault: its beginning, up to the last directive that is
+/// whole where the text ends too early; nothing where it is wrong elsewhere.
+///
+/// For telling what a broken file was meant to be, never for proving anything.
+pub fn parse_beginning(text: &str) -> Vec<Directive> {
+    let ends = text.rfind([';', '{', '}']).and_then(|end| text.get(..=end));
+    let Some(whole) = ends else { return Vec::new() };
+    let mut tried = String::from(whole);
+    for _ in 0..=CLOSED_MAX {
+        if let Ok(directives) = parse(&tried) {
+            return directives;
+        }
+        tried.push('}');
+    }
+    Vec::new()
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -287,6 +307,15 @@ mod tests {
         );
         assert_eq!(told(";"), "line 1: unexpected \";\"");
         assert_eq!(told(&"a{".repeat(100)), "line 1: blocks are nested too deeply");
+    }
+
+    #[test]
+    fn of_a_text_that_ends_too_early_the_beginning_is_told() {
+        let whole = |text| parse_beginning(text).len();
+        assert_eq!(whole("a; server { listen 80; location / { proxy_pass htt"), 2);
+        assert_eq!(whole("a; server { listen 80; location / {"), 2);
+        assert_eq!(whole("a; } b;"), 0);
+        assert_eq!(whole(""), 0);
     }
 
     #[test]

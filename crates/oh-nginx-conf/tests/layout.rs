@@ -34,6 +34,7 @@ fn site() -> Site {
         set_map_bucket: true,
         set_map_max_size: true,
         port_is_exclusive: true,
+        http_is_served: false,
     }
 }
 
@@ -104,6 +105,13 @@ fn sockets_and_a_sandbox_are_as_documented() {
         ..site()
     };
     insta::assert_snapshot!(text_of(&site, vec![session("4f1c.json", EVERYTHING)]));
+}
+
+#[test]
+fn plain_http_is_left_to_an_operators_server_for_the_name() {
+    let redirects = |site: &Site| text_of(site, Vec::new()).contains("listen *:80;");
+    assert!(redirects(&site()));
+    assert!(!redirects(&Site { http_is_served: true, ..site() }));
 }
 
 #[test]

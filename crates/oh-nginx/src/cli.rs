@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use oh_term::{Answer, Common, Failure, Format, Tool};
 
-use crate::{commands, config};
+use crate::{adopt, commands, config};
 
 /// Route sessions and repositories through nginx
 ///
@@ -35,6 +35,19 @@ enum Command {
     Status,
     /// Make a new password for the login and print it once
     Login,
+    /// Take over an older installation: its site, its generator, its routes
+    ///
+    /// Keeps every file that changes, disables the old site, puts a script that calls `apply` in
+    /// the place of the generator, and serves the routes. All of it comes back with `release`.
+    ///
+    /// Exit codes: 0 taken over or nothing to do, 1 in place but no nginx runs, 2 refused, 5
+    /// another run publishes, 7 failed and put back, 8 could not be put back, 78 configuration.
+    Adopt(adopt::Consent),
+    /// Give back what `adopt` took over, byte for byte
+    ///
+    /// Exit codes: 0 given back or nothing to do, 1 given back but not served, 2 refused because
+    /// something was changed since, 5 another run publishes.
+    Release(adopt::Consent),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -71,6 +84,8 @@ impl Tool for Cli {
             Command::Apply => commands::apply(&self.common),
             Command::Status => commands::status(&self.common),
             Command::Login => commands::login(&self.common),
+            Command::Adopt(consent) => adopt::adopt(consent, &self.common),
+            Command::Release(consent) => adopt::release(consent, &self.common),
             Command::Config(command) => config::answer(&command, &self.common),
         }
     }

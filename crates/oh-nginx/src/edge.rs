@@ -41,7 +41,8 @@ pub(crate) fn passed_over(found: &Found) -> Option<String> {
     found.passed_over.as_ref().map(|what| format!("warning: {what}"))
 }
 
-fn wish(common: &Common) -> Wish {
+/// Says what decides which configuration is read.
+pub(crate) fn wish(common: &Common) -> Wish {
     // A name or value that is not UTF-8 is none of ours: our names are ASCII.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -217,7 +217,7 @@ fn several(count: usize, noun: &str) -> String {
     format!("{count} {noun}{plural}")
 }
 
-fn exclusions(exclusions: &[Exclusion]) -> Value {
+pub(crate) fn exclusions(exclusions: &[Exclusion]) -> Value {
     let shown = |e: &Exclusion| json!({ "subject": e.subject, "reason": e.reason });
     exclusions.iter().map(shown).collect()
 }

@@ -44,13 +44,15 @@ fn help_names_every_command_and_option() {
     Usage: oh-nginx [OPTIONS] <COMMAND>
 
     Commands:
-      render  Print the file that would be served
-      plan    Show what would change, as a diff and as steps
-      apply   Make nginx serve what the sessions and repositories say
-      status  Say which routes are served, and what is not routed and why
-      login   Make a new password for the login and print it once
-      config  Look at the configuration
-      help    Print this message or the help of the given subcommand(s)
+      render   Print the file that would be served
+      plan     Show what would change, as a diff and as steps
+      apply    Make nginx serve what the sessions and repositories say
+      status   Say which routes are served, and what is not routed and why
+      login    Make a new password for the login and print it once
+      adopt    Take over an older installation: its site, its generator, its routes
+      release  Give back what `adopt` took over, byte for byte
+      config   Look at the configuration
+      help     Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help
@@ -85,7 +87,7 @@ fn help_names_every_command_and_option() {
 fn each_command_says_what_it_does() {
     let common = |page: &str| page.split_once("Common options:\n").unwrap().1.to_owned();
     let (all, mut pages) = (common(&bare(&["--help"]).stdout), String::new());
-    for command in ["render", "plan", "apply", "status", "login", "config"] {
+    for command in ["render", "plan", "apply", "status", "login", "adopt", "release", "config"] {
         let said = bare(&[command, "--help"]);
         assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{command}");
         let (own, _) = said.stdout.split_once("\nOptions:\n").unwrap();
@@ -122,6 +124,25 @@ fn each_command_says_what_it_does() {
     Make a new password for the login and print it once
 
     Usage: oh-nginx login [OPTIONS]
+
+    $ oh-nginx adopt --help
+    Take over an older installation: its site, its generator, its routes
+
+    Keeps every file that changes, disables the old site, puts a script that calls `apply` in the place
+    of the generator, and serves the routes. All of it comes back with `release`.
+
+    Exit codes: 0 taken over or nothing to do, 1 in place but no nginx runs, 2 refused, 5 another run
+    publishes, 7 failed and put back, 8 could not be put back, 78 configuration.
+
+    Usage: oh-nginx adopt [OPTIONS]
+
+    $ oh-nginx release --help
+    Give back what `adopt` took over, byte for byte
+
+    Exit codes: 0 given back or nothing to do, 1 given back but not served, 2 refused because something
+    was changed since, 5 another run publishes.
+
+    Usage: oh-nginx release [OPTIONS]
 
     $ oh-nginx config --help
     Look at the configuration
@@ -169,13 +190,15 @@ fn without_a_command_the_short_help_is_on_stderr() {
     Usage: oh-nginx [OPTIONS] <COMMAND>
 
     Commands:
-      render  Print the file that would be served
-      plan    Show what would change, as a diff and as steps
-      apply   Make nginx serve what the sessions and repositories say
-      status  Say which routes are served, and what is not routed and why
-      login   Make a new password for the login and print it once
-      config  Look at the configuration
-      help    Print this message or the help of the given subcommand(s)
+      render   Print the file that would be served
+      plan     Show what would change, as a diff and as steps
+      apply    Make nginx serve what the sessions and repositories say
+      status   Say which routes are served, and what is not routed and why
+      login    Make a new password for the login and print it once
+      adopt    Take over an older installation: its site, its generator, its routes
+      release  Give back what `adopt` took over, byte for byte
+      config   Look at the configuration
+      help     Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help (see more with '--help')

@@ -7,12 +7,14 @@
 
 mod answer;
 mod args;
+mod consent;
 mod failure;
 mod progress;
 mod run;
 
 pub use answer::Answer;
 pub use args::{Common, Format};
+pub use consent::consent;
 pub use failure::Failure;
 pub use oh_model::hint::Hint;
 pub use progress::Progress;

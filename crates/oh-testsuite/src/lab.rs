@@ -47,6 +47,21 @@ pub struct Lab {
     tls: bool,
 }
 
+/// What the back ends and further servers of an older installation listen on.
+#[derive(Debug, Clone, Copy)]
+pub struct Installation {
+    /// The editor of a session.
+    pub editor_port: u16,
+    /// The application of a session.
+    pub app_port: u16,
+    /// The editor of a repository.
+    pub repository_port: u16,
+    /// Plain HTTP of a site that speaks TLS.
+    pub http_port: u16,
+    /// A server that has nothing to do with it.
+    pub other_port: u16,
+}
+
 /// What a run of `oh-nginx` said.
 #[derive(Debug)]
 pub struct Said {
@@ -174,20 +189,75 @@ impl Lab {
     }
 
     fn certificate(&self) -> Result<()> {
+        self.certificate_at("etc/tls.pem", "etc/tls.key")
+    }
+
+    fn certificate_at(&self, certificate: &str, key: &str) -> Result<()> {
         let made = Command::new(components::program("openssl")?)
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
             .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
             .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
             .arg("-keyout")
-            .arg(self.at("etc/tls.key"))
+            .arg(self.at(key))
             .arg("-out")
-            .arg(self.at("etc/tls.pem"))
+            .arg(self.at(certificate))
             .output()
             .context("could not run openssl")?;
         if !made.status.success() {
             bail!("openssl: {}", String::from_utf8_lossy(&made.stderr));
         }
         Ok(())
+    }
+
+    /// Makes a root with an older installation from `fixtures/installations`, whose back ends
+    /// run; nginx does not run yet. See [`Installation`].
+    ///
+    /// # Errors
+    ///
+    /// When a component is missing or a file cannot be written.
+    pub fn installation(name: &str) -> Result<(Self, Installation)> {
+        let folder = tempfile::Builder::new().prefix("oh-lab-").tempdir()?;
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+        let tls = ["fork", "certbot"].contains(&name);
+        let lab = Self {
+            folder,
+            nginx: None,
+            site_port: quiet_port()?,
+            generation_port: quiet_port()?,
+            upstream_port: back_end()?,
+            tls,
+        };
+        let installation = Installation {
+            editor_port: back_end()?,
+            app_port: back_end()?,
+            repository_port: repository_back_end()?,
+            http_port: quiet_port()?,
+            other_port: quiet_port()?,
+        };
+        for below in ["run", "log", "tmp/openhands-sessions", "var/lib", "etc/nginx/conf.d"] {
+            fs::create_dir_all(lab.at(below))?;
+        }
+        let values = [
+            ("@ROOT@", lab.root()),
+            ("@SITE_PORT@", lab.site_port.to_string()),
+            ("@GENERATION_PORT@", lab.generation_port.to_string()),
+            ("@UPSTREAM_PORT@", lab.upstream_port.to_string()),
+            ("@EDITOR_PORT@", installation.editor_port.to_string()),
+            ("@APP_PORT@", installation.app_port.to_string()),
+            ("@REPOSITORY_PORT@", installation.repository_port.to_string()),
+            ("@HTTP_PORT@", installation.http_port.to_string()),
+            ("@OTHER_PORT@", installation.other_port.to_string()),
+        ];
+        let from = components::workspace()?.join("fixtures/installations").join(name);
+        put_below(&from, lab.folder.path(), &values)?;
+        if tls {
+            let live = "etc/letsencrypt/live/localhost";
+            fs::create_dir_all(lab.at(live))?;
+            let (certificate, key) =
+                (format!("{live}/fullchain.pem"), format!("{live}/privkey.pem"));
+            lab.certificate_at(&certificate, &key)?;
+        }
+        Ok((lab, installation))
     }
 
     /// Returns the root as text.
@@ -335,6 +405,32 @@ impl Lab {
             _ => Err(answer.status),
         })
     }
+}
+
+/// Copies a folder of the fixtures with its links and modes, and fills in the values.
+fn put_below(from: &Path, to: &Path, values: &[(&str, String)]) -> Result<()> {
+    let filled =
+        |text: String| values.iter().fold(text, |text, (mark, value)| text.replace(mark, value));
+    let entries = fs::read_dir(from).with_context(|| format!("no fixture {}", from.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            fs::create_dir_all(&target)?;
+            put_below(&path, &target, values)?;
+        } else if kind.is_symlink() {
+            let says = fs::read_link(&path)?.display().to_string();
+            std::os::unix::fs::symlink(filled(says), target)?;
+        } else {
+            fs::write(&target, filled(fs::read_to_string(&path)?))?;
+            let executable = fs::metadata(&path)?.permissions().mode() & 0o100 != 0;
+            // Whatever the umask of whoever checked the fixtures out.
+            let mode = if executable { 0o755 } else { 0o644 };
+            fs::set_permissions(target, fs::Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the value of a Basic `Authorization` header.

@@ -43,6 +43,26 @@ pub const PRINTED: &[Printed] = &[
         command: "oh-nginx status",
         test: "crates/oh-testsuite/tests/printed.rs::look_plan_and_go",
     },
+    Printed {
+        command: "oh-nginx adopt --dry-run",
+        test: "crates/oh-testsuite/tests/printed.rs::take_over_and_give_back",
+    },
+    Printed {
+        command: "oh-nginx adopt",
+        test: "crates/oh-testsuite/tests/printed.rs::take_over_and_give_back",
+    },
+    Printed {
+        command: "oh-nginx adopt --set site.domain=192.0.2.1",
+        test: "crates/oh-testsuite/tests/printed.rs::take_over_and_give_back",
+    },
+    Printed {
+        command: "oh-nginx release --dry-run",
+        test: "crates/oh-testsuite/tests/printed.rs::take_over_and_give_back",
+    },
+    Printed {
+        command: "oh-nginx release",
+        test: "crates/oh-testsuite/tests/printed.rs::take_over_and_give_back",
+    },
 ];
 
 /// Returns the commands of a Markdown page: in a `console` block the lines that begin with `$ `,

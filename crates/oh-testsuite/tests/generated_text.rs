@@ -152,6 +152,7 @@ fn site(batch: usize, lab: &Lab) -> Result<Site> {
         set_map_bucket: true,
         set_map_max_size: true,
         port_is_exclusive: true,
+        http_is_served: false,
     })
 }
 

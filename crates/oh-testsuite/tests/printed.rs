@@ -1,7 +1,8 @@
 //! The command lines that README.md prints, run as they are printed.
 
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
@@ -74,5 +75,53 @@ fn look_plan_and_go() -> Result<()> {
     lab.run(&["apply"])?.expect(0)?;
     let status = lab.run(&["status"])?.expect(0)?;
     ensure!(status.stdout.contains("serves generation 1-"), "{}", status.stdout);
+    Ok(())
+}
+
+/// Runs a command in a terminal and says yes.
+fn confirmed(command: &Command) -> Result<Said> {
+    let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy());
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line: Vec<String> = words.map(quoted).collect();
+    let mut terminal = Command::new(components::program("script")?);
+    terminal.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]);
+    terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = terminal.spawn().context("could not run script")?;
+    child.stdin.take().context("no stdin")?.write_all(b"y\n")?;
+    Ok(child.wait_with_output()?.into())
+}
+
+#[test]
+fn take_over_and_give_back() -> Result<()> {
+    let (mut lab, _) = Lab::installation("fork-http")?;
+    // With a configuration of its own, nothing need be said on the command line.
+    std::fs::create_dir(lab.at("etc/openhands-toolkit"))?;
+    lab.write(
+        "etc/openhands-toolkit/config.toml",
+        &format!(
+            "[toolkit.site]\ndomain = \"127.0.0.1\"\nport = {}\nupstream = \"127.0.0.1:{}\"\n\
+             [toolkit.nginx]\nlisten = [\"127.0.0.1\"]\ngeneration_port = {}\n",
+            lab.site_port, lab.upstream_port, lab.generation_port
+        ),
+    )?;
+    lab.start_nginx()?;
+    let shown = lab.run(&["adopt", "--dry-run"])?.expect(0)?;
+    ensure!(shown.stdout.contains("go on with: oh-nginx adopt"), "{}", shown.stdout);
+    let done = confirmed(&lab.command(&["adopt"])?)?.expect(0)?;
+    ensure!(done.stdout.contains("Go on? [y/N]"), "{}", done.stdout);
+    ensure!(done.stdout.contains("taken over: "), "{}", done.stdout);
+    let shown = lab.run(&["release", "--dry-run"])?.expect(0)?;
+    ensure!(shown.stdout.contains("go on with: oh-nginx release"), "{}", shown.stdout);
+    let done = confirmed(&lab.command(&["release"])?)?.expect(0)?;
+    ensure!(done.stdout.contains("given back: every file is what it was"), "{}", done.stdout);
+
+    let (mut lab, _) = Lab::installation("ai-desktop-before")?;
+    lab.start_nginx()?;
+    let port = format!("nginx.generation_port={}", lab.generation_port);
+    let mut command = lab.command(&["adopt", "--set", "site.domain=192.0.2.1"])?;
+    // The port of the machine's own installation is not ours to take.
+    command.args(["--set", &port]);
+    let done = confirmed(&command)?.expect(0)?;
+    ensure!(done.stdout.contains("taken over: "), "{}", done.stdout);
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use oh_model::path::RealPath;
 use oh_model::plan::{Confirmed, Outcome, Plan};
 use oh_nginx_conf::layout::Generation;
 use oh_nginx_conf::served;
@@ -286,13 +287,20 @@ fn wait_for(
 }
 
 fn log_length(facts: &Facts) -> u64 {
-    let log = nginx::error_log(&facts.tree, &facts.built);
+    length_of(nginx::error_log(&facts.tree, &facts.built))
+}
+
+pub(super) fn length_of(log: Option<RealPath>) -> u64 {
     log.and_then(|log| std::fs::metadata(log.as_str()).ok()).map_or(0, |meta| meta.len())
 }
 
 /// Returns what nginx logged at level `emerg` since the log had the length.
 fn emergencies(facts: &Facts, from: u64) -> Vec<String> {
-    let Some(log) = nginx::error_log(&facts.tree, &facts.built) else { return Vec::new() };
+    emergencies_in(nginx::error_log(&facts.tree, &facts.built), from)
+}
+
+pub(super) fn emergencies_in(log: Option<RealPath>, from: u64) -> Vec<String> {
+    let Some(log) = log else { return Vec::new() };
     // A log that cannot be read has no reason to tell; that the reload failed is told anyway.
     let Ok(mut file) = File::open(log.as_str()) else { return Vec::new() };
     let mut bytes = Vec::new();

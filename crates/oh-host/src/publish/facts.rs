@@ -19,7 +19,7 @@ use crate::http::{self, Get, Target};
 use crate::inputs;
 use crate::nginx::{self, Built, Master, Nginx};
 use crate::sockets::{self, Holding};
-use crate::tree::{self, Changeable, addable_by_others, changeable_by_others};
+use crate::tree::{self, Changeable, Overlay, addable_by_others, changeable_by_others};
 use crate::users::{Users, is_root};
 
 /// The largest set that is read back, in bytes: 100,000 routes have 5 MB.
@@ -45,6 +45,23 @@ pub struct Paths {
     pub live: RealPath,
     /// The file in nginx's own folders that includes the set.
     pub hook: RealPath,
+}
+
+impl Paths {
+    /// Returns where they are.
+    ///
+    /// # Errors
+    /// [`PublishFault::Path`].
+    pub(super) fn of(host: &Host) -> Result<Self, PublishFault> {
+        let settings = &host.settings.nginx;
+        let folder = site::real(&host.root, &settings.directory)?;
+        Ok(Self {
+            config: site::real(&host.root, &settings.config)?,
+            live: site::below(&folder, staging::LIVE)?,
+            hook: site::real(&host.root, &settings.hook)?,
+            folder,
+        })
+    }
 }
 
 /// The set in place.
@@ -208,21 +225,23 @@ impl Facts {
 /// # Errors
 /// [`PublishFault`] where something that decides could not be looked at.
 pub fn gather(host: &Host) -> Result<Facts, PublishFault> {
+    gather_over(host, &Overlay::new())
+}
+
+/// Looks at everything as it will be when nginx's files say what the overlay says.
+///
+/// # Errors
+/// As [`gather`].
+pub fn gather_over(host: &Host, overlay: &Overlay) -> Result<Facts, PublishFault> {
     let settings = &host.settings;
     let real = |path: &InRoot| site::real(&host.root, path);
     let nginx = Nginx {
         program: site::program(&settings.nginx.program)?,
         config: real(&settings.nginx.config)?,
     };
-    let folder = real(&settings.nginx.directory)?;
-    let paths = Paths {
-        config: nginx.config.clone(),
-        live: site::below(&folder, staging::LIVE)?,
-        hook: real(&settings.nginx.hook)?,
-        folder,
-    };
+    let paths = Paths::of(host)?;
     let built = nginx.built()?;
-    let mut tree = tree::read(&nginx.config)?;
+    let mut tree = tree::read_over(&nginx.config, overlay)?;
     let hook_included = with_hook(&mut tree, &paths.hook, hook_text(&paths.live)?);
     let surroundings = inspect::surroundings(&tree, paths.hook.as_str(), paths.live.as_str());
     let site = site::site(host, &built, &surroundings)?;
@@ -322,7 +341,7 @@ pub(super) fn hook_text(live: &RealPath) -> Result<String, Unquotable> {
     Ok(text.finish())
 }
 
-fn hook(paths: &Paths) -> Result<Hook, PublishFault> {
+pub(super) fn hook(paths: &Paths) -> Result<Hook, PublishFault> {
     Ok(match text_of(&paths.hook)? {
         None => Hook::Absent,
         Some(text) if text == hook_text(&paths.live)? => Hook::Ours,
@@ -339,7 +358,7 @@ fn login_wanted(site: &Site) -> Result<Option<RealPath>, PublishFault> {
 }
 
 /// Says whether `nginx -t` would run as root: it runs as the master's user.
-fn judged_by_root(running: &Running) -> bool {
+pub(super) fn judged_by_root(running: &Running) -> bool {
     match running {
         Running::Master { master, .. } => master.test_user().is_none() && is_root(),
         Running::Nothing { .. } => is_root(),

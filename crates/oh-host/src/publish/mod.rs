@@ -22,8 +22,10 @@ mod apply;
 mod facts;
 mod fault;
 mod plan;
+mod reload;
 mod site;
 mod staging;
+mod traces;
 mod wrapper;
 
 use std::time::Duration;
@@ -33,10 +35,12 @@ use oh_model::plan::Outcome;
 use oh_model::routes::Routes;
 use oh_nginx_conf::layout::{Generation, Site};
 
-pub use facts::{Facts, Hook, Live, Running, gather};
+pub use facts::{Facts, Hook, Live, Running, gather, gather_over};
 pub use fault::{Now, PublishFault};
 pub use plan::{Step, objections, plan};
+pub use reload::{Reloaded, reload};
 pub use site::real;
+pub use traces::traces;
 
 use crate::lock::{Before, Held, Locks, Publish};
 use crate::login::Login;
@@ -93,7 +97,16 @@ pub fn publish_within<Level: Before<Publish>>(
     purpose: &str,
 ) -> Result<Published, PublishFault> {
     held.demand_root(&host.root)?;
-    let _held = held.publish(purpose, LOCK_WAIT)?;
+    let held = held.publish(purpose, LOCK_WAIT)?;
+    publish_under(host, &held)
+}
+
+/// Does as [`publish`], under a lock that the caller holds for more than this.
+///
+/// # Errors
+/// As [`publish`].
+pub fn publish_under(host: &Host, held: &Held<'_, Publish>) -> Result<Published, PublishFault> {
+    held.demand_root(&host.root)?;
     let facts = gather(host)?;
     let plan = plan(&facts)?;
     let consent = plan.confirm();

@@ -8,7 +8,7 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::port::Port;
 use oh_model::routes::Policy;
 use oh_nginx_conf::inspect::{Surroundings, key_bytes_max};
-use oh_nginx_conf::layout::{Auth, Hosts, Isolation, LoginPages, MAP_BUCKET, Site, Tls};
+use oh_nginx_conf::layout::{Auth, HTTP_PORT, Hosts, Isolation, LoginPages, MAP_BUCKET, Site, Tls};
 
 use super::{Host, PublishFault};
 use crate::nginx::Built;
@@ -106,6 +106,9 @@ pub(super) fn site(
         set_map_bucket: surroundings.map_bucket.is_none() && surroundings.map_before_ours.is_none(),
         set_map_max_size: !surroundings.map_max_size && surroundings.map_before_ours.is_none(),
         port_is_exclusive: !taken(port.get()),
+        http_is_served: surroundings.listens.iter().any(|listen| {
+            listen.port == HTTP_PORT && listen.names.iter().any(|name| *name == domain.to_string())
+        }),
     })
 }
 

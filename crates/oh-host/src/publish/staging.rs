@@ -20,7 +20,7 @@ pub(super) const PREVIOUS: &str = "previous.conf";
 /// The name of a set on its way.
 pub(super) const STAGED: &str = "staged.conf";
 /// A second name for a moment, while a set is kept.
-const KEEPING: &str = ".keeping";
+pub(super) const KEEPING: &str = ".keeping";
 
 /// What everybody may read and only we write: nginx's master reads as root or as us.
 const FILE_MODE: u32 = 0o644;

@@ -19,7 +19,7 @@ use crate::atomic::{self, FileFault, Meta};
 
 /// The copy of the main file stands beside it, because relative names start from its folder; the
 /// dot keeps it out of any pattern.
-const MAIN_COPY: &str = ".openhands-test.conf";
+pub(super) const MAIN_COPY: &str = ".openhands-test.conf";
 
 /// Copies on disk, removed when they are dropped.
 #[derive(Debug)]

@@ -83,6 +83,9 @@ pub struct Site {
     pub set_map_max_size: bool,
     /// Whether no other server listens on the port, so that ours can refuse other names there.
     pub port_is_exclusive: bool,
+    /// Whether a server of the operator's answers plain HTTP for the name already, as certbot may
+    /// need it to: then it stays the one.
+    pub http_is_served: bool,
 }
 
 /// Where the certificate is.

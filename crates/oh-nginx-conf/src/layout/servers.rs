@@ -93,7 +93,9 @@ pub(super) fn redirecting(text: &mut Text, site: &Site) -> Result<(), Unquotable
         });
         Ok(())
     };
-    redirect(Word::value(&site.name)?, &site.authority)?;
+    if !site.http_is_served {
+        redirect(Word::value(&site.name)?, &site.authority)?;
+    }
     match &site.isolation {
         Isolation::Hosts(hosts) => redirect(Word::glued(&["*.", &hosts.base])?, "$host"),
         Isolation::Path | Isolation::Sandbox => Ok(()),

@@ -1,52 +1,13 @@
 //! A laboratory in which a run is struck at each of its system calls.
-//!
-//! Nothing in the product knows of it: strace kills the real program at its N-th system call, or
-//! makes that call fail.
 
-use std::collections::BTreeMap;
+#[path = "blows.rs"]
+mod blows;
+
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use oh_testsuite::components;
-use oh_testsuite::lab::{Lab, Said, back_end, basic, password};
-
-/// The calls that change something outside the process, as strace names them.
-const CHANGING: &str = "openat,write,ftruncate,fsync,fchmod,mkdirat,renameat,renameat2,linkat,\
-                        unlinkat,pidfd_send_signal,connect,clone3,clone";
-
-/// What happens at a system call.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Blow {
-    /// `kill -9` before the call takes effect.
-    Kill,
-    /// The disk is full.
-    NoSpace,
-    /// It is not permitted.
-    Denied,
-}
-
-impl Blow {
-    const fn injection(self) -> &'static str {
-        match self {
-            Self::Kill => "signal=KILL",
-            Self::NoSpace => "error=ENOSPC",
-            Self::Denied => "error=EACCES",
-        }
-    }
-
-    /// Says whether the kernel could ever do this at that call.
-    fn fits(self, call: &str) -> bool {
-        match self {
-            Self::Kill => true,
-            Self::NoSpace => {
-                ["openat", "write", "fsync", "mkdirat", "linkat", "renameat"].contains(&call)
-            }
-            Self::Denied => {
-                !["write", "fsync", "ftruncate", "clone", "clone3", "connect"].contains(&call)
-            }
-        }
-    }
-}
+pub(crate) use blows::Blow;
+use oh_testsuite::lab::{Lab, back_end, basic, password};
 
 /// What changes between the old routes and the new ones.
 #[derive(Debug, Clone, Copy)]
@@ -117,37 +78,14 @@ impl Scene {
         arguments
     }
 
-    fn strace(&self, options: &[&str]) -> Result<Said> {
+    fn tool(&self) -> Result<Command> {
         let arguments = self.arguments();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let tool = self.lab.command(&arguments)?;
-        let mut command = Command::new(components::program("strace")?);
-        command.env_clear().current_dir("/").args(["-o", &self.log()]).args(options).arg("--");
-        command.arg(tool.get_program()).args(tool.get_args());
-        Ok(command.output().context("could not run strace")?.into())
+        self.lab.command(&arguments)
     }
 
     fn log(&self) -> String {
         self.lab.at("log/strace").display().to_string()
-    }
-
-    /// Returns the calls that change something, each with its number among those of its name.
-    fn calls(&self) -> Result<Vec<(String, usize)>> {
-        self.strace(&["-e", &format!("trace={CHANGING}")])?.expect(0)?;
-        let log = std::fs::read_to_string(self.log())?;
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        let mut calls = Vec::new();
-        for line in log.lines() {
-            let Some((name, rest)) = line.split_once('(') else { continue };
-            let count = counts.entry(name.into()).or_default();
-            *count += 1;
-            // Opening to read changes nothing, and what it reads is read again by the next run.
-            if name != "openat" || rest.contains("O_CREAT") {
-                calls.push((name.to_string(), *count));
-            }
-        }
-        ensure!(calls.len() > 10, "too few calls to be true: {calls:?}");
-        Ok(calls)
     }
 
     /// Says whether exactly the old or exactly the new routes are served.
@@ -185,9 +123,7 @@ impl Scene {
     /// Strikes at one call, then demands order.
     fn strike(&mut self, blow: Blow, call: &str, number: usize) -> Result<()> {
         self.want()?;
-        let inject = format!("inject={call}:{}:when={number}", blow.injection());
-        let trace = format!("trace={CHANGING}");
-        let said = self.strace(&["-e", &trace, "-e", &inject])?;
+        let said = blow.strike(&self.tool()?, &self.log(), call, number)?;
         self.serves_old_or_new().with_context(|| format!("after it said {said:?}"))?;
         if matches!(blow, Blow::NoSpace | Blow::Denied) {
             ensure!([0, 1, 2, 4, 6, 7].contains(&said.code), "it ended with {said:?}");
@@ -207,7 +143,7 @@ impl Scene {
     /// Strikes at every call that fits, or at every `stride`-th.
     pub(crate) fn matrix(&mut self, blows: &[Blow], stride: usize) -> Result<usize> {
         self.want()?;
-        let calls = self.calls()?;
+        let calls = blows::calls(&self.tool()?, &self.log())?;
         self.reset()?;
         let mut struck = 0;
         for blow in blows {
