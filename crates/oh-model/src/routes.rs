@@ -11,6 +11,9 @@
 //!    and repositories share `/vscode/{id}/`.
 //! 3. A port is claimed once, has to be in the range that the policy allows for its kind, and
 //!    must not be reserved (nginx's own, OpenHands').
+//!
+//! Who listens on a port of a session has to be the user whom the file is from, or it is not
+//! routed: see [`crate::listening`].
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -20,6 +23,7 @@ use core::cmp::Reverse;
 
 use crate::databases::{DatabaseFault, PortDb, RepositoriesDb, Repository};
 use crate::id::{RepoId, SessionId};
+use crate::listening::{Accounts, Life, Listening, Listens, Whose};
 use crate::path::InRoot;
 use crate::plan::Exclusion;
 use crate::port::{Port, PortRange, PortSet};
@@ -60,8 +64,21 @@ pub struct FoundSession {
     pub name: String,
     /// When the file was last changed, in nanoseconds since the epoch.
     pub modified_ns: i128,
+    /// The user that owns it; of no meaning where it was not read.
+    pub owner: u32,
+    /// Which file it is.
+    pub file: FileNumber,
     /// Its text, or why it was not read.
     pub text: Result<String, String>,
+}
+
+/// Which file a name led to: no other file of its time has the same two numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileNumber {
+    /// The device that it is on.
+    pub device: u64,
+    /// Its inode there.
+    pub inode: u64,
 }
 
 /// Everything that routes are made of.
@@ -76,6 +93,10 @@ pub struct Inputs {
     pub repositories: Option<Result<String, String>>,
     /// The text of `vscode-ports.json`; `None` where there is no such file.
     pub port_database: Option<Result<String, String>>,
+    /// Who listens on which port.
+    pub listening: Listening,
+    /// The names of users.
+    pub accounts: Accounts,
 }
 
 /// An editor at `/vscode/{id}/`.
@@ -147,6 +168,29 @@ pub struct Routes {
     pub apps: Vec<AppRoute>,
     /// What is not routed, and why.
     pub exclusions: Vec<Exclusion>,
+    /// The session files that name an editor, routed or not, the newest first.
+    pub announced: Vec<Announced>,
+    /// Why nobody knows who listens, where that is so: then every claim is believed.
+    pub listening_unknown: Option<String>,
+}
+
+/// A session file that names an editor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    /// The file's name: that of an id, so it is printable as it is.
+    pub name: String,
+    /// Which file it is.
+    pub file: FileNumber,
+    /// When it was last changed, in nanoseconds since the epoch.
+    pub modified_ns: i128,
+    /// The port of the editor; a socket has the path of its id and is not asked after.
+    pub editor: Option<Port>,
+    /// The ports of the applications.
+    pub apps: Vec<Port>,
+    /// Whose listener the editor has to be.
+    pub whose: Whose,
+    /// Whether its editor is there.
+    pub life: Life,
 }
 
 /// Decides which routes there are.
@@ -165,8 +209,13 @@ pub fn agree(inputs: &Inputs, policy: &Policy) -> Routes {
         }
     }
     known.reserve(&mut claims);
-    for candidate in sessions(&inputs.sessions, policy, &mut routes.exclusions) {
-        match claims.claim(&candidate, Owner::Session) {
+    if let Listening::Unknown(why) = &inputs.listening {
+        routes.listening_unknown = Some(why.clone());
+    }
+    for (session, candidate, whose) in sessions(inputs, policy, &mut routes.exclusions) {
+        let alone = inputs.listening.strangers(candidate.ports(), whose, &inputs.accounts);
+        routes.announced.push(announced(session, &candidate, whose, &inputs.listening, &claims));
+        match alone.and_then(|()| claims.claim(&candidate, Owner::Session)) {
             Ok(()) => routes.add(candidate, Owner::Session),
             Err(reason) => routes.exclude(candidate.subject, reason),
         }
@@ -317,18 +366,46 @@ impl Claims<'_> {
     }
 }
 
-/// Reads the session files that can be read, the newest first.
-fn sessions(
-    found: &[FoundSession],
+/// Says what there is to say of a session file that names an editor.
+fn announced(
+    session: &FoundSession,
+    candidate: &Candidate,
+    whose: Whose,
+    listening: &Listening,
+    claims: &Claims<'_>,
+) -> Announced {
+    let editor = candidate.target.port();
+    let life = |port| match listening.on(port, whose) {
+        // A newer file has the port, so what listens there is the other's editor.
+        Listens::Own if claims.ports.contains_key(&port) => Life::Gone,
+        Listens::Own => Life::There,
+        Listens::Nobody | Listens::Stranger(_) => Life::Gone,
+        Listens::Unknown => Life::Unknown,
+    };
+    Announced {
+        name: session.name.clone(),
+        file: session.file,
+        modified_ns: session.modified_ns,
+        editor,
+        apps: candidate.apps.clone(),
+        whose,
+        life: editor.map_or(Life::Unknown, life),
+    }
+}
+
+/// Reads the session files that can be read, the newest first, each with whose listeners it
+/// speaks of.
+fn sessions<'i>(
+    inputs: &'i Inputs,
     policy: &Policy,
     exclusions: &mut Vec<Exclusion>,
-) -> Vec<Candidate> {
-    let mut ordered: Vec<&FoundSession> = found.iter().collect();
+) -> Vec<(&'i FoundSession, Candidate, Whose)> {
+    let mut ordered: Vec<&FoundSession> = inputs.sessions.iter().collect();
     ordered.sort_by_key(|session| (Reverse(session.modified_ns), session.name.as_str()));
     let mut candidates = Vec::with_capacity(ordered.len());
     for session in ordered {
-        match candidate(session, policy) {
-            Ok(candidate) => candidates.push(candidate),
+        match candidate(session, policy, &inputs.accounts) {
+            Ok((candidate, whose)) => candidates.push((session, candidate, whose)),
             Err(reason) => exclusions.push(Exclusion { subject: subject_of(session), reason }),
         }
     }
@@ -339,7 +416,11 @@ fn subject_of(session: &FoundSession) -> String {
     format!("session file {}", session.name)
 }
 
-fn candidate(session: &FoundSession, policy: &Policy) -> Result<Candidate, String> {
+fn candidate(
+    session: &FoundSession,
+    policy: &Policy,
+    accounts: &Accounts,
+) -> Result<(Candidate, Whose), String> {
     let text = session.text.as_ref().map_err(Clone::clone)?;
     let stem = session
         .name
@@ -347,7 +428,8 @@ fn candidate(session: &FoundSession, policy: &Policy) -> Result<Candidate, Strin
         .ok_or_else(|| format!("its name does not end in {SESSION_FILE_SUFFIX}"))?;
     let id = SessionId::parse(stem).map_err(|fault| fault.to_string())?;
     let file = SessionFile::parse(text).map_err(|fault| fault.to_string())?;
-    Ok(Candidate {
+    let whose = accounts.whose(session.owner, file.ours.user.as_ref())?;
+    let candidate = Candidate {
         subject: subject_of(session),
         folded: id.folded(),
         id: id.as_str().into(),
@@ -357,7 +439,8 @@ fn candidate(session: &FoundSession, policy: &Policy) -> Result<Candidate, Strin
         app_upstream: file.ours.app_upstream.unwrap_or_default(),
         folder: file.ours.folder,
         account: file.ours.owner,
-    })
+    };
+    Ok((candidate, whose))
 }
 
 /// What the two databases know.
@@ -500,7 +583,8 @@ mod tests {
     }
 
     fn session(name: &str, modified_ns: i128, text: &str) -> FoundSession {
-        FoundSession { name: name.into(), modified_ns, text: Ok(text.into()) }
+        let (text, file) = (Ok(text.into()), FileNumber::default());
+        FoundSession { name: name.into(), modified_ns, owner: 0, file, text }
     }
 
     fn told(inputs: &Inputs) -> (Vec<String>, Vec<String>) {
@@ -666,5 +750,104 @@ mod tests {
         assert_eq!((app.port.get(), app.upstream), (5001, Upstream::Strip));
         let accounts = [&editor.account, &app.account];
         assert!(accounts.iter().all(|a| a.as_ref().unwrap().as_str() == "ann@oh.example"));
+    }
+
+    fn owned(owner: u32, session: FoundSession) -> FoundSession {
+        FoundSession { owner, ..session }
+    }
+
+    fn listening(sockets: &[(u64, u32)]) -> Listening {
+        let pairs = sockets.iter().map(|(port, uid)| (Port::new(*port).unwrap(), *uid));
+        Listening::of(pairs)
+    }
+
+    #[test]
+    fn a_strangers_listener_is_not_routed_and_takes_nothing() {
+        let inputs = Inputs {
+            sessions: vec![
+                owned(1000, session("mine.json", 1, r#"{"vscode_port":8000}"#)),
+                owned(1001, session("theft.json", 2, r#"{"vscode_port":8000}"#)),
+                owned(1000, session("app.json", 1, r#"{"vscode_port":8001,"app_ports":[5000]}"#)),
+                owned(1000, session("early.json", 1, r#"{"vscode_port":8002}"#)),
+            ],
+            listening: listening(&[(8000, 1000), (8001, 1000), (5000, 0)]),
+            accounts: Accounts::of([("ubuntu".into(), 1000)]),
+            ..Inputs::default()
+        };
+        let (routes, exclusions) = told(&inputs);
+        assert_eq!(routes, ["/vscode/early/ 8002", "/vscode/mine/ 8000"]);
+        assert_eq!(
+            exclusions,
+            [
+                "session file app.json: uid 0 listens on port 5000, and the session is ubuntu's: \
+                 stop that listener, or give the file to who runs it",
+                "session file theft.json: ubuntu listens on port 8000, and the session is uid \
+                 1001's: stop that listener, or give the file to who runs it",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_root_may_say_whose_the_listeners_are() {
+        let text = r#"{"vscode_port":8000,"toolkit":{"schema":1,"user":"ubuntu"}}"#;
+        let with = |owner: u32, listener: u32| {
+            told(&Inputs {
+                sessions: vec![owned(owner, session("a.json", 1, text))],
+                listening: listening(&[(8000, listener)]),
+                accounts: Accounts::of([("ubuntu".into(), 1000)]),
+                ..Inputs::default()
+            })
+        };
+        assert_eq!(with(0, 1000).0.len(), 1);
+        assert_eq!(with(0, 0).0.len(), 1);
+        assert_eq!(with(0, 1001).0.len(), 0);
+        assert_eq!(with(1000, 1000).0.len(), 1);
+        assert_eq!(
+            with(1001, 1000).1,
+            ["session file a.json: `toolkit.user` counts in files of root only, and this one \
+              belongs to uid 1001"]
+        );
+    }
+
+    #[test]
+    fn what_nobody_can_tell_is_said_and_routed() {
+        let inputs = Inputs {
+            sessions: vec![session("a.json", 1, r#"{"vscode_port":8000}"#)],
+            listening: Listening::Unknown("no netlink".into()),
+            ..Inputs::default()
+        };
+        let routes = agree(&inputs, &policy());
+        assert_eq!((routes.editors.len(), routes.exclusions.len()), (1, 0));
+        assert_eq!(routes.listening_unknown.as_deref(), Some("no netlink"));
+        assert_eq!(routes.announced[0].life, Life::Unknown);
+    }
+
+    #[test]
+    fn an_editor_is_the_newest_files_of_its_user() {
+        let file = |name: &str, age: i128, owner: u32| {
+            owned(owner, session(name, age, r#"{"vscode_port":8000}"#))
+        };
+        let inputs = Inputs {
+            sessions: vec![
+                file("old.json", 1, 1000),
+                file("new.json", 2, 1000),
+                file("other.json", 3, 1001),
+                owned(1000, session("gone.json", 1, r#"{"vscode_port":8001}"#)),
+            ],
+            listening: listening(&[(8000, 1000)]),
+            ..Inputs::default()
+        };
+        let routes = agree(&inputs, &policy());
+        let lives: Vec<(&str, Life)> =
+            routes.announced.iter().map(|one| (one.name.as_str(), one.life)).collect();
+        assert_eq!(
+            lives,
+            [
+                ("other.json", Life::Gone),
+                ("new.json", Life::There),
+                ("gone.json", Life::Gone),
+                ("old.json", Life::Gone),
+            ]
+        );
     }
 }

@@ -9,5 +9,6 @@ mod config;
 mod edge;
 mod report;
 mod routes;
+mod watch;
 
 pub use cli::Cli;

@@ -16,4 +16,4 @@ pub use args::{Common, Format};
 pub use failure::Failure;
 pub use oh_model::hint::Hint;
 pub use progress::Progress;
-pub use run::{Tool, run};
+pub use run::{Tool, run, say};
