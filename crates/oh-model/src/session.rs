@@ -529,9 +529,12 @@ mod tests {
             upstream: Some(Upstream::BasePath),
             app_upstream: Some(Upstream::Strip),
             owner: Account::parse("a.b+c@oh.example"),
+            user: Some(UserWord::Name("oh-editor".into())),
         };
+        let numbered = Extension { user: Some(UserWord::Number(1000)), ..Extension::default() };
         let apps = [50001, 50002].map(|port| Port::new(port).unwrap()).to_vec();
-        for target in [Target::Port(Port::new(40123).unwrap()), Target::Socket] {
+        let target = Target::Port(Port::new(40123).unwrap());
+        for (target, ours) in [(target, &ours), (Target::Socket, &ours), (target, &numbered)] {
             let file = SessionFile { target, apps: apps.clone(), ours: ours.clone() };
             assert_eq!(SessionFile::parse(&file.render()), Ok(file));
         }

@@ -61,7 +61,7 @@ pub(crate) fn watch(common: &Common) -> Result<Answer, Failure> {
     context.warnings.iter().for_each(|line| say(line));
     let mut pace = Pace::new(rhythm(&context.host));
     let mut watcher =
-        Watcher::new(context.host, notifier).map_err(|fault| could_not("watch folders", fault))?;
+        Watcher::new(context.host, notifier, common.carried()).map_err(|fault| could_not("watch folders", fault))?;
     let mut ears = Ears { begun: Instant::now(), noise: 0, deaf_until: Duration::ZERO };
     let (mut glance_at, mut alive_at) = (Duration::ZERO, Duration::ZERO);
     let end = loop {
@@ -110,7 +110,7 @@ pub(crate) fn once(common: &Common) -> Result<Answer, Failure> {
     let mut held = locks.watch(PURPOSE).map_err(locked)?;
     let silent = Notifier::of(None).map_err(|fault| could_not("begin", fault))?;
     let mut watcher =
-        Watcher::new(context.host, silent).map_err(|fault| could_not("watch folders", fault))?;
+        Watcher::new(context.host, silent, common.carried()).map_err(|fault| could_not("watch folders", fault))?;
     let (published, notes) = watcher.once(&mut held).map_err(publish_failure)?;
     Ok(report::published(&published).notes(context.warnings).notes(notes))
 }
@@ -170,7 +170,7 @@ fn read_again(common: &Common, watcher: &mut Watcher, pace: &mut Pace) {
             }
         }
         Err(failure) => {
-            say(&failure.to_string());
+            say(&failure.text(&common.carried()));
             say("the configuration from before stays in force");
         }
     }

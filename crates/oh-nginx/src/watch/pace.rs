@@ -264,7 +264,7 @@ mod tests {
             assert!(pace.pause(now) <= REST_MOST);
             now += pace.pause(now);
         }
-        pace.done(now, Scan::Changes, Outcome::Failed);
+        pace.done(now, Scan::Everything, Outcome::Failed);
         assert!(pace.pause(now) > REST_MOST);
         pace.done(now, Scan::Changes, QUIET);
         pace.notice(now, Haste::Now);

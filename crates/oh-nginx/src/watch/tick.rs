@@ -52,6 +52,8 @@ pub(super) struct Look {
 /// What a watch knows from look to look.
 pub(super) struct Watcher {
     host: Host,
+    /// The arguments that commands in hints get.
+    carried: Vec<String>,
     memory: Memory,
     /// `None` until it is read.
     missing: Option<MissingEditors>,
@@ -86,10 +88,11 @@ pub(super) fn rhythm(host: &Host) -> Rhythm {
 }
 
 impl Watcher {
-    pub(super) fn new(host: Host, notifier: Notifier) -> io::Result<Self> {
+    pub(super) fn new(host: Host, notifier: Notifier, carried: Vec<String>) -> io::Result<Self> {
         Ok(Self {
             watches: watches(&host)?,
             host,
+            carried,
             memory: Memory::default(),
             missing: None,
             news: News::default(),
@@ -132,7 +135,7 @@ impl Watcher {
                 (lines, self.settled(&published))
             }
             Err(fault) => {
-                let why = publish_failure(fault).to_string();
+                let why = publish_failure(fault).text(&self.carried);
                 let since_ms =
                     self.so_far.failing.take().map_or_else(unix_ms, |failing| failing.since_ms);
                 let lines = self.news.failed(&why);
