@@ -60,8 +60,8 @@ pub(crate) fn watch(common: &Common) -> Result<Answer, Failure> {
         .map_err(|fault| could_not("speak to the service manager", fault))?;
     context.warnings.iter().for_each(|line| say(line));
     let mut pace = Pace::new(rhythm(&context.host));
-    let mut watcher =
-        Watcher::new(context.host, notifier, common.carried()).map_err(|fault| could_not("watch folders", fault))?;
+    let mut watcher = Watcher::new(context.host, notifier, common.carried())
+        .map_err(|fault| could_not("watch folders", fault))?;
     let mut ears = Ears { begun: Instant::now(), noise: 0, deaf_until: Duration::ZERO };
     let (mut glance_at, mut alive_at) = (Duration::ZERO, Duration::ZERO);
     let end = loop {
@@ -109,8 +109,8 @@ pub(crate) fn once(common: &Common) -> Result<Answer, Failure> {
     let mut locks = Locks::open(&context.host.root, None).map_err(locked)?;
     let mut held = locks.watch(PURPOSE).map_err(locked)?;
     let silent = Notifier::of(None).map_err(|fault| could_not("begin", fault))?;
-    let mut watcher =
-        Watcher::new(context.host, silent, common.carried()).map_err(|fault| could_not("watch folders", fault))?;
+    let mut watcher = Watcher::new(context.host, silent, common.carried())
+        .map_err(|fault| could_not("watch folders", fault))?;
     let (published, notes) = watcher.once(&mut held).map_err(publish_failure)?;
     Ok(report::published(&published).notes(context.warnings).notes(notes))
 }
