@@ -1,6 +1,5 @@
 //! Tables: whose listener a session is routed to, and whose editor is there.
 
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
