@@ -363,6 +363,26 @@ pub const KEYS: &[Key] = &[
         Preset::Integer(5000),
         "How long to wait after a reload until nginx serves the new generation.",
     ),
+    open(
+        "nginx.watch_interval_ms",
+        Kind::Integer { min: 10, max: 60_000, unit: "milliseconds" },
+        Preset::Integer(250),
+        "How long oh-nginx watch lets pass between two reloads at least; the first change after a \
+         rest is served at once.",
+    ),
+    open(
+        "nginx.old_workers_max",
+        Kind::Integer { min: 0, max: 10_000, unit: "workers" },
+        Preset::Integer(16),
+        "How many old workers of nginx may linger with their last connections before oh-nginx \
+         watch reloads less often, at most every 5 s.",
+    ),
+    open(
+        "nginx.rescan_s",
+        Kind::Integer { min: 1, max: 3600, unit: "seconds" },
+        Preset::Integer(30),
+        "How often oh-nginx watch reads everything again, whether or not it was told of a change.",
+    ),
     trusted(
         "nginx.legacy_site",
         Kind::Path,
@@ -404,6 +424,13 @@ pub const KEYS: &[Key] = &[
         Kind::Integer { min: 256, max: 16_777_216, unit: "bytes" },
         Preset::Integer(65_536),
         "The largest session file that is read.",
+    ),
+    open(
+        "sessions.retire_after_s",
+        Kind::Integer { min: 0, max: 31_536_000, unit: "seconds" },
+        Preset::Integer(900),
+        "How long the editor of a session may be gone before oh-nginx watch moves its file aside; \
+         0 is never.",
     ),
     open(
         "sessions.editor_ports",

@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::num::NonZeroU64;
 
 use oh_model::path::InRoot;
 use oh_model::port::{Port, PortRange, PortSet};
@@ -177,6 +178,12 @@ pub struct Nginx {
     pub generation_port: Port,
     /// How long a new generation may take to be seen, in milliseconds.
     pub seen_timeout_ms: u64,
+    /// How long a watch lets pass between two reloads at least, in milliseconds.
+    pub watch_interval_ms: u64,
+    /// How many old workers may linger before a watch reloads less often.
+    pub old_workers_max: u64,
+    /// How often a watch reads everything again, in seconds.
+    pub rescan_s: u64,
     /// The site file of an older installation.
     pub legacy_site: InRoot,
     /// The file per repository of an older installation.
@@ -196,6 +203,9 @@ pub struct Sessions {
     pub sessions_max: u64,
     /// The largest session file, in bytes.
     pub file_bytes_max: u64,
+    /// How long the editor of a session may be gone before its file is moved aside, in seconds;
+    /// `None` is for ever.
+    pub retire_after_s: Option<NonZeroU64>,
     /// Where the editor of a session may be.
     pub editor_ports: PortSet,
     /// Where an application of a session may be.
@@ -257,6 +267,9 @@ pub(crate) fn build(merged: &Merged, file: &str) -> Option<Settings> {
             listen: take(merged, "nginx.listen")?,
             generation_port: take(merged, "nginx.generation_port")?,
             seen_timeout_ms: take(merged, "nginx.seen_timeout_ms")?,
+            watch_interval_ms: take(merged, "nginx.watch_interval_ms")?,
+            old_workers_max: take(merged, "nginx.old_workers_max")?,
+            rescan_s: take(merged, "nginx.rescan_s")?,
             legacy_site: take(merged, "nginx.legacy_site")?,
             legacy_repositories: take(merged, "nginx.legacy_repositories")?,
             legacy_generator: take(merged, "nginx.legacy_generator")?,
@@ -266,6 +279,7 @@ pub(crate) fn build(merged: &Merged, file: &str) -> Option<Settings> {
             owners: take(merged, "sessions.owners")?,
             sessions_max: take(merged, "sessions.sessions_max")?,
             file_bytes_max: take(merged, "sessions.file_bytes_max")?,
+            retire_after_s: NonZeroU64::new(take(merged, "sessions.retire_after_s")?),
             editor_ports: take(merged, "sessions.editor_ports")?,
             app_ports: take(merged, "sessions.app_ports")?,
             upstream: take(merged, "sessions.upstream")?,

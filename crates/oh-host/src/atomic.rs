@@ -186,6 +186,20 @@ pub fn replace(path: &RealPath, bytes: &[u8], meta: Meta) -> Result<Change, File
     Ok(Change::Changed)
 }
 
+/// Gives a file this content and mode in one step, for readers of this boot only: nothing is
+/// synced. It is for `/run`.
+///
+/// # Errors
+/// [`FileFault`]; the target is untouched.
+pub fn replace_for_now(path: &RealPath, bytes: &[u8], mode: u32) -> Result<(), FileFault> {
+    let folder = parent_of(path)?;
+    let fault = |source| FileFault::io("write the new", path, source);
+    let (mut temp, mut file) = Temp::create(folder.as_fd(), path)?;
+    file.write_all(bytes).map_err(fault)?;
+    give(file.as_fd(), Meta { mode, owner: None }).map_err(|errno| fault(errno.into()))?;
+    temp.rename_to(path)
+}
+
 /// Removes a file (or a symbolic link itself), durably.
 ///
 /// # Errors
@@ -404,10 +418,15 @@ impl<'f> Temp<'f> {
     }
 
     pub(crate) fn take_the_place_of(mut self, target: &RealPath) -> Result<(), FileFault> {
+        self.rename_to(target)?;
+        confirm(self.folder, target)
+    }
+
+    fn rename_to(&mut self, target: &RealPath) -> Result<(), FileFault> {
         rustix::fs::renameat(self.folder, &self.name, self.folder, target.name())
             .map_err(|errno| FileFault::io("put the new file in place of", target, errno))?;
         self.placed = true;
-        confirm(self.folder, target)
+        Ok(())
     }
 }
 

@@ -12,19 +12,22 @@
 use core::fmt;
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use oh_model::hint::shell_word;
 use oh_model::path::RealPath;
+use oh_model::routes::FileNumber;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::users::OwnerSet;
 
+mod memory;
 mod trust;
 
+pub use memory::Memory;
 pub use trust::{TrustFault, read_trusted};
 
 /// The bytes of directory entries that are asked for at once.
@@ -145,6 +148,8 @@ impl Entry {
 pub struct FileFacts {
     /// What is in it.
     pub text: String,
+    /// Which file it is.
+    pub file: FileNumber,
     /// The user that owns it.
     pub uid: u32,
     /// The group that owns it.
@@ -292,15 +297,57 @@ pub fn read_folder(
     limits: Limits,
     owners: &OwnerSet,
 ) -> Result<Folder, FolderFault> {
-    let io = |doing, errno: Errno| FolderFault::Io {
-        doing,
-        path: path.to_string(),
-        source: errno.into(),
-    };
+    read_folder_again(path, limits, owners, &mut Memory::default())
+}
+
+/// [`read_folder`], where files that did not change since the last time are looked at and not read.
+///
+/// # Errors
+/// As [`read_folder`].
+pub fn read_folder_again(
+    path: &RealPath,
+    limits: Limits,
+    owners: &OwnerSet,
+    memory: &mut Memory,
+) -> Result<Folder, FolderFault> {
+    let Some(folder) = open_folder(path, owners)? else { return Ok(Folder::Absent) };
+    let (mut names, mut seen) = (Vec::new(), 0);
+    each_name(folder.as_fd(), |name| {
+        seen += 1;
+        if name.ends_with(SUFFIX) && !name.starts_with(b".") {
+            names.push(OsString::from_vec(name.to_vec()));
+        }
+        seen <= limits.entries_max
+    })
+    .map_err(|errno| folder_io("list", path, errno))?;
+    if seen > limits.entries_max {
+        return Err(FolderFault::TooMany { path: path.to_string(), max: limits.entries_max });
+    }
+    let ignored = seen - names.len();
+    names.sort_unstable();
+    let mut reader = Reader::new(limits.file_bytes_max, owners);
+    reader.memory = core::mem::take(memory);
+    let entries = names
+        .into_iter()
+        .filter_map(|name| {
+            let verdict = reader.read(folder.as_fd(), &name).transpose()?;
+            Some(Entry { name, verdict })
+        })
+        .collect();
+    *memory = reader.memory.turned();
+    Ok(Folder::Present { entries, ignored })
+}
+
+/// Opens a folder whose files may count; `None` where there is none.
+pub(crate) fn open_folder(
+    path: &RealPath,
+    owners: &OwnerSet,
+) -> Result<Option<OwnedFd>, FolderFault> {
+    let io = |doing, errno| folder_io(doing, path, errno);
     let look = rustix::fs::statat(rustix::fs::CWD, path.as_str(), AtFlags::SYMLINK_NOFOLLOW);
     let stat = match look {
         Ok(stat) => stat,
-        Err(Errno::NOENT) => return Ok(Folder::Absent),
+        Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(io("look at", errno)),
     };
     let kind = FileKind::of_mode(stat.st_mode);
@@ -310,7 +357,7 @@ pub fn read_folder(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = match rustix::fs::open(path.as_str(), flags, Mode::empty()) {
         Ok(folder) => folder,
-        Err(Errno::NOENT) => return Ok(Folder::Absent),
+        Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(io("open", errno)),
     };
     let stat = rustix::fs::fstat(&folder).map_err(|errno| io("look at", errno))?;
@@ -321,30 +368,11 @@ pub fn read_folder(
         let mode = stat.st_mode & 0o7777;
         return Err(FolderFault::Writable { path: path.to_string(), mode });
     }
+    Ok(Some(folder))
+}
 
-    let (mut names, mut seen) = (Vec::new(), 0);
-    each_name(folder.as_fd(), |name| {
-        seen += 1;
-        if name.ends_with(SUFFIX) && !name.starts_with(b".") {
-            names.push(OsString::from_vec(name.to_vec()));
-        }
-        seen <= limits.entries_max
-    })
-    .map_err(|errno| io("list", errno))?;
-    if seen > limits.entries_max {
-        return Err(FolderFault::TooMany { path: path.to_string(), max: limits.entries_max });
-    }
-    let ignored = seen - names.len();
-    names.sort_unstable();
-    let mut reader = Reader::new(limits.file_bytes_max, owners);
-    let entries = names
-        .into_iter()
-        .filter_map(|name| {
-            let verdict = reader.read(folder.as_fd(), &name).transpose()?;
-            Some(Entry { name, verdict })
-        })
-        .collect();
-    Ok(Folder::Present { entries, ignored })
+fn folder_io(doing: &'static str, path: &RealPath, errno: Errno) -> FolderFault {
+    FolderFault::Io { doing, path: path.to_string(), source: errno.into() }
 }
 
 /// Reads one file as [`read_folder`] reads each of its files; `None` where there is none.
@@ -387,11 +415,12 @@ struct Reader<'o> {
     buffer: Vec<u8>,
     max: u64,
     owners: &'o OwnerSet,
+    memory: Memory,
 }
 
 impl<'o> Reader<'o> {
     fn new(max: u64, owners: &'o OwnerSet) -> Self {
-        Self { buffer: Vec::new(), max, owners }
+        Self { buffer: Vec::new(), max, owners, memory: Memory::default() }
     }
 
     fn read(&mut self, folder: BorrowedFd<'_>, name: &OsStr) -> Result<Option<FileFacts>, Refusal> {
@@ -403,6 +432,9 @@ impl<'o> Reader<'o> {
             Err(errno) => return Err(Refusal::Unreadable(errno)),
         };
         self.judge(&before)?;
+        if let Some(facts) = self.memory.recall(name, &before) {
+            return Ok(Some(facts));
+        }
         let file = match rustix::fs::openat(folder, name, WARY, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
@@ -423,15 +455,17 @@ impl<'o> Reader<'o> {
         let text = core::str::from_utf8(bytes)
             .map_err(|fault| Refusal::NotUtf8(fault.valid_up_to()))?
             .to_owned();
-        Ok(Some(FileFacts {
+        let facts = FileFacts {
             text,
+            file: number(&opened),
             uid: opened.st_uid,
             gid: opened.st_gid,
             mode: opened.st_mode & 0o7777,
-            modified_ns: i128::from(opened.st_mtime) * 1_000_000_000
-                + i128::from(opened.st_mtime_nsec),
+            modified_ns: modified_ns(&opened),
             size: length as u64,
-        }))
+        };
+        self.memory.keep(name, &opened, &facts);
+        Ok(Some(facts))
     }
 
     fn judge(&self, stat: &Stat) -> Result<(), Refusal> {
@@ -488,8 +522,19 @@ impl<'o> Reader<'o> {
     }
 }
 
+/// Which file it is.
+pub(crate) fn number(stat: &Stat) -> FileNumber {
+    FileNumber { device: stat.st_dev, inode: stat.st_ino }
+}
+
+/// When it was last written, in nanoseconds since 1970.
+pub(crate) fn modified_ns(stat: &Stat) -> i128 {
+    let (_, modified, _) = state(stat);
+    modified
+}
+
 /// What shows that a file was written to.
-fn state(stat: &Stat) -> (i128, i128, i128) {
+pub(crate) fn state(stat: &Stat) -> (i128, i128, i128) {
     let time = |seconds: i128, nanos: i128| seconds * 1_000_000_000 + nanos;
     (
         i128::from(stat.st_size),

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use oh_model::databases::{PortDb, RepositoriesDb};
 use oh_model::path::{InRoot, RealPath};
-use oh_model::routes::{FoundSession, Inputs};
+use oh_model::routes::{FileNumber, FoundSession, Inputs};
 
-use crate::folder::{self, Folder, Limits};
+use crate::folder::{self, Entry, Folder, Limits, Memory};
 use crate::publish::{Host, PublishFault, real};
+use crate::sockets;
 use crate::users::{OwnerSet, Users};
 
 /// The largest database that is read, in bytes.
@@ -21,13 +22,13 @@ const DATABASE_READS_MAX: usize = 4;
 /// How long to wait before reading it again.
 const DATABASE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Reads all inputs.
+/// Reads all inputs; session files that did not change since the last time are not read again.
 ///
 /// # Errors
 /// [`PublishFault::Database`] where a database exists and cannot be read or is not whole, and
 /// [`PublishFault::Sessions`] where the folder of session files as a whole cannot be believed:
 /// then nobody knows which sessions there are, and what is served stays.
-pub fn gather(host: &Host) -> Result<Inputs, PublishFault> {
+pub fn gather(host: &Host, memory: &mut Memory) -> Result<Inputs, PublishFault> {
     let settings = &host.settings;
     let owners = owners(host);
     let limits = Limits {
@@ -35,16 +36,14 @@ pub fn gather(host: &Host) -> Result<Inputs, PublishFault> {
         file_bytes_max: settings.sessions.file_bytes_max,
     };
     let path = real(&host.root, &settings.sessions.directory)?;
-    let folder = folder::read_folder(&path, limits, &owners)?;
-    let sessions = folder.entries().iter().map(|entry| FoundSession {
-        name: entry.shown_name(),
-        modified_ns: entry.verdict.as_ref().map_or(0, |facts| facts.modified_ns),
-        text: match &entry.verdict {
-            Ok(facts) => Ok(facts.text.clone()),
-            Err(refusal) => Err(refusal.to_string()),
-        },
-    });
+    let folder = folder::read_folder_again(&path, limits, &owners, memory)?;
+    let sessions = folder.entries().iter().map(found);
+    // Without a readable /etc/passwd numbers stand in the place of names.
+    let accounts = Users::of_machine().unwrap_or_else(|_| Users::parse("", "")).accounts();
     Ok(Inputs {
+        // After the files: whoever took a port between the two looks is seen.
+        listening: sockets::listening(),
+        accounts,
         sessions: sessions.collect(),
         sessions_absent: matches!(folder, Folder::Absent).then(|| path.to_string()),
         repositories: database(host, &settings.instances.repository_database, &owners, |text| {
@@ -54,6 +53,17 @@ pub fn gather(host: &Host) -> Result<Inputs, PublishFault> {
             PortDb::parse(text).map(drop).map_err(|fault| fault.to_string())
         })?,
     })
+}
+
+fn found(entry: &Entry) -> FoundSession {
+    let facts = entry.verdict.as_ref();
+    FoundSession {
+        name: entry.shown_name(),
+        modified_ns: facts.map_or(0, |facts| facts.modified_ns),
+        owner: facts.map_or(u32::MAX, |facts| facts.uid),
+        file: facts.map_or_else(|_| FileNumber::default(), |facts| facts.file),
+        text: facts.map(|facts| facts.text.clone()).map_err(ToString::to_string),
+    }
 }
 
 /// Whose files count: root's, ours, and those of the configured owners that exist here.

@@ -1,7 +1,7 @@
 //! Locks in one order, so that no two tools ever wait for each other.
 //!
-//! world (shared: a start, a watch tick; exclusive: cleanup, deploy) → leases, sorted →
-//! databases, sorted → publish. The order is in the types: a guard borrows the one before it
+//! watch (for as long as a watch lives) → world (shared: a start, a watch tick; exclusive: cleanup,
+//! deploy) → leases, sorted → databases, sorted → publish. The order is in the types: a guard borrows the one before it
 //! mutably, and offers only what comes later. A tool may leave levels out and never goes back.
 //!
 //! What counts is the kernel's flock(2) on a file that is never unlinked, so a holder that is
@@ -211,6 +211,9 @@ pub enum Share {
 /// Nothing is held yet.
 #[derive(Debug)]
 pub enum Free {}
+/// The right to watch is held.
+#[derive(Debug)]
+pub enum Watch {}
 /// The world is held.
 #[derive(Debug)]
 pub enum World {}
@@ -226,7 +229,9 @@ pub enum Publish {}
 
 /// Says that one level comes before another.
 pub trait Before<Later>: sealed::Level {}
+impl Before<Watch> for Free {}
 impl Before<World> for Free {}
+impl Before<World> for Watch {}
 impl Before<Leases> for Free {}
 impl Before<Leases> for World {}
 impl Before<Databases> for Free {}
@@ -241,6 +246,7 @@ mod sealed {
     /// Keeps the levels to those of this module.
     pub trait Level {}
     impl Level for super::Free {}
+    impl Level for super::Watch {}
     impl Level for super::World {}
     impl Level for super::Leases {}
     impl Level for super::Databases {}
@@ -320,6 +326,17 @@ impl Locks {
 }
 
 impl<Level> Held<'_, Level> {
+    /// Takes the right to watch; whoever has it keeps it, so nobody waits for it.
+    ///
+    /// # Errors
+    /// [`LockFault`].
+    pub fn watch(&mut self, purpose: &str) -> Result<Held<'_, Watch>, LockFault>
+    where
+        Level: Before<Watch>,
+    {
+        self.next(&["watch".to_owned()], Share::Exclusive, purpose, Duration::ZERO)
+    }
+
     /// Takes the world, waiting at most `wait`.
     ///
     /// # Errors

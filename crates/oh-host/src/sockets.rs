@@ -7,10 +7,11 @@
 
 mod diag;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use oh_model::listening::Listening;
 use oh_model::port::Port;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
@@ -69,6 +70,8 @@ pub struct Listener {
     pub inode: u64,
     /// The user that made the socket.
     pub uid: u32,
+    /// Whether it is for IPv6 alone; false where the kernel's table does not tell.
+    pub only_ipv6: bool,
 }
 
 /// Returns every listening TCP socket, sorted by address.
@@ -124,18 +127,39 @@ pub enum Holding {
     },
 }
 
-/// Returns the listeners that a connection to 127.0.0.1 may reach: those on that very address, and
-/// only where there is none of them, those on all addresses. Others of the loopback (127.0.0.2,
-/// ::1) are reached by nobody who asks 127.0.0.1, and so prove nothing about it.
-fn reached(listeners: &[Listener], port: Port) -> Vec<&Listener> {
-    let on = |wanted: fn(IpAddr) -> bool| -> Vec<&Listener> {
-        let fits = |listener: &&Listener| {
-            listener.address.port() == port.get() && wanted(listener.address.ip().to_canonical())
-        };
-        listeners.iter().filter(fits).collect()
+/// Returns those of one port's listeners that a connection to 127.0.0.1 may reach: the most
+/// specific ones, as the kernel chooses. That is the very address, then 0.0.0.0, then `::` where it
+/// is for IPv4 too. Others of the loopback (127.0.0.2, ::1) are reached by nobody who asks
+/// 127.0.0.1, and so prove nothing about it.
+fn reached<'l>(of_port: &[&'l Listener]) -> Vec<&'l Listener> {
+    let on = |wanted: fn(&Listener) -> bool| -> Vec<&'l Listener> {
+        of_port.iter().copied().filter(|listener| wanted(listener)).collect()
     };
-    let exact = on(|ip| ip == IpAddr::V4(Ipv4Addr::LOCALHOST));
-    if exact.is_empty() { on(|ip| ip.is_unspecified()) } else { exact }
+    let exact = |one: &Listener| one.address.ip().to_canonical() == Ipv4Addr::LOCALHOST;
+    let any = |one: &Listener| one.address.ip() == Ipv4Addr::UNSPECIFIED;
+    let dual = |one: &Listener| {
+        one.address.is_ipv6() && one.address.ip().to_canonical().is_unspecified() && !one.only_ipv6
+    };
+    [on(exact), on(any), on(dual)].into_iter().find(|tier| !tier.is_empty()).unwrap_or_default()
+}
+
+/// Returns, for each port, the users whose sockets a connection to 127.0.0.1 would reach.
+pub fn listening() -> Listening {
+    match listeners() {
+        Ok(listeners) => reached_by_port(&listeners),
+        Err(fault) => Listening::Unknown(fault.to_string()),
+    }
+}
+
+fn reached_by_port(listeners: &[Listener]) -> Listening {
+    let mut ports: BTreeMap<u16, Vec<&Listener>> = BTreeMap::new();
+    for listener in listeners {
+        ports.entry(listener.address.port()).or_default().push(listener);
+    }
+    Listening::of(ports.into_iter().flat_map(|(port, of_port)| {
+        let port = Port::new(port.into());
+        reached(&of_port).into_iter().filter_map(move |one| Some((port?, one.uid)))
+    }))
 }
 
 /// Says who listens on this port of the loopback: these processes, or somebody else.
@@ -144,7 +168,8 @@ fn reached(listeners: &[Listener], port: Port) -> Vec<&Listener> {
 /// [`SocketFault::Process`] where a process cannot be looked at; one that is gone holds nothing.
 pub fn holding(port: Port, processes: &[ProcessDir]) -> Result<Holding, SocketFault> {
     let listeners = listeners()?;
-    let asked = reached(&listeners, port);
+    let of_port = |listener: &&Listener| listener.address.port() == port.get();
+    let asked = reached(&listeners.iter().filter(of_port).collect::<Vec<_>>());
     let Some(first) = asked.first() else { return Ok(Holding::Nobody) };
     let wanted: BTreeSet<u64> = asked.iter().map(|listener| listener.inode).collect();
     let mut held = BTreeSet::new();
@@ -274,6 +299,7 @@ fn parse(text: &str) -> Result<Vec<Listener>, usize> {
                 address: socket_address(local?)?,
                 inode: inode?.parse().ok()?,
                 uid: uid?.parse().ok()?,
+                only_ipv6: false,
             })
         };
         found.push(listener().ok_or(at + 1)?);
@@ -305,28 +331,59 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::process::Pid;
+
+    fn socket(address: &str, uid: u32) -> Listener {
+        Listener { address: address.parse().unwrap(), inode: u64::from(uid), uid, only_ipv6: false }
+    }
 
     #[test]
     fn strangers_beside_127_0_0_1_are_not_asked() {
-        let listener =
-            |address: &str, inode| Listener { address: address.parse().unwrap(), inode, uid: 0 };
-        let port = Port::new(80).unwrap();
+        let only_ipv6 = |address, uid| Listener { only_ipv6: true, ..socket(address, uid) };
         let all = [
-            listener("127.0.0.1:80", 1),
-            listener("127.0.0.2:80", 2),
-            listener("[::1]:80", 3),
-            listener("[::]:80", 4),
-            listener("127.0.0.1:81", 5),
+            socket("127.0.0.1:80", 1),
+            socket("[::ffff:127.0.0.1]:80", 2),
+            socket("0.0.0.0:80", 3),
+            socket("[::]:80", 4),
+            only_ipv6("[::]:80", 5),
+            socket("127.0.0.2:80", 6),
+            socket("[::1]:80", 7),
         ];
-        let inodes = |of: &[Listener]| -> Vec<u64> {
-            reached(of, port).iter().map(|listener| listener.inode).collect()
+        let uids = |from: usize| -> Vec<u32> {
+            let of_port: Vec<&Listener> = all[from..].iter().collect();
+            reached(&of_port).iter().map(|one| one.uid).collect()
         };
-        assert_eq!(inodes(&all), [1]);
-        assert_eq!(inodes(&all[1..]), [4]);
-        assert!(inodes(&all[4..]).is_empty());
+        assert_eq!(uids(0), [1, 2]);
+        assert_eq!(uids(2), [3]);
+        assert_eq!(uids(3), [4]);
+        assert!(uids(4).is_empty());
     }
-    use crate::process::Pid;
 
+    #[test]
+    fn each_port_has_its_own_listeners() {
+        let all = [socket("127.0.0.1:80", 1), socket("0.0.0.0:81", 2), socket("[::1]:82", 3)];
+        let port = |number| Port::new(number).unwrap();
+        let expected = Listening::of([(port(80), 1), (port(81), 2)]);
+        assert_eq!(reached_by_port(&all), expected);
+    }
+
+    #[test]
+    fn the_kernel_says_which_sockets_are_for_ipv6_alone() {
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let of = |all: Vec<Listener>| all.into_iter().find(|one| one.address == address);
+        let found = of(diag::listeners().unwrap()).unwrap();
+        let alone = sockopt::ipv6_v6only(&listener).unwrap();
+        assert_eq!(found.only_ipv6, alone);
+        let socket = rustix::net::socket(AddressFamily::INET6, SocketType::STREAM, None).unwrap();
+        sockopt::set_ipv6_v6only(&socket, true).unwrap();
+        let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+        rustix::net::bind(&socket, &any).unwrap();
+        rustix::net::listen(&socket, 1).unwrap();
+        let bound = SocketAddr::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
+        let all = diag::listeners().unwrap();
+        assert!(all.iter().any(|one| one.address == bound && one.only_ipv6));
+    }
     fn listener(address: &str) -> (TcpListener, Port) {
         let listener = TcpListener::bind(address).unwrap();
         let port = Port::new(listener.local_addr().unwrap().port().into()).unwrap();
@@ -344,8 +401,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                Listener { address: "127.0.0.1:8888".parse().unwrap(), inode: 12345, uid: 1000 },
-                Listener { address: "[::1]:22".parse().unwrap(), inode: 7, uid: 0 },
+                Listener { inode: 12345, ..socket("127.0.0.1:8888", 1000) },
+                Listener { inode: 7, ..socket("[::1]:22", 0) },
             ]
         );
         assert_eq!(parse("head\n 0: xyz 0:0 0A 0:0 0:0 0 0 0 1"), Err(2));

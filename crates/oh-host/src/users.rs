@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use oh_model::listening::Accounts;
 use oh_model::path::RealPath;
 use thiserror::Error;
 
@@ -106,6 +107,11 @@ impl Users {
     /// Returns the name of a user for people: `ubuntu`, or `uid 1000` where it has none.
     pub fn shown(&self, uid: u32) -> String {
         self.user_of(uid).map_or_else(|| format!("uid {uid}"), |user| user.name.clone())
+    }
+
+    /// Returns the names and numbers, as the agreement about routes takes them.
+    pub fn accounts(&self) -> Accounts {
+        Accounts::of(self.users.iter().map(|user| (user.name.clone(), user.uid)))
     }
 
     /// Returns the number of what is a user's name or a number.

@@ -11,6 +11,9 @@
 //!    and repositories share `/vscode/{id}/`.
 //! 3. A port is claimed once, has to be in the range that the policy allows for its kind, and
 //!    must not be reserved (nginx's own, OpenHands').
+//!
+//! Who listens on a port of a session has to be the user whom the file is from, or it is not
+//! routed: see [`crate::listening`].
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -20,6 +23,7 @@ use core::cmp::Reverse;
 
 use crate::databases::{DatabaseFault, PortDb, RepositoriesDb, Repository};
 use crate::id::{RepoId, SessionId};
+use crate::listening::{Accounts, Life, Listening, Listens, Whose};
 use crate::path::InRoot;
 use crate::plan::Exclusion;
 use crate::port::{Port, PortRange, PortSet};
@@ -62,8 +66,21 @@ pub struct FoundSession {
     pub name: String,
     /// When the file was last changed, in nanoseconds since the epoch.
     pub modified_ns: i128,
+    /// The user that owns it; of no meaning where it was not read.
+    pub owner: u32,
+    /// Which file it is.
+    pub file: FileNumber,
     /// Its text, or why it was not read.
     pub text: Result<String, String>,
+}
+
+/// Which file a name led to: no other file of its time has the same two numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileNumber {
+    /// The device that it is on.
+    pub device: u64,
+    /// Its inode there.
+    pub inode: u64,
 }
 
 /// Everything that routes are made of.
@@ -78,6 +95,10 @@ pub struct Inputs {
     pub repositories: Option<Result<String, String>>,
     /// The text of `vscode-ports.json`; `None` where there is no such file.
     pub port_database: Option<Result<String, String>>,
+    /// Who listens on which port.
+    pub listening: Listening,
+    /// The names of users.
+    pub accounts: Accounts,
 }
 
 /// An editor at `/vscode/{id}/`.
@@ -149,6 +170,29 @@ pub struct Routes {
     pub apps: Vec<AppRoute>,
     /// What is not routed, and why.
     pub exclusions: Vec<Exclusion>,
+    /// The session files that name an editor, routed or not, the newest first.
+    pub announced: Vec<Announced>,
+    /// Why nobody knows who listens, where that is so: then every claim is believed.
+    pub listening_unknown: Option<String>,
+}
+
+/// A session file that names an editor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    /// The file's name: that of an id, so it is printable as it is.
+    pub name: String,
+    /// Which file it is.
+    pub file: FileNumber,
+    /// When it was last changed, in nanoseconds since the epoch.
+    pub modified_ns: i128,
+    /// The port of the editor; a socket has the path of its id and is not asked after.
+    pub editor: Option<Port>,
+    /// The ports of the applications.
+    pub apps: Vec<Port>,
+    /// Whose listener the editor has to be.
+    pub whose: Whose,
+    /// Whether its editor is there.
+    pub life: Life,
 }
 
 /// Decides which routes there are.
@@ -168,8 +212,13 @@ pub fn agree(inputs: &Inputs, policy: &Policy) -> Routes {
         }
     }
     known.reserve(&mut claims);
-    for candidate in sessions(&inputs.sessions, policy, &mut routes.exclusions) {
-        match claims.claim(&candidate, Owner::Session) {
+    if let Listening::Unknown(why) = &inputs.listening {
+        routes.listening_unknown = Some(why.clone());
+    }
+    for (session, candidate, whose) in sessions(inputs, policy, &mut routes.exclusions) {
+        let alone = inputs.listening.strangers(candidate.ports(), whose, &inputs.accounts);
+        routes.announced.push(announced(session, &candidate, whose, &inputs.listening, &claims));
+        match alone.and_then(|()| claims.claim(&candidate, Owner::Session)) {
             Ok(()) => routes.add(candidate, Owner::Session),
             Err(reason) => routes.exclude(candidate.subject, reason),
         }
@@ -323,18 +372,46 @@ impl Claims<'_> {
     }
 }
 
-/// Reads the session files that can be read, the newest first.
-fn sessions(
-    found: &[FoundSession],
+/// Says what there is to say of a session file that names an editor.
+fn announced(
+    session: &FoundSession,
+    candidate: &Candidate,
+    whose: Whose,
+    listening: &Listening,
+    claims: &Claims<'_>,
+) -> Announced {
+    let editor = candidate.target.port();
+    let life = |port| match listening.on(port, whose) {
+        // A newer file has the port, so what listens there is the other's editor.
+        Listens::Own if claims.ports.contains_key(&port) => Life::Gone,
+        Listens::Own => Life::There,
+        Listens::Nobody | Listens::Stranger(_) => Life::Gone,
+        Listens::Unknown => Life::Unknown,
+    };
+    Announced {
+        name: session.name.clone(),
+        file: session.file,
+        modified_ns: session.modified_ns,
+        editor,
+        apps: candidate.apps.clone(),
+        whose,
+        life: editor.map_or(Life::Unknown, life),
+    }
+}
+
+/// Reads the session files that can be read, the newest first, each with whose listeners it
+/// speaks of.
+fn sessions<'i>(
+    inputs: &'i Inputs,
     policy: &Policy,
     exclusions: &mut Vec<Exclusion>,
-) -> Vec<Candidate> {
-    let mut ordered: Vec<&FoundSession> = found.iter().collect();
+) -> Vec<(&'i FoundSession, Candidate, Whose)> {
+    let mut ordered: Vec<&FoundSession> = inputs.sessions.iter().collect();
     ordered.sort_by_key(|session| (Reverse(session.modified_ns), session.name.as_str()));
     let mut candidates = Vec::with_capacity(ordered.len());
     for session in ordered {
-        match candidate(session, policy) {
-            Ok(candidate) => candidates.push(candidate),
+        match candidate(session, policy, &inputs.accounts) {
+            Ok((candidate, whose)) => candidates.push((session, candidate, whose)),
             Err(reason) => exclusions.push(Exclusion { subject: subject_of(session), reason }),
         }
     }
@@ -345,7 +422,11 @@ fn subject_of(session: &FoundSession) -> String {
     format!("session file {}", session.name)
 }
 
-fn candidate(session: &FoundSession, policy: &Policy) -> Result<Candidate, String> {
+fn candidate(
+    session: &FoundSession,
+    policy: &Policy,
+    accounts: &Accounts,
+) -> Result<(Candidate, Whose), String> {
     let text = session.text.as_ref().map_err(Clone::clone)?;
     let stem = session
         .name
@@ -353,7 +434,8 @@ fn candidate(session: &FoundSession, policy: &Policy) -> Result<Candidate, Strin
         .ok_or_else(|| format!("its name does not end in {SESSION_FILE_SUFFIX}"))?;
     let id = SessionId::parse(stem).map_err(|fault| fault.to_string())?;
     let file = SessionFile::parse(text).map_err(|fault| fault.to_string())?;
-    Ok(Candidate {
+    let whose = accounts.whose(session.owner, file.ours.user.as_ref())?;
+    let candidate = Candidate {
         subject: subject_of(session),
         folded: id.folded(),
         id: id.as_str().into(),
@@ -363,7 +445,8 @@ fn candidate(session: &FoundSession, policy: &Policy) -> Result<Candidate, Strin
         app_upstream: file.ours.app_upstream.unwrap_or_default(),
         folder: file.ours.folder,
         account: file.ours.owner,
-    })
+    };
+    Ok((candidate, whose))
 }
 
 /// What the two databases know.
@@ -491,7 +574,7 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    fn policy() -> Policy {
+    pub(super) fn policy() -> Policy {
         let range = |text| PortRange::parse(text).unwrap();
         Policy {
             editor_ports: PortSet(vec![range("8000-8999")]),
@@ -506,11 +589,12 @@ mod tests {
         }
     }
 
-    fn session(name: &str, modified_ns: i128, text: &str) -> FoundSession {
-        FoundSession { name: name.into(), modified_ns, text: Ok(text.into()) }
+    pub(super) fn session(name: &str, modified_ns: i128, text: &str) -> FoundSession {
+        let (text, file) = (Ok(text.into()), FileNumber::default());
+        FoundSession { name: name.into(), modified_ns, owner: 0, file, text }
     }
 
-    fn told(inputs: &Inputs) -> (Vec<String>, Vec<String>) {
+    pub(super) fn told(inputs: &Inputs) -> (Vec<String>, Vec<String>) {
         let routes = agree(inputs, &policy());
         let editors = routes.editors.iter().map(|e| format!("/vscode/{}/ {}", e.id, e.target));
         let apps = routes.apps.iter().map(|a| format!("/apps/{}-{}/ {}", a.id, a.index, a.port));
@@ -684,3 +768,6 @@ mod tests {
         assert!(accounts.iter().all(|a| a.as_ref().unwrap().as_str() == "ann@oh.example"));
     }
 }
+
+#[cfg(test)]
+mod whose;

@@ -14,13 +14,15 @@
 //!
 //! `folder` is opened when the editor's address is visited without a query; `upstream` and
 //! `app_upstream` say what becomes of the prefix; `transport` may be `"unix"`, and then there is no
-//! `vscode_port`; `owner` is the account that the session belongs to. Other keys beside
+//! `vscode_port`; `owner` is the account that the session belongs to; `user` says, in a file of
+//! root's, whose the listeners are. Other keys beside
 //! these belong to others and are not looked at; an unknown key inside `toolkit` is a fault.
 //! What the file says is an outsider's word: nothing in it is taken on trust, and a value of the
 //! wrong kind is refused, never replaced by a default, because a default port is somebody else's.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::Deserialize;
 use serde_json::error::Category;
@@ -36,6 +38,9 @@ pub const SCHEMA: u64 = 1;
 
 /// The most applications a session may have: the index in `/apps/{id}-{index}/` has two digits.
 pub const APPS_MAX: usize = 100;
+
+/// The longest login name, in bytes, as useradd(8) has it.
+const USER_BYTES_MAX: usize = 32;
 
 /// What a session file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +64,8 @@ pub struct Extension {
     pub app_upstream: Option<Upstream>,
     /// The account that the session belongs to, as the login knows it.
     pub owner: Option<Account>,
+    /// Whose the listeners on the ports are, where a file of root's says so.
+    pub user: Option<UserWord>,
 }
 
 /// The longest name of an account, in bytes.
@@ -80,6 +87,46 @@ impl Account {
     /// Returns its name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A user as a session file names one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserWord {
+    /// By login name.
+    Name(String),
+    /// By number.
+    Number(u32),
+}
+
+impl UserWord {
+    fn parse(value: &Value) -> Option<Self> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        match value {
+            Value::Number(number) => number.as_u64()?.try_into().ok().map(Self::Number),
+            Value::String(name)
+                if (1..=USER_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain) =>
+            {
+                Some(Self::Name(name.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        match self {
+            Self::Name(name) => name.as_str().into(),
+            Self::Number(number) => (*number).into(),
+        }
+    }
+}
+
+impl fmt::Display for UserWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Number(number) => write!(f, "uid {number}"),
+        }
     }
 }
 
@@ -130,6 +177,9 @@ pub enum SessionFault {
     /// `toolkit.folder` is no path.
     #[error("`toolkit.folder` is no path to open: {0}")]
     Folder(PathFault),
+    /// `toolkit.user` is no user.
+    #[error("`toolkit.user` has to be a user's name or number, not {0}")]
+    User(String),
     /// `toolkit` or a value in it has the wrong kind.
     #[error("`{key}` has to be {wanted}, not {found}")]
     Kind {
@@ -208,7 +258,7 @@ impl SessionFile {
     }
 
     fn toolkit(&self) -> Vec<(String, Value)> {
-        let Extension { folder, upstream, app_upstream, owner } = &self.ours;
+        let Extension { folder, upstream, app_upstream, owner, user } = &self.ours;
         let unix = matches!(self.target, Target::Socket).then_some("unix");
         let texts = [
             ("folder", folder.as_ref().map(InRoot::as_str)),
@@ -217,7 +267,8 @@ impl SessionFile {
             ("owner", owner.as_ref().map(Account::as_str)),
             ("transport", unix),
         ];
-        texts.into_iter().filter_map(|(key, text)| Some((key.into(), text?.into()))).collect()
+        let texts = texts.into_iter().filter_map(|(key, text)| Some((key.into(), text?.into())));
+        texts.chain(user.as_ref().map(|user| ("user".into(), user.to_value()))).collect()
     }
 
     /// Returns the editor's port, if it has one, and then those of the applications.
@@ -260,7 +311,8 @@ enum Transport {
 }
 
 /// The keys inside `toolkit`.
-const KEYS: [&str; 6] = ["schema", "folder", "upstream", "app_upstream", "owner", "transport"];
+const KEYS: [&str; 7] =
+    ["schema", "folder", "upstream", "app_upstream", "owner", "transport", "user"];
 
 fn toolkit(value: Option<Value>) -> Result<(Transport, Extension), SessionFault> {
     let object = match value {
@@ -299,7 +351,10 @@ fn toolkit(value: Option<Value>) -> Result<(Transport, Extension), SessionFault>
             "unix" => Some(Transport::Unix),
             _ => None,
         })?;
-    let ours = Extension { folder, upstream, app_upstream, owner };
+    let user = object
+        .get("user")
+        .map(|value| UserWord::parse(value).ok_or_else(|| SessionFault::User(shown(value))));
+    let ours = Extension { folder, upstream, app_upstream, owner, user: user.transpose()? };
     Ok((transport.unwrap_or(Transport::Tcp), ours))
 }
 
@@ -443,6 +498,14 @@ mod tests {
                 "`toolkit.folder` is no path to open: a path has no `.` or `..` in it",
             ),
             (
+                r#"{"schema":1,"user":"a b"}"#,
+                "`toolkit.user` has to be a user's name or number, not \"a b\"",
+            ),
+            (
+                r#"{"schema":1,"user":-1}"#,
+                "`toolkit.user` has to be a user's name or number, not -1",
+            ),
+            (
                 r#"{"schema":1,"upstream":"stripp"}"#,
                 "`toolkit.upstream` has to be \"strip+prefix\", \"strip\" or \"base-path\", not \"stripp\"",
             ),
@@ -466,9 +529,12 @@ mod tests {
             upstream: Some(Upstream::BasePath),
             app_upstream: Some(Upstream::Strip),
             owner: Account::parse("a.b+c@oh.example"),
+            user: Some(UserWord::Name("oh-editor".into())),
         };
+        let numbered = Extension { user: Some(UserWord::Number(1000)), ..Extension::default() };
         let apps = [50001, 50002].map(|port| Port::new(port).unwrap()).to_vec();
-        for target in [Target::Port(Port::new(40123).unwrap()), Target::Socket] {
+        let target = Target::Port(Port::new(40123).unwrap());
+        for (target, ours) in [(target, &ours), (Target::Socket, &ours), (target, &numbered)] {
             let file = SessionFile { target, apps: apps.clone(), ours: ours.clone() };
             assert_eq!(SessionFile::parse(&file.render()), Ok(file));
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use oh_model::path::{InRoot, RealPath};
 use oh_model::port::{Port, PortRange, PortSet};
-use oh_model::routes::{FoundSession, Inputs, Policy, agree};
+use oh_model::routes::{FileNumber, FoundSession, Inputs, Policy, agree};
 use oh_model::upstream::Upstream;
 use oh_nginx_conf::layout::{Auth, Generation, Hosts, Isolation, LoginPages, Site, Tls, layout};
 use oh_nginx_conf::served;
@@ -59,7 +59,8 @@ fn text_of(site: &Site, sessions: Vec<FoundSession>) -> String {
 }
 
 fn session(name: &str, text: &str) -> FoundSession {
-    FoundSession { name: name.into(), modified_ns: 0, text: Ok(text.into()) }
+    let (text, file) = (Ok(text.into()), FileNumber::default());
+    FoundSession { name: name.into(), modified_ns: 0, owner: 0, file, text }
 }
 
 #[test]

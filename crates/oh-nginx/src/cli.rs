@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 use oh_term::{Answer, Common, Failure, Format, Tool};
 
-use crate::{adopt, commands, config};
+use crate::watch::Unit;
+use crate::{adopt, commands, config, watch};
 
 /// Route sessions and repositories through nginx
 ///
@@ -29,6 +30,19 @@ enum Command {
     /// Exit codes: 0 served, 1 in place but no nginx runs, 2 refused, 5 another run publishes,
     /// 6 failed and nothing changed, 7 put back, 8 could not be put back, 78 configuration.
     Apply,
+    /// Keep what is served in step with the sessions and repositories
+    ///
+    /// Goes on until SIGTERM (exit code 0) or SIGINT (130); SIGHUP reads the configuration again.
+    /// Moves the files of sessions aside whose editors are gone for longer than
+    /// sessions.retire_after_s. Makes no login. Exit code 5: another watch lives.
+    Watch {
+        /// Look once and end, with the exit codes of `apply`: for timers
+        #[arg(long)]
+        once: bool,
+        /// Print a systemd unit that fits this configuration, and do nothing else
+        #[arg(long, value_enum, value_name = "UNIT", conflicts_with = "once")]
+        print_unit: Option<Unit>,
+    },
     /// Say which routes are served, and what is not routed and why
     ///
     /// Exit codes: 0 all is served, 1 something waits for `apply` or nginx does not run.
@@ -82,6 +96,9 @@ impl Tool for Cli {
             Command::Render => commands::render(&self.common),
             Command::Plan => commands::plan(&self.common),
             Command::Apply => commands::apply(&self.common),
+            Command::Watch { print_unit: Some(unit), .. } => watch::print(unit, &self.common),
+            Command::Watch { once: true, .. } => watch::once(&self.common),
+            Command::Watch { .. } => watch::watch(&self.common),
             Command::Status => commands::status(&self.common),
             Command::Login => commands::login(&self.common),
             Command::Adopt(consent) => adopt::adopt(consent, &self.common),

@@ -1,5 +1,8 @@
 //! What each command does: gather, decide, do, report.
 
+use std::time::SystemTime;
+
+use oh_host::heartbeat;
 use oh_host::lock::Locks;
 use oh_host::login;
 use oh_host::publish::{self, Facts, Running};
@@ -9,8 +12,8 @@ use oh_term::{Answer, Common, Failure};
 use serde_json::json;
 use similar::TextDiff;
 
-use crate::edge::{context, publish_failure};
-use crate::report;
+use crate::edge::{Context, context, publish_failure};
+use crate::report::{self, Seen};
 
 /// How many unchanged lines a diff shows around a change.
 const DIFF_CONTEXT_LINES: usize = 3;
@@ -43,7 +46,14 @@ pub(crate) fn apply(common: &Common) -> Result<Answer, Failure> {
 }
 
 pub(crate) fn status(common: &Common) -> Result<Answer, Failure> {
-    let (facts, notes) = gather(common)?;
+    let Context { host, warnings: notes } = context(common)?;
+    let facts = publish::gather(&host).map_err(publish_failure)?;
+    let root = host.root;
+    let unknown = facts
+        .routes
+        .listening_unknown
+        .as_ref()
+        .map(|why| format!("warning: whose the ports of sessions are cannot be told ({why})"));
     let workers = match &facts.running {
         Running::Master { master, .. } => {
             Some(master.workers().map_err(|fault| publish_failure(fault.into()))?)
@@ -52,7 +62,13 @@ pub(crate) fn status(common: &Common) -> Result<Answer, Failure> {
     };
     // What `apply` would refuse or do is what is not as it should be.
     let settled = publish::plan(&facts).is_ok_and(|plan| plan.steps.is_empty());
-    Ok(report::status(&facts, workers.as_ref(), settled).notes(notes))
+    let (watch, unread) = match heartbeat::read(&root) {
+        Ok(watch) => (watch, None),
+        Err(fault) => (None, Some(format!("warning: whether a watch lives is not known: {fault}"))),
+    };
+    let watch = watch.map(|heartbeat| Seen::at(heartbeat, SystemTime::now()));
+    let answer = report::status(&facts, workers.as_ref(), settled, watch.as_ref());
+    Ok(answer.notes(notes).notes(unknown).notes(unread))
 }
 
 pub(crate) fn login(common: &Common) -> Result<Answer, Failure> {

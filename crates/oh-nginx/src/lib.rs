@@ -10,5 +10,6 @@ mod config;
 mod edge;
 mod report;
 mod routes;
+mod watch;
 
 pub use cli::Cli;

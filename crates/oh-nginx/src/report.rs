@@ -1,5 +1,8 @@
 //! What people and programs see of facts, plans and deeds: the answer first, then the evidence.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use oh_host::heartbeat::Heartbeat;
 use oh_host::login::Login;
 use oh_host::nginx::Workers;
 use oh_host::publish::{Facts, Published, Running, Step};
@@ -99,8 +102,44 @@ pub(crate) fn published(done: &Published) -> Answer {
     hint.into_iter().fold(Answer::new(lines.0, result).exit(exit), Answer::hint)
 }
 
+/// A watch, as its heartbeat shows it.
+pub(crate) struct Seen {
+    heartbeat: Heartbeat,
+    lives: bool,
+    looked_s_ago: u64,
+}
+
+impl Seen {
+    /// Asks the kernel whether the watch lives.
+    pub(crate) fn at(heartbeat: Heartbeat, now: SystemTime) -> Self {
+        let looked = UNIX_EPOCH + Duration::from_millis(heartbeat.last_scan_ms);
+        // A clock that was set back makes it now.
+        let looked_s_ago = now.duration_since(looked).unwrap_or_default().as_secs();
+        Self { lives: heartbeat.lives(), looked_s_ago, heartbeat }
+    }
+
+    fn line(&self) -> String {
+        let (pid, ago) = (self.heartbeat.process.pid, self.looked_s_ago);
+        match (&self.heartbeat.failing, self.lives) {
+            (_, false) => format!(
+                "the watch (process {pid}) has ended; it last looked {ago} s ago; start it again"
+            ),
+            (Some(failing), true) => format!(
+                "a watch (process {pid}) looked {ago} s ago and cannot publish: {}",
+                failing.reason.lines().next().unwrap_or_default()
+            ),
+            (None, true) => format!("a watch (process {pid}) looked {ago} s ago"),
+        }
+    }
+}
+
 /// The answer of `status`.
-pub(crate) fn status(facts: &Facts, workers: Option<&Workers>, settled: bool) -> Answer {
+pub(crate) fn status(
+    facts: &Facts,
+    workers: Option<&Workers>,
+    settled: bool,
+    watch: Option<&Seen>,
+) -> Answer {
     let mut lines = Lines::default();
     let (site, wanted) = (&facts.site, facts.live.current(&facts.wanted));
     let answered = facts.running.answered();
@@ -125,6 +164,9 @@ pub(crate) fn status(facts: &Facts, workers: Option<&Workers>, settled: bool) ->
     if let Some(workers) = workers {
         lines.old_workers(workers);
     }
+    if let Some(watch) = watch {
+        lines.add(watch.line());
+    }
     let in_step = settled && wanted.is_some() && wanted.as_ref() == answered && workers.is_some();
     let mut hint = None;
     if wanted.is_some() && workers.is_none() {
@@ -143,6 +185,7 @@ pub(crate) fn status(facts: &Facts, workers: Option<&Workers>, settled: bool) ->
         "routes": rows_json(&rows),
         "exclusions": exclusions(&facts.routes.exclusions),
         "workers": workers.map(workers_json),
+        "watch": watch.map(watch_json),
     });
     let answer = Answer::new(lines.0, result).exit(if in_step { Exit::Ok } else { Exit::No });
     hint.into_iter().fold(answer, Answer::hint)
@@ -207,12 +250,12 @@ fn new_login() -> Hint {
     Hint::run("the password is shown this once; a new one", Command::ours("oh-nginx", &["login"]))
 }
 
-fn counted(routes: &Routes) -> String {
+pub(crate) fn counted(routes: &Routes) -> String {
     let editors = several(routes.editors.len(), "editor");
     format!("{editors}, {}", several(routes.apps.len(), "application"))
 }
 
-fn several(count: usize, noun: &str) -> String {
+pub(crate) fn several(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }
@@ -226,6 +269,18 @@ fn workers_json(workers: &Workers) -> Value {
     let pids =
         |pids: &[oh_host::process::Pid]| pids.iter().map(|pid| pid.get()).collect::<Vec<_>>();
     json!({ "current": pids(&workers.current), "old": pids(&workers.old) })
+}
+
+fn watch_json(watch: &Seen) -> Value {
+    let heartbeat = &watch.heartbeat;
+    json!({
+        "lives": watch.lives,
+        "pid": heartbeat.process.pid.get(),
+        "last_scan_ms": heartbeat.last_scan_ms,
+        "interval_ms": heartbeat.interval_ms,
+        "generation": heartbeat.generation,
+        "failing": heartbeat.failing.as_ref().map(|failing| &failing.reason),
+    })
 }
 
 fn login_json(login: &Login) -> Value {

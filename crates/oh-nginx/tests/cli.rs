@@ -47,6 +47,7 @@ fn help_names_every_command_and_option() {
       render   Print the file that would be served
       plan     Show what would change, as a diff and as steps
       apply    Make nginx serve what the sessions and repositories say
+      watch    Keep what is served in step with the sessions and repositories
       status   Say which routes are served, and what is not routed and why
       login    Make a new password for the login and print it once
       adopt    Take over an older installation: its site, its generator, its routes
@@ -193,6 +194,7 @@ fn without_a_command_the_short_help_is_on_stderr() {
       render   Print the file that would be served
       plan     Show what would change, as a diff and as steps
       apply    Make nginx serve what the sessions and repositories say
+      watch    Keep what is served in step with the sessions and repositories
       status   Say which routes are served, and what is not routed and why
       login    Make a new password for the login and print it once
       adopt    Take over an older installation: its site, its generator, its routes

@@ -73,6 +73,11 @@ pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Writes a line to stderr while a tool goes on.
+pub fn say(line: &str) {
+    aside(&mut io::stderr().lock(), line);
+}
+
 fn show_answer<T: Tool>(
     answer: &Answer,
     carried: &[String],

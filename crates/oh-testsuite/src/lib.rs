@@ -15,5 +15,7 @@ pub mod openvscode;
 pub mod printed;
 pub mod process;
 pub mod remote_agent;
+pub mod stranger;
 pub mod transcript;
 pub mod wait;
+pub mod watching;

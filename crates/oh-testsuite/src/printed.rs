@@ -63,6 +63,26 @@ pub const PRINTED: &[Printed] = &[
         command: "oh-nginx release",
         test: "crates/oh-testsuite/tests/printed.rs::take_over_and_give_back",
     },
+    Printed {
+        command: "oh-nginx watch --once",
+        test: "crates/oh-testsuite/tests/watch.rs::a_timer_retires_as_a_watch_does",
+    },
+    Printed {
+        command: "oh-nginx watch --print-unit service",
+        test: "crates/oh-testsuite/tests/watch/units.rs::systemd_understands_the_units",
+    },
+    Printed {
+        command: "oh-nginx watch --print-unit once",
+        test: "crates/oh-testsuite/tests/watch/units.rs::systemd_understands_the_units",
+    },
+    Printed {
+        command: "oh-nginx watch --print-unit timer",
+        test: "crates/oh-testsuite/tests/watch/units.rs::systemd_understands_the_units",
+    },
+    Printed {
+        command: "oh-nginx watch --print-unit path",
+        test: "crates/oh-testsuite/tests/watch/units.rs::systemd_understands_the_units",
+    },
 ];
 
 /// Returns the commands of a Markdown page: in a `console` block the lines that begin with `$ `,

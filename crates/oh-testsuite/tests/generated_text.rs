@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use oh_model::path::{InRoot, RealPath};
 use oh_model::port::{Port, PortRange, PortSet};
-use oh_model::routes::{FoundSession, Inputs, Policy, agree};
+use oh_model::routes::{FileNumber, FoundSession, Inputs, Policy, agree};
 use oh_model::upstream::Upstream;
 use oh_nginx_conf::layout::{Auth, Hosts, Isolation, Site, layout};
 use oh_nginx_conf::version::NginxVersion;
@@ -122,6 +122,8 @@ fn found(at: usize) -> impl Strategy<Value = FoundSession> {
     (name, text, 0_i128..1000).prop_map(|(name, text, modified_ns)| FoundSession {
         name,
         modified_ns,
+        owner: 0,
+        file: FileNumber::default(),
         text: Ok(text),
     })
 }

@@ -67,8 +67,14 @@ pub(super) const COMPONENTS: &[Component] = &[
     Component {
         name: "wrk",
         purpose: "the load on nginx while it reloads",
-        needed_by: &[Bench],
+        needed_by: &[Test, Bench],
         source: Debian { look: Look::Program("wrk"), builds: &[] },
+    },
+    Component {
+        name: "systemd",
+        purpose: "systemd-analyze judges the units that are printed; nothing is started",
+        needed_by: &[Test],
+        source: Debian { look: Look::Program("systemd-analyze"), builds: &[] },
     },
     Component {
         name: "python3",

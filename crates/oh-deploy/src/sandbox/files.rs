@@ -10,7 +10,7 @@ use oh_host::random;
 use oh_host::users::is_root;
 use oh_model::path::RealPath;
 use oh_model::port::Port;
-use oh_model::session::{Extension, SessionFile};
+use oh_model::session::{Extension, SessionFile, UserWord};
 use oh_model::upstream::Target;
 use oh_nginx_conf::write::{Text, Word};
 use serde_json::json;
@@ -137,7 +137,12 @@ fn all(home: &Home, record: &Record) -> Result<Vec<Wanted>, SandboxFault> {
     let session = SessionFile {
         target: Target::Port(port(record.ports.session_editor)?),
         apps: vec![port(record.ports.app)?],
-        ours: Extension { folder: Some(home.inside(&folder)?), ..Extension::default() },
+        ours: Extension {
+            folder: Some(home.inside(&folder)?),
+            // The file is ours and the editor is not, so the file has to say whose it is.
+            user: editor_user(home).map(|(uid, _)| UserWord::Number(uid)),
+            ..Extension::default()
+        },
     };
     let repositories = json!({ "repositories": [{
         "id": REPOSITORY,

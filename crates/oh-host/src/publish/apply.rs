@@ -65,6 +65,7 @@ pub(super) fn apply(
         routes: facts.routes.clone(),
         workers,
         login: run.login,
+        login_wanted: false,
     })
 }
 

@@ -15,6 +15,7 @@ use oh_nginx_conf::write::{Text, Unquotable, Word};
 
 use super::{Host, PublishFault, site, staging};
 use crate::atomic::{self, Meta};
+use crate::folder::Memory;
 use crate::http::{self, Get, Target};
 use crate::inputs;
 use crate::nginx::{self, Built, Master, Nginx};
@@ -225,7 +226,7 @@ impl Facts {
 /// # Errors
 /// [`PublishFault`] where something that decides could not be looked at.
 pub fn gather(host: &Host) -> Result<Facts, PublishFault> {
-    gather_over(host, &Overlay::new())
+    look(host, &Overlay::new(), &mut Memory::default())
 }
 
 /// Looks at everything as it will be when nginx's files say what the overlay says.
@@ -233,6 +234,15 @@ pub fn gather(host: &Host) -> Result<Facts, PublishFault> {
 /// # Errors
 /// As [`gather`].
 pub fn gather_over(host: &Host, overlay: &Overlay) -> Result<Facts, PublishFault> {
+    look(host, overlay, &mut Memory::default())
+}
+
+/// [`gather`], where session files that did not change since the last time are not read again.
+pub(super) fn gather_again(host: &Host, memory: &mut Memory) -> Result<Facts, PublishFault> {
+    look(host, &Overlay::new(), memory)
+}
+
+fn look(host: &Host, overlay: &Overlay, memory: &mut Memory) -> Result<Facts, PublishFault> {
     let settings = &host.settings;
     let real = |path: &InRoot| site::real(&host.root, path);
     let nginx = Nginx {
@@ -246,7 +256,7 @@ pub fn gather_over(host: &Host, overlay: &Overlay) -> Result<Facts, PublishFault
     let surroundings = inspect::surroundings(&tree, paths.hook.as_str(), paths.live.as_str());
     let site = site::site(host, &built, &surroundings)?;
     let policy = site::policy(settings, &site, &surroundings);
-    let routes = agree(&inputs::gather(host)?, &policy);
+    let routes = agree(&inputs::gather(host, memory)?, &policy);
     // A folder whose path is too long below the root is not opened.
     let wanted = layout(&site, &routes, |path| site::real(&host.root, path).ok())?;
     let live_text = text_of(&paths.live)?.unwrap_or_default();

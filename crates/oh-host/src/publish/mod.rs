@@ -42,6 +42,7 @@ pub use reload::{Reloaded, reload};
 pub use site::real;
 pub use traces::traces;
 
+use crate::folder::Memory;
 use crate::lock::{Before, Held, Locks, Publish};
 use crate::login::Login;
 use crate::nginx::Workers;
@@ -76,6 +77,20 @@ pub struct Published {
     pub workers: Option<Workers>,
     /// A login that was made for this set; its password is nowhere else.
     pub login: Option<Login>,
+    /// Whether a login is wanted and nobody has one, because none was to be made.
+    pub login_wanted: bool,
+}
+
+/// How it is published.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'p> {
+    /// What for, as others read it who wait for the lock.
+    pub purpose: &'p str,
+    /// How long to wait for another run that publishes.
+    pub wait: Duration,
+    /// Whether a login is made where one is wanted. Without, nginx refuses everybody until there
+    /// is one; it is for runs whose output is kept.
+    pub may_make_login: bool,
 }
 
 /// Makes nginx serve what the inputs say.
@@ -96,9 +111,30 @@ pub fn publish_within<Level: Before<Publish>>(
     host: &Host,
     purpose: &str,
 ) -> Result<Published, PublishFault> {
+    let asked = Asked { purpose, wait: LOCK_WAIT, may_make_login: true };
+    publish_as_asked(held, host, asked, &mut Memory::default())
+}
+
+/// [`publish_within`] as it is asked; session files that did not change since the last time are
+/// not read again.
+///
+/// # Errors
+/// As [`publish_within`].
+pub fn publish_as_asked<Level: Before<Publish>>(
+    held: &mut Held<'_, Level>,
+    host: &Host,
+    asked: Asked<'_>,
+    memory: &mut Memory,
+) -> Result<Published, PublishFault> {
     held.demand_root(&host.root)?;
-    let held = held.publish(purpose, LOCK_WAIT)?;
-    publish_under(host, &held)
+    let _held = held.publish(asked.purpose, asked.wait)?;
+    let mut facts = facts::gather_again(host, memory)?;
+    let login_wanted = facts.login_wanted.is_some() && !asked.may_make_login;
+    if login_wanted {
+        facts.login_wanted = None;
+    }
+    let published = carry_out(&facts)?;
+    Ok(Published { login_wanted, ..published })
 }
 
 /// Does as [`publish`], under a lock that the caller holds for more than this.
@@ -107,12 +143,15 @@ pub fn publish_within<Level: Before<Publish>>(
 /// As [`publish`].
 pub fn publish_under(host: &Host, held: &Held<'_, Publish>) -> Result<Published, PublishFault> {
     held.demand_root(&host.root)?;
-    let facts = gather(host)?;
-    let plan = plan(&facts)?;
+    carry_out(&gather(host)?)
+}
+
+fn carry_out(facts: &Facts) -> Result<Published, PublishFault> {
+    let plan = plan(facts)?;
     let consent = plan.confirm();
-    let objections = objections(&plan, &facts);
+    let objections = objections(&plan, facts);
     if !objections.is_empty() {
         return Err(PublishFault::Objections(objections));
     }
-    apply::apply(&facts, plan, consent)
+    apply::apply(facts, plan, consent)
 }

@@ -9,6 +9,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
+use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
@@ -67,6 +68,7 @@ fn hear(socket: &Socket, found: &mut Vec<Listener>) -> io::Result<bool> {
                     address: SocketAddr::new(id.source_address, id.source_port),
                     inode: response.header.inode.into(),
                     uid: response.header.uid,
+                    only_ipv6: response.nlas.contains(&Nla::SkV6Only(true)),
                 });
             }
             NetlinkPayload::Done(_) => return Ok(false),

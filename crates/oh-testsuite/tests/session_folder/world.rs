@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use oh_testsuite::lab::{Lab, back_end, touch};
+use oh_testsuite::stranger::{STRANGER, strangers_listener};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
@@ -74,6 +75,12 @@ fn bad_text() -> impl Strategy<Value = String> {
         Just(r#"{"vscode_port":#0,"toolkit":{"schema":1,"folder":"../x"}}"#.to_string()),
         Just(r#"{"vscode_port":#0,"#.to_string()),
         Just("#SITE".to_string()),
+        // A port that another user listens on, and root's word that it should be so, or not.
+        Just(r#"{"vscode_port":#THEIRS}"#.to_string()),
+        Just(r##"{"vscode_port":#0,"app_ports":[#THEIRS]}"##.to_string()),
+        Just(r#"{"vscode_port":#THEIRS,"toolkit":{"schema":1,"user":61234}}"#.to_string()),
+        Just(r#"{"vscode_port":#THEIRS,"toolkit":{"schema":1,"user":1}}"#.to_string()),
+        Just(r##"{"vscode_port":#0,"toolkit":{"schema":1,"user":"nobody-here"}}"##.to_string()),
         "\\PC{0,60}",
     ]
 }
@@ -119,6 +126,8 @@ fn folder() -> impl Strategy<Value = Vec<Entry>> {
 struct World {
     lab: Lab,
     ports: Vec<u16>,
+    /// The port that [`STRANGER`] listens on.
+    theirs: u16,
     begin: SystemTime,
 }
 
@@ -181,7 +190,7 @@ impl World {
 
     fn filled(&self, text: &str) -> String {
         let site = format!("{{\"vscode_port\":{}}}", self.lab.site_port);
-        let text = text.replace("#SITE", &site);
+        let text = text.replace("#SITE", &site).replace("#THEIRS", &self.theirs.to_string());
         // From the last to the first, so that `#1` does not eat the beginning of `#10`.
         let ports = self.ports.iter().enumerate().rev();
         ports
@@ -210,7 +219,7 @@ fn naive(world: &World) -> Result<Naive> {
         if name.as_bytes().starts_with(b".") || !name.as_bytes().ends_with(b".json") {
             continue;
         }
-        match naive_file(&entry.path(), &name)? {
+        match naive_file(&entry.path(), &name, world.theirs)? {
             Some((id, ports, modified)) => candidates.push((modified, id, ports)),
             None => result.refused += 1,
         }
@@ -243,7 +252,11 @@ fn naive(world: &World) -> Result<Naive> {
 }
 
 /// Returns id, ports and time of a file that would be routed if nobody else claimed the same.
-fn naive_file(path: &Path, name: &OsStr) -> Result<Option<(String, Vec<u16>, SystemTime)>> {
+fn naive_file(
+    path: &Path,
+    name: &OsStr,
+    theirs: u16,
+) -> Result<Option<(String, Vec<u16>, SystemTime)>> {
     let meta = fs::symlink_metadata(path)?;
     let kind = meta.file_type();
     let odd = kind.is_symlink() || kind.is_dir() || kind.is_fifo() || kind.is_socket();
@@ -293,6 +306,11 @@ fn naive_file(path: &Path, name: &OsStr) -> Result<Option<(String, Vec<u16>, Sys
             return Ok(None);
         }
     }
+    let user = object.get("toolkit").and_then(|ours| ours.get("user"));
+    let strangers = meta.uid() == 0 && user == Some(&Value::from(STRANGER));
+    if ports.contains(&theirs) && !strangers || user.is_some_and(|user| !user.is_u64()) {
+        return Ok(None);
+    }
     Ok(Some((stem.to_owned(), ports, meta.modified()?)))
 }
 
@@ -320,6 +338,11 @@ fn agree(world: &World, entries: &[Entry]) -> Result<(usize, usize)> {
     for (path, port) in &found {
         let answer = world.lab.get(&format!("{path}x"), &[])?;
         let expected = format!("{port} GET /x ");
+        if *port == world.theirs {
+            // The stranger has no answer, and that is one.
+            ensure!(answer.status == 501, "{path} answers {}", answer.status);
+            continue;
+        }
         ensure!(answer.text().starts_with(&expected), "{path} answers {}", answer.text());
     }
     ensure!(world.lab.routed("nobody-has-this-id")? == Err(404), "an unknown id is no 404");
@@ -332,7 +355,9 @@ pub(crate) fn agree_on(folders: u32) -> Result<()> {
     let mut lab = Lab::plain()?;
     lab.start_nginx()?;
     let ports = (0..BACK_ENDS).map(|_| back_end()).collect::<Result<Vec<_>>>()?;
-    let world = World { lab, ports, begin: SystemTime::now() };
+    let theirs = oh_testsuite::net::free_port()?;
+    let _listener = strangers_listener(theirs)?;
+    let world = World { lab, ports, theirs, begin: SystemTime::now() };
     let counts = Cell::new((0, 0));
     let config = Config { cases: folders, failure_persistence: None, ..Config::default() };
     let tried = TestRunner::new(config).run(&folder(), |entries| {

@@ -5,12 +5,16 @@
 //! stopped; what is beyond that is the tool's own.
 //!
 //! - ours: the file is written, and `oh-nginx apply` has said that the route is served.
+//! - watch: the file is written, and `oh-nginx watch`, which was there before, has it served.
 //! - bare: the same tree of files; the generation in it is changed in place without a sync, the
 //!   master gets SIGHUP, and the generation is asked for. Nobody can publish with less.
 //! - locations: what the shell scripts do: one location per session, the whole file rewritten,
 //!   `nginx -t`, `nginx -s reload`, and the route asked for.
 //!
-//! The three take turns, so that a machine that slows down slows all of them.
+//! All take turns, so that a machine that slows down slows all of them. Then come the bursts: a
+//! thousand files in a second, and twelve thousand at once.
+
+mod watched;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -22,6 +26,8 @@ use anyhow::{Context as _, Result, ensure};
 use oh_testsuite::lab::{Lab, back_end};
 use oh_testsuite::{components, net, wait};
 use rustix::process::{Pid, Signal, kill_process};
+
+use self::watched::Watched;
 
 /// How many sessions there are.
 const SIZES: [usize; 4] = [12, 50, 200, 1000];
@@ -38,23 +44,30 @@ fn main() -> Result<()> {
     writeln!(out, "session file to served route, median of {ROUNDS} arrivals, ms")?;
     writeln!(
         out,
-        "| sessions | ours | bare reload-and-look | ours / bare | location per session | locations / ours |"
+        "| sessions | apply | watch | bare reload-and-look | apply / bare | watch / bare | \
+         location per session | locations / watch |"
     )?;
-    writeln!(out, "|---|---|---|---|---|---|")?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|")?;
     for size in SIZES {
         let mut ours = Ours::new(size, port)?;
+        let mut watched = Watched::new(size, port)?;
         let mut bare = Bare::new(size, port)?;
         let mut locations = Locations::new(size, port)?;
-        let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut a, mut b, mut c, mut w) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for round in 0..ROUNDS {
             a.push(ours.arrival(round)?);
+            w.push(watched.arrival(round)?);
             b.push(bare.arrival()?);
             c.push(locations.arrival(round)?);
         }
-        let (a, b, c) = (median(a), median(b), median(c));
-        writeln!(out, "| {size} | {a:.1} | {b:.1} | {:.2} | {c:.1} | {:.2} |", a / b, c / a)?;
+        let (a, w, b, c) = (median(a), median(w), median(b), median(c));
+        let (apply, watch, locations) = (a / b, w / b, c / w);
+        writeln!(
+            out,
+            "| {size} | {a:.1} | {w:.1} | {b:.1} | {apply:.2} | {watch:.2} | {c:.1} | {locations:.2} |"
+        )?;
     }
-    Ok(())
+    watched::bursts(&mut out, port)
 }
 
 fn median(mut times: Vec<Duration>) -> f64 {
