@@ -14,6 +14,7 @@ extern crate alloc;
 
 pub mod inspect;
 pub mod layout;
+pub mod lint;
 mod lua;
 pub mod parse;
 pub mod served;

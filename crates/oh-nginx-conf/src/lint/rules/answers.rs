@@ -1,0 +1,302 @@
+//! What nginx answers itself, or another location takes, where a program should have been asked.
+
+use alloc::borrow::ToOwned as _;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use super::super::finding::{Change, Severity};
+use super::super::model::{Matcher, Node, Scope};
+use super::super::request::Request;
+use super::super::role::{self, Role, Route, SOCKET_IO};
+use super::super::simulate::{Outcome, run, status_text};
+use super::headers::websocket;
+use super::{Judge, Said, is_same};
+
+/// Files of the editor; a location for files by their ends would take them.
+const ASSETS: [&str; 4] = [
+    "static/out/vs/code/browser/workbench/workbench.js",
+    "stable-0123456789abcdef/static/out/vs/workbench/workbench.web.main.css",
+    "manifest.json",
+    "_static/src/browser/media/favicon.svg",
+];
+
+/// An id that nobody has.
+const UNKNOWN: &str = "no-such-session-0";
+
+pub(super) fn judge(judge: &mut Judge<'_, '_>) {
+    for route in judge.each() {
+        match route.role {
+            Role::Editor => editor(judge, &route),
+            Role::SocketIo => socket_io(judge, &route),
+            Role::App => unknown_session(judge, &route),
+            Role::OpenHands => {}
+        }
+        own_page_is_refused(judge, &route);
+    }
+    without_socket_io(judge);
+}
+
+fn editor(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
+    let Some(prefix) = route.prefix.as_deref() else { return };
+    for asset in ASSETS {
+        let request = route.request.at(&format!("{prefix}{asset}"));
+        if !reaches(judge, route, &request, "a file of the editor") {
+            return;
+        }
+    }
+    if prefix != "/" {
+        unknown_session(judge, route);
+    }
+}
+
+fn socket_io(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
+    let mut request = route.request.clone();
+    request.args = "EIO=4&transport=polling".to_owned();
+    if !reaches(judge, route, &request, "Socket.IO by polling") {
+        return;
+    }
+    request.method = "POST";
+    reaches(judge, route, &request, "what Socket.IO posts");
+}
+
+/// Demands that a request arrives; says what stands in its way.
+fn reaches(judge: &mut Judge<'_, '_>, route: &Route<'_>, request: &Request, who: &str) -> bool {
+    match run(route.server, request) {
+        Outcome::Answered { status, by } => {
+            answered(judge, route, request, who, status, by);
+            false
+        }
+        Outcome::Proxied(passed) if !is_same(&passed.scope, &route.scope) => {
+            taken(judge, route, &passed.scope, request, who)
+        }
+        Outcome::File(scope) if !is_same(&scope, &route.scope) => {
+            taken(judge, route, &scope, request, who)
+        }
+        _ => true,
+    }
+}
+
+fn answered(
+    judge: &mut Judge<'_, '_>,
+    route: &Route<'_>,
+    request: &Request,
+    who: &str,
+    status: u16,
+    by: &Node<'_>,
+) {
+    let block = around(&route.scope, by);
+    let about_query = block.filter(|node| {
+        node.words.iter().any(|word| ["$arg", "$is_args", "$query_string"].iter().any(|v| word.contains(v)))
+    });
+    let is_inside = block.is_some() || route.scope.level().nodes.iter().any(|n| core::ptr::eq(n, by));
+    // Another location that answers is a matter of how locations are found.
+    if !is_inside && by.name != "limit_except" && by.name != "deny" {
+        return;
+    }
+    let what = format!("{who} ({}) gets {} from nginx", request.uri, status_text(status));
+    let culprit = block.unwrap_or(by);
+    let changes = match (about_query, route.prefix.as_deref()) {
+        (Some(node), Some(prefix)) => only_at_the_root(judge, node, prefix),
+        _ => Vec::from([Change::remove(culprit)]),
+    };
+    judge.say(Said {
+        rule: match (about_query, by.name) {
+            (Some(_), _) => "OH-NGX-206",
+            (_, "limit_except") => "OH-NGX-311",
+            _ => "OH-NGX-207",
+        },
+        severity: Severity::Error,
+        sure: true,
+        place: culprit.place(),
+        what,
+        changes,
+    });
+}
+
+/// The same redirect for exactly the root of the editor.
+fn only_at_the_root(judge: &Judge<'_, '_>, redirect: &Node<'_>, prefix: &str) -> Vec<Change> {
+    let Some(target) = redirect.named("return").next() else {
+        return Vec::from([Change::remove(redirect)]);
+    };
+    let variable = judge.free_name("oh_at_root");
+    let map = [
+        format!("map $request_method$http_upgrade$is_args$uri ${variable} {{"),
+        "    default 0;".to_owned(),
+        format!("    GET{prefix} 1;"),
+        "}".to_owned(),
+    ];
+    let line = format!("if (${variable}) {{ {} }}", target.shown());
+    Vec::from([judge.add_to_http(map), Change::replace(redirect, [line])])
+}
+
+/// Finds the `if` of a location that a directive stands in.
+fn around<'c>(scope: &Scope<'c>, inner: &Node<'_>) -> Option<&'c Node<'c>> {
+    let ifs = scope.levels.iter().flat_map(|level| level.nodes).filter(|node| node.name == "if");
+    let mut ifs = ifs.filter(|node| node.children().iter().any(|one| core::ptr::eq(one, inner)));
+    ifs.next()
+}
+
+fn taken(
+    judge: &mut Judge<'_, '_>,
+    route: &Route<'_>,
+    other: &Scope<'_>,
+    request: &Request,
+    who: &str,
+) -> bool {
+    let Some(Matcher::Regex { .. }) = other.location() else { return true };
+    let Some(head) = other.head() else { return true };
+    // Locations of the same pattern family (`/vscode/…`) are not strangers to each other.
+    if judge.routes.iter().any(|one| one.role == route.role && is_same(&one.scope, other)) {
+        return true;
+    }
+    let mut changes = Vec::new();
+    if let (Some(Matcher::Prefix { path, is_final: false }), Some(own)) =
+        (route.scope.location(), route.scope.head())
+        && let Some(end) = own.body
+    {
+        let mut change = Change::replace(own, [format!("location ^~ {path} {{")]);
+        change.span = own.span.start..end;
+        changes.push(change);
+    }
+    judge.say(Said {
+        rule: "OH-NGX-214",
+        severity: Severity::Error,
+        sure: true,
+        place: head.place(),
+        what: format!("`{}` takes {who} ({})", head.shown(), request.uri),
+        changes,
+    });
+    false
+}
+
+/// An id that nobody has must not end at OpenHands, which answers everything with its page.
+fn unknown_session(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
+    let Some(prefix) = route.prefix.as_deref() else { return };
+    let Some((parent, _)) = prefix.trim_end_matches('/').rsplit_once('/') else { return };
+    if parent.is_empty() {
+        return;
+    }
+    let request = route.request.at(&format!("{parent}/{UNKNOWN}/"));
+    let Outcome::Proxied(passed) = run(route.server, &request) else { return };
+    let ends_at = judge.routes.iter().find(|one| is_same(&one.scope, &passed.scope));
+    if !ends_at.is_some_and(|one| one.role == Role::OpenHands) {
+        return;
+    }
+    let Some(place) = route.scope.head().map(Node::place) else { return };
+    let place = route.server.level.head.map_or(place, Node::place);
+    let lines = [
+        format!("location ^~ {parent}/ {{"),
+        "    return 404;".to_owned(),
+        "}".to_owned(),
+    ];
+    judge.say(Said {
+        rule: "OH-NGX-210",
+        severity: Severity::Error,
+        sure: true,
+        place,
+        what: format!("{parent}/{{id}}/ of an id that is not there shows OpenHands"),
+        changes: Vec::from([Change::add(route.server.level, judge.path(), lines)]),
+    });
+}
+
+/// The site's own page opens a WebSocket and must not be taken for a stranger.
+fn own_page_is_refused(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
+    if judge.config.is_server_part || route.role == Role::App || route.prefix.is_none() {
+        return;
+    }
+    let mut request = websocket(&route.request);
+    if route.role == Role::SocketIo {
+        request.args = "EIO=4&transport=websocket".to_owned();
+    }
+    let Outcome::Answered { status, by } = run(route.server, &request) else { return };
+    if status < 400 {
+        return;
+    }
+    // Without Origin the same is refused: that is another rule's.
+    let mut plain = request.clone();
+    plain.headers.remove("origin");
+    if matches!(run(route.server, &plain), Outcome::Answered { status: other, .. } if other == status) {
+        return;
+    }
+    let name = role::name(&route.server);
+    let accepted = other_addresses(&route.request).into_iter().find(|origin| {
+        let request = request.with(&[("origin", origin)]);
+        matches!(run(route.server, &request), Outcome::Proxied(_))
+    });
+    let origin = request.origin();
+    let culprit = around(&route.scope, by).unwrap_or(by);
+    let lines = origin_line(judge, &origin, culprit);
+    judge.say(Said {
+        rule: "OH-NGX-509",
+        severity: Severity::Error,
+        sure: name.is_some() && accepted.is_none(),
+        place: culprit.place(),
+        what: match accepted {
+            None => format!("a WebSocket of the site's own page ({origin}) gets {}", status_text(status)),
+            Some(other) => format!("WebSockets are let in from {other} only; the text says {origin}"),
+        },
+        changes: lines,
+    });
+}
+
+/// How else the same site may be called, where another program stands in front of nginx.
+fn other_addresses(request: &Request) -> Vec<String> {
+    let (host, _) = request.authority.rsplit_once(':').unwrap_or((&request.authority, ""));
+    let port = request.port.to_string();
+    let mut out = Vec::new();
+    for scheme in ["https", "http"] {
+        out.push(format!("{scheme}://{host}"));
+        out.push(format!("{scheme}://{host}:{port}"));
+    }
+    out
+}
+
+/// The line of the map of origins that is missing.
+fn origin_line(judge: &Judge<'_, '_>, origin: &str, culprit: &Node<'_>) -> Vec<Change> {
+    let mut maps = judge.config.http.all("map").filter(|map| map.word(0) == "$http_origin");
+    let (Some(map), None) = (maps.next(), maps.next()) else {
+        return Vec::from([Change::remove(culprit)]);
+    };
+    let stands = map.children().iter().find(|line| line.name.contains("://"));
+    let accepting = |line: &Node<'_>| line.name.contains("://") || line.name.is_empty();
+    let value = map.children().iter().filter(|line| accepting(line)).map(|line| line.word(0));
+    let value = value.filter(|value| *value != "0" && !value.is_empty()).last().unwrap_or("1");
+    let line = format!("\"{origin}\" {value};");
+    match stands.filter(|line| map.children().iter().filter(|one| one.name == line.name).count() == 1) {
+        Some(stands) => Vec::from([Change::replace(stands, [line])]),
+        None => Vec::from([Change::add(super::super::model::Level::of(map), judge.path(), [line])]),
+    }
+}
+
+/// A site whose root is files answers Socket.IO with its page.
+fn without_socket_io(judge: &mut Judge<'_, '_>) {
+    for server in judge.sites() {
+        let openhands = judge.routes.iter().find(|route| {
+            super::is_same_server(route.server, server) && route.role == Role::OpenHands
+        });
+        let Some(route) = openhands.cloned() else { continue };
+        let Outcome::File(scope) = run(server, &route.request.at(SOCKET_IO)) else { continue };
+        let lines = [
+            "location /socket.io/ {".to_owned(),
+            format!("    proxy_pass {}://{};", route.backend.scheme, route.backend.authority),
+            "    proxy_http_version 1.1;".to_owned(),
+            "    proxy_set_header Host $http_host;".to_owned(),
+            "    proxy_set_header Upgrade $http_upgrade;".to_owned(),
+            "    proxy_set_header Connection \"upgrade\";".to_owned(),
+            "    proxy_set_header X-Forwarded-Proto $scheme;".to_owned(),
+            "    proxy_set_header X-Forwarded-For $remote_addr;".to_owned(),
+            "    client_max_body_size 5m;".to_owned(),
+            "    proxy_read_timeout 1h;".to_owned(),
+            "}".to_owned(),
+        ];
+        judge.say(Said {
+            rule: "OH-NGX-215",
+            severity: Severity::Error,
+            sure: true,
+            place: judge.place_of(&scope),
+            what: "/socket.io/ ends at files of nginx, and not at OpenHands".to_owned(),
+            changes: Vec::from([Change::add(server.level, judge.path(), lines)]),
+        });
+    }
+}
