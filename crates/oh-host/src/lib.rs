@@ -16,6 +16,7 @@ pub mod disk;
 pub mod folder;
 pub mod http;
 pub mod inputs;
+pub mod lint;
 pub mod lock;
 pub mod login;
 pub mod nginx;

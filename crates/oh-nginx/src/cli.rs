@@ -1,9 +1,9 @@
 //! The arguments of `oh-nginx`.
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use oh_term::{Answer, Common, Failure, Format, Tool};
 
-use crate::{commands, config};
+use crate::{commands, config, lint};
 
 /// Route sessions and repositories through nginx
 ///
@@ -35,9 +35,27 @@ enum Command {
     Status,
     /// Make a new password for the login and print it once
     Login,
+    /// Name each line that breaks VS Code or Socket.IO or opens a hole, and the lines that mend it
+    ///
+    /// Exit codes: 0 nothing but warnings and notes, 1 an error found, 2 usage, 4 could not look.
+    Lint(LintArguments),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LintArguments {
+    /// Read this file and what it includes, or with - what `nginx -T` prints; without it, nginx's
+    /// own configuration
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<String>,
+    /// Ask the editors that FILE leads to on this machine which kind they are
+    #[arg(long)]
+    pub(crate) ask: bool,
+    /// Print the page of a rule and judge nothing
+    #[arg(long, value_name = "RULE", conflicts_with_all = ["file", "ask"])]
+    pub(crate) explain: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,6 +89,7 @@ impl Tool for Cli {
             Command::Apply => commands::apply(&self.common),
             Command::Status => commands::status(&self.common),
             Command::Login => commands::login(&self.common),
+            Command::Lint(arguments) => lint::answer(&arguments, &self.common),
             Command::Config(command) => config::answer(&command, &self.common),
         }
     }

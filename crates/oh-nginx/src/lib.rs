@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod config;
 mod edge;
+mod lint;
 mod report;
 mod routes;
 

@@ -67,6 +67,10 @@ pub(super) fn doors<'c>(server: &Server<'c>) -> Vec<Door<'c>> {
         return Vec::new();
     }
     let mut out = Vec::new();
+    let says_ssl = server.level.all("listen").any(|node| node.words.iter().any(|word| word == "ssl"));
+    // A certificate that no socket uses was meant to be used: that is a rule of its own.
+    let is_meant = !says_ssl && server.level.all("ssl_certificate").next().is_some();
+    let on = is_meant || server.level.all("ssl").last().is_some_and(|ssl| ssl.word(0) == "on");
     for node in server.level.all("listen") {
         let address = node.word(0);
         if address.starts_with("unix:") {
@@ -78,7 +82,6 @@ pub(super) fn doors<'c>(server: &Server<'c>) -> Vec<Door<'c>> {
             _ => (address, Some(80)),
         };
         let has = |word: &str| node.words.iter().skip(1).any(|one| one == word);
-        let on = server.level.all("ssl").last().is_some_and(|ssl| ssl.word(0) == "on");
         out.extend(port.map(|port| Door {
             node: Some(node),
             port,

@@ -110,8 +110,11 @@ fn content<'c>(
     if let Some(by) = refused(scope, variables.request.method) {
         return Outcome::Answered { status: 403, by };
     }
-    if scope.level().all("try_files").next().is_some() {
-        return Outcome::Unknown;
+    if let Some(files) = scope.level().all("try_files").next() {
+        let last = files.words.last().map_or("", String::as_str);
+        // Where all that is tried are files, one of them is the answer.
+        let is_file = !last.starts_with('@') && scope.own("proxy_pass").is_none();
+        return if is_file { Outcome::File(scope.clone()) } else { Outcome::Unknown };
     }
     let Some(node) = scope.own("proxy_pass") else { return Outcome::File(scope.clone()) };
     let Some(backend) = Backend::of(node) else { return Outcome::Unknown };

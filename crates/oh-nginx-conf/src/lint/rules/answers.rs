@@ -277,19 +277,7 @@ fn without_socket_io(judge: &mut Judge<'_, '_>) {
         });
         let Some(route) = openhands.cloned() else { continue };
         let Outcome::File(scope) = run(server, &route.request.at(SOCKET_IO)) else { continue };
-        let lines = [
-            "location /socket.io/ {".to_owned(),
-            format!("    proxy_pass {}://{};", route.backend.scheme, route.backend.authority),
-            "    proxy_http_version 1.1;".to_owned(),
-            "    proxy_set_header Host $http_host;".to_owned(),
-            "    proxy_set_header Upgrade $http_upgrade;".to_owned(),
-            "    proxy_set_header Connection \"upgrade\";".to_owned(),
-            "    proxy_set_header X-Forwarded-Proto $scheme;".to_owned(),
-            "    proxy_set_header X-Forwarded-For $remote_addr;".to_owned(),
-            "    client_max_body_size 5m;".to_owned(),
-            "    proxy_read_timeout 1h;".to_owned(),
-            "}".to_owned(),
-        ];
+        let lines = socket_io_location(&route);
         judge.say(Said {
             rule: "OH-NGX-215",
             severity: Severity::Error,
@@ -299,4 +287,39 @@ fn without_socket_io(judge: &mut Judge<'_, '_>) {
             changes: Vec::from([Change::add(server.level, judge.path(), lines)]),
         });
     }
+}
+
+/// A location for Socket.IO beside the one of OpenHands, with what that one has of its own.
+fn socket_io_location(route: &Route<'_>) -> Vec<String> {
+    let mut lines = Vec::from(["location /socket.io/ {".to_owned()]);
+    let refusing = route.scope.level().all("if").filter(|node| node.named("return").next().is_some());
+    lines.extend(refusing.map(|node| format!("    {}", whole(node))));
+    lines.push(format!("    proxy_pass {}://{};", route.backend.scheme, route.backend.authority));
+    let server = route.server.scope();
+    let mut more = |name: &str, texts: &[&str]| {
+        if server.list(name).is_empty() {
+            lines.extend(texts.iter().map(|text| format!("    {name} {text};")));
+        }
+    };
+    more("proxy_http_version", &["1.1"]);
+    more("proxy_read_timeout", &["1h"]);
+    more("client_max_body_size", &["5m"]);
+    more(
+        "proxy_set_header",
+        &[
+            "Host $http_host",
+            "Upgrade $http_upgrade",
+            "Connection \"upgrade\"",
+            "X-Forwarded-Proto $scheme",
+            "X-Forwarded-For $remote_addr",
+        ],
+    );
+    lines.push("}".to_owned());
+    lines
+}
+
+/// A directive with its block, on one line.
+fn whole(node: &Node<'_>) -> String {
+    let text = node.file.text.get(node.span.clone()).unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
