@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 use crate::cli::LintArguments;
 use crate::edge::context;
 
+/// How wide a line for people is, in characters.
+const WIDTH: usize = 100;
+
 /// The rule of what nginx itself refuses.
 const REFUSED_BY_NGINX: &str = "OH-NGX-001";
 
@@ -169,17 +172,37 @@ fn refused_text(complaint: &Complaint) -> String {
 fn finding_text(finding: &Finding) -> String {
     let sure = if finding.sure { String::new() } else { " if it is so: the text cannot tell".into() };
     let mut out = format!(
-        "\n{}  {}  {}{sure}\n  {}\n  why: {}\n",
+        "\n{}  {}  {}{sure}\n{}{}",
         plain(&finding.place.to_string()),
         finding.rule.id,
         finding.severity,
-        plain(&finding.what),
-        first_sentence(finding.rule.why)
+        wrapped("  ", &plain(&finding.what)),
+        wrapped("  why: ", first_sentence(finding.rule.why))
     );
     for change in &finding.changes {
         out += &format!("  {}\n", change_head(finding, change));
         change.lines.iter().for_each(|line| out += &format!("      {}\n", plain(line)));
     }
+    out
+}
+
+/// Breaks a text between words; further lines stand below the first word.
+fn wrapped(head: &str, text: &str) -> String {
+    let mut out = String::from(head);
+    let (indent, mut column) = (head.chars().count(), head.chars().count());
+    for (index, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        if index > 0 && column + 1 + length > WIDTH {
+            out += &format!("\n{}", " ".repeat(indent));
+            column = indent;
+        } else if index > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out += word;
+        column += length;
+    }
+    out.push('\n');
     out
 }
 

@@ -22,8 +22,8 @@
 //! Opening files and asking programs is `oh-host`'s.
 
 use alloc::borrow::ToOwned as _;
-use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use oh_model::port::PortSet;
@@ -124,7 +124,9 @@ pub fn lint(tree: &Tree, known: &Known) -> Result<Vec<Finding>, LintFault> {
             b.rule.id,
         ))
     });
-    findings.dedup_by(|a, b| a.rule.id == b.rule.id && a.place == b.place && a.what == b.what);
+    // A location with two roles is named once, at its worst.
+    let mut said = BTreeSet::new();
+    findings.retain(|one| said.insert((one.rule.id, one.place.to_string(), one.what.clone())));
     Ok(findings)
 }
 

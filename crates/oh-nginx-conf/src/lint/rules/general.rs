@@ -35,7 +35,6 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>) {
         if matches!(route.role, Role::Editor | Role::App) {
             routing_maps(judge, &route);
         }
-        dead(judge, &route);
     }
     twice(judge);
     redirects(judge);
@@ -130,20 +129,25 @@ fn routing_maps(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     }
 }
 
-fn dead(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
-    let Some(head) = route.scope.head() else { return };
-    let path = route.scope.location().and_then(Matcher::path);
-    if route.role != Role::OpenHands || !path.is_some_and(|path| DEAD.contains(&path)) {
-        return;
+/// Names the locations that lead to nothing; nothing else about them matters.
+pub(super) fn dead(judge: &mut Judge<'_, '_>) {
+    for route in judge.each() {
+        let Some(head) = route.scope.head().filter(|_| is_dead(&route)) else { continue };
+        judge.say(Said {
+            rule: "OH-NGX-213",
+            severity: Severity::Warning,
+            sure: true,
+            place: head.place(),
+            what: format!("`{}` leads to nothing: OpenHands has no /ws", head.shown()),
+            changes: Vec::from([Change::remove(head)]),
+        });
     }
-    judge.say(Said {
-        rule: "OH-NGX-213",
-        severity: Severity::Warning,
-        sure: true,
-        place: head.place(),
-        what: format!("`{}` leads to nothing: OpenHands has no /ws", head.shown()),
-        changes: Vec::from([Change::remove(head)]),
-    });
+    judge.routes.retain(|route| !is_dead(route));
+}
+
+fn is_dead(route: &Route<'_>) -> bool {
+    let path = route.scope.location().and_then(Matcher::path);
+    route.role == Role::OpenHands && path.is_some_and(|path| DEAD.contains(&path))
 }
 
 /// Two paths that lead to one editor.

@@ -26,6 +26,7 @@ pub(super) fn all(config: Config<'_>, known: &Known) -> Vec<Finding> {
     let mut routes = role::routes(config, known);
     with_socket_io(&mut routes);
     let mut judge = Judge { config, known, routes, found: Vec::new() };
+    general::dead(&mut judge);
     headers::judge(&mut judge);
     trust::judge(&mut judge);
     paths::judge(&mut judge);

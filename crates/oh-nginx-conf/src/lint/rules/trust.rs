@@ -51,8 +51,9 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>) {
             continue;
         }
         for header in &BELIEVED {
-            injected(judge, &route, header);
+            passed_on(judge, &route, header);
         }
+        never_set(judge, &route);
         smuggled(judge, &route);
     }
     for level in levels(judge) {
@@ -76,7 +77,8 @@ fn levels<'c>(judge: &Judge<'c, '_>) -> Vec<super::super::model::Level<'c>> {
     out
 }
 
-fn injected(judge: &mut Judge<'_, '_>, route: &Route<'_>, header: &Believed) {
+/// Says whether a client's header reaches what believes it; and the line that lets it.
+fn injected<'c>(route: &Route<'c>, header: &Believed) -> Option<Option<&'c Node<'c>>> {
     let believes = match route.role {
         Role::Editor if is_kind(route, UpstreamKind::CodeServer) => header.by_code_server,
         Role::Editor if route.upstream.is_some() => header.by_openvscode,
@@ -85,31 +87,48 @@ fn injected(judge: &mut Judge<'_, '_>, route: &Route<'_>, header: &Believed) {
     };
     let key = header.name.to_ascii_lowercase();
     if !believes || lost_names(route).contains(&key) {
-        return;
+        return None;
     }
     let request = websocket(&route.request).with(&[(header.key, STRANGE)]);
     let found = seen(route, &request, &key);
-    if !found.value.as_deref().is_some_and(|value| value.contains(STRANGE)) {
-        return;
-    }
+    found.value.filter(|value| value.contains(STRANGE)).map(|_| found.by)
+}
+
+fn line(header: &Believed) -> String {
+    format!("proxy_set_header {} {};", header.name, header.safe)
+}
+
+/// A line that passes on what a client wrote.
+fn passed_on(judge: &mut Judge<'_, '_>, route: &Route<'_>, header: &Believed) {
+    let Some(Some(by)) = injected(route, header) else { return };
+    judge.say(Said {
+        rule: if header.key == "x_forwarded_for" { "OH-NGX-109" } else { "OH-NGX-110" },
+        severity: Severity::Warning,
+        sure: true,
+        place: by.place(),
+        what: format!("`{}` passes on what a client writes there", by.shown()),
+        changes: Vec::from([Change::replace(by, [line(header)])]),
+    });
+}
+
+/// Headers that nobody sets, so that a client's own go on.
+fn never_set(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
+    let open: Vec<&Believed> =
+        BELIEVED.iter().filter(|header| matches!(injected(route, header), Some(None))).collect();
     let could_be_elsewhere =
         route.scope.may_inherit() && route.scope.list("proxy_set_header").is_empty();
-    let is_for = header.key == "x_forwarded_for";
+    let Some(first) = open.first() else { return };
+    let only_for = open.len() == 1 && first.key == "x_forwarded_for";
+    let names: Vec<&str> = open.iter().map(|header| header.name).collect();
+    let mut change = mend(judge, route, None, String::new());
+    change.lines = open.iter().map(|header| line(header)).collect();
     judge.say(Said {
-        rule: if is_for { "OH-NGX-109" } else { "OH-NGX-110" },
+        rule: if only_for { "OH-NGX-109" } else { "OH-NGX-110" },
         severity: Severity::Warning,
         sure: !could_be_elsewhere,
-        place: place(judge, route, found.by),
-        what: match found.by {
-            None => format!("{} of a client goes on as it came", header.name),
-            Some(by) => format!("`{}` passes on what a client writes there", by.shown()),
-        },
-        changes: Vec::from([mend(
-            judge,
-            route,
-            found.by,
-            format!("proxy_set_header {} {};", header.name, header.safe),
-        )]),
+        place: place(judge, route, None),
+        what: format!("of a client, as it came, goes on: {}", names.join(", ")),
+        changes: Vec::from([change]),
     });
 }
 
