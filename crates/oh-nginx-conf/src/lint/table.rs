@@ -83,7 +83,7 @@ pub const RULES: &[Rule] = &[
         title: "Connection is not passed on as upgrade",
         severity: Severity::Error,
         why: "nginx sends Connection: close unless it is told. With Upgrade but without Connection: upgrade, uvicorn answers 500 and Node 400.",
-        failing: &[("        proxy_set_header Connection $connection;\n", "        proxy_set_header Connection '';\n")],
+        failing: &[("        proxy_set_header Connection $connection_upgrade;\n", "        proxy_set_header Connection '';\n")],
         passing: &[],
         setting: Setting::Usual,
         source: "measured: nginx 1.22.1, python-socketio, OpenHands 0.62",
