@@ -35,9 +35,10 @@ enum Command {
     Status,
     /// Make a new password for the login and print it once
     Login,
-    /// Name each line that breaks VS Code or Socket.IO or opens a hole, and the lines that mend it
+    /// Name each line that breaks VS Code or Socket.IO, and the lines that mend it
     ///
-    /// Exit codes: 0 nothing but warnings and notes, 1 an error found, 2 usage, 4 could not look.
+    /// What opens a hole is named too. Exit codes: 0 nothing but warnings and notes, 1 an error
+    /// found, 2 usage, 4 could not look.
     Lint(LintArguments),
     /// Look at the configuration
     #[command(subcommand)]

@@ -240,6 +240,11 @@ fn is_editor(server: &Server<'_>, scope: &Scope<'_>, backend: Backend<'_>, known
     by_path || by_name || by_port || by_fact || comment_says_so(scope)
 }
 
+/// Says whether a path is called as an editor's or an application's is.
+pub(super) fn is_session_path(path: &str) -> bool {
+    path.starts_with("/apps/") || path.split('/').skip(1).take(2).any(|part| EDITOR_NAMES.contains(&part))
+}
+
 /// Old generators wrote a comment above each location.
 fn comment_says_so(scope: &Scope<'_>) -> bool {
     let Some(head) = scope.head() else { return false };

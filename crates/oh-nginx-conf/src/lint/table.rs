@@ -309,6 +309,16 @@ pub const RULES: &[Rule] = &[
         source: "measured: OpenHands 0.62",
     },
     Rule {
+        id: "OH-NGX-211",
+        title: "a session's location leads nowhere",
+        severity: Severity::Error,
+        why: "Without a proxy_pass nginx looks for files, and answers 404.",
+        failing: &[("        location ^~ /apps/ {\n", "        location ^~ /vscode/gone/ {\n            if ($refused) { return 403; }\n        }\n        location ^~ /apps/ {\n")],
+        passing: &[("        location ^~ /apps/ {\n", "        location ^~ /vscode/gone/ {\n            return 404;\n        }\n        location ^~ /apps/ {\n")],
+        setting: Setting::Usual,
+        source: "nginx, ngx_http_core_module: root",
+    },
+    Rule {
         id: "OH-NGX-212",
         title: "files of routes that nobody includes",
         severity: Severity::Error,
@@ -547,6 +557,16 @@ pub const RULES: &[Rule] = &[
         passing: &[("        location ^~ /apps/ {\n", "        location /private/ {\n            internal;\n            root /srv;\n        }\n        location ^~ /apps/ {\n"), ("        proxy_http_version 1.1;\n", "        proxy_http_version 1.1;\n        proxy_ignore_headers X-Accel-Redirect;\n")],
         setting: Setting::Usual,
         source: "nginx, ngx_http_proxy_module: proxy_ignore_headers",
+    },
+    Rule {
+        id: "OH-NGX-506",
+        title: "a login that nobody has",
+        severity: Severity::Error,
+        why: "Without a file of users, auth_basic refuses everybody with 403.",
+        failing: &[("        auth_basic_user_file /etc/nginx/openhands.users;\n", "")],
+        passing: &[],
+        setting: Setting::Usual,
+        source: "measured: nginx 1.22.1, code-server 4.139",
     },
     Rule {
         id: "OH-NGX-507",

@@ -36,7 +36,7 @@ const VALUES: &[(&str, &[&str])] = &[
     ("default 0;", &["default 1;"]),
     ("location /socket.io/", &["location ^~ /socket.io/", "location /socket.io", "location = /socket.io/", "location /other/"]),
     ("location ^~ /vscode/ ", &["location = /vscode/ ", "location /vscode/ "]),
-    ("location ^~ /vscode/code/", &["location ^~ /vscode/code", "location /vscode/code/", "location ^~ /vscode/other/", "location = /vscode/code/"]),
+    ("location ^~ /vscode/code/", &["location ^~ /vscode/code", "location /vscode/code/", "location = /vscode/code/"]),
     ("location / {", &["location = / {", "location ^~ / {"]),
     ("if ($refused) { return 403; }", &["if ($refused) { return 404; }", "if ($upgrading) { return 403; }", "if ($http_upgrade = websocket) { return 403; }"]),
     ("if ($origin_ok = 0)", &["if ($origin_ok = 1)", "if ($origin_ok)", "if ($refused)"]),

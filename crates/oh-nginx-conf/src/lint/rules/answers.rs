@@ -35,6 +35,7 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>) {
         own_page_is_refused(judge, &route);
     }
     without_socket_io(judge);
+    leads_nowhere(judge);
 }
 
 fn editor(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
@@ -277,15 +278,45 @@ fn without_socket_io(judge: &mut Judge<'_, '_>) {
         });
         let Some(route) = openhands.cloned() else { continue };
         let Outcome::File(scope) = run(server, &route.request.at(SOCKET_IO)) else { continue };
-        let lines = socket_io_location(&route);
+        let target = format!("proxy_pass {}://{};", route.backend.scheme, route.backend.authority);
+        let is_own = scope.location().and_then(Matcher::path).is_some_and(|path| path.contains("socket.io"));
+        let change = if is_own {
+            judge.add(&scope, [target])
+        } else {
+            Change::add(server.level, judge.path(), socket_io_location(&route))
+        };
         judge.say(Said {
             rule: "OH-NGX-215",
             severity: Severity::Error,
             sure: true,
             place: judge.place_of(&scope),
             what: "/socket.io/ ends at files of nginx, and not at OpenHands".to_owned(),
-            changes: Vec::from([Change::add(server.level, judge.path(), lines)]),
+            changes: Vec::from([change]),
         });
+    }
+}
+
+/// A location with an editor's or an application's name that leads nowhere.
+fn leads_nowhere(judge: &mut Judge<'_, '_>) {
+    for server in judge.sites() {
+        for scope in server.locations() {
+            let Some(path) = scope.location().and_then(Matcher::path) else { continue };
+            let level = scope.level();
+            let does = ["proxy_pass", "return", "rewrite", "try_files", "root", "alias", "location", "internal"];
+            let is_idle = does.iter().all(|name| level.all(name).next().is_none());
+            let parts = path.split('/').filter(|part| !part.is_empty()).count();
+            if !is_idle || !role::is_session_path(path) || parts < 2 {
+                continue;
+            }
+            judge.say(Said {
+                rule: "OH-NGX-211",
+                severity: Severity::Error,
+                sure: true,
+                place: judge.place_of(&scope),
+                what: format!("{path} leads to no program: there is no proxy_pass"),
+                changes: Vec::new(),
+            });
+        }
     }
 }
 

@@ -133,6 +133,7 @@ fn login(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
             changes: Vec::from([Change::replace(node, ["satisfy all;".to_owned()])]),
         });
     }
+    without_users(judge, route);
     let by_editor = route.upstream.and_then(|upstream| upstream.asks_login);
     if is_asked || limits(scope) || by_editor == Some(true) {
         return;
@@ -156,6 +157,24 @@ fn login(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
             None => "nginx asks for no login; whether the editor does could not be seen".to_owned(),
         },
         changes,
+    });
+}
+
+/// A login that nobody has: nginx answers 403 to everybody.
+fn without_users(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
+    let scope = &route.scope;
+    let Some(node) = scope.value("auth_basic").filter(|node| node.word(0) != "off") else { return };
+    if scope.value("auth_basic_user_file").is_some() {
+        return;
+    }
+    judge.say(Said {
+        rule: "OH-NGX-506",
+        severity: Severity::Error,
+        sure: !scope.may_inherit(),
+        place: node.place(),
+        what: format!("`{}` without auth_basic_user_file lets nobody in", node.shown()),
+        // Where the users are is the operator's to say.
+        changes: Vec::new(),
     });
 }
 

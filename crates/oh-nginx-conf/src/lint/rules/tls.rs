@@ -126,6 +126,16 @@ fn listens(judge: &mut Judge<'_, '_>, server: Server<'_>) {
             });
         }
     }
+    if let Some(certificate) = certificate.filter(|_| server.level.all("listen").next().is_none()) {
+        judge.say(Said {
+            rule: "OH-NGX-404",
+            severity: Severity::Error,
+            sure: true,
+            place: certificate.place(),
+            what: "the server has a certificate and no listen: it speaks plain HTTP on port 80".to_owned(),
+            changes: Vec::from([judge.add(&server.scope(), ["listen 443 ssl;".to_owned()])]),
+        });
+    }
     let is_plain = !doors.is_empty() && certificate.is_none() && !says_ssl;
     let is_seen_by_others = doors.iter().any(|door| !door.is_loopback && !door.is_tls);
     let has_editor = judge.routes.iter().any(|route| {
