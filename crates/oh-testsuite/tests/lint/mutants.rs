@@ -19,7 +19,7 @@ const VALUES: &[(&str, &[&str])] = &[
     ("absolute_redirect off", &["absolute_redirect on"]),
     ("auth_basic OpenHands", &["auth_basic off", "auth_basic Other"]),
     ("ssl http2;", &["ssl;", "http2;", ";"]),
-    ("server_name oh.example", &["server_name _", "server_name other.example"]),
+    ("server_name oh.example", &["server_name _"]),
     ("ECDHE-ECDSA-AES128-GCM-SHA256:", &[""]),
     (":ECDHE-RSA-AES128-GCM-SHA256", &[""]),
     ("TLSv1.2 TLSv1.3", &["TLSv1.2", "TLSv1.3", "TLSv1.1 TLSv1.2 TLSv1.3"]),
@@ -50,7 +50,7 @@ const VALUES: &[(&str, &[&str])] = &[
 const ADDED: &[(&str, &[&str])] = &[
     ("server_tokens off;", &["underscores_in_headers on;", "keepalive_timeout 5s;"]),
     ("auth_basic OpenHands;", &["satisfy any; allow 127.0.0.1;", "proxy_intercept_errors on; error_page 403 /x;", "proxy_buffering off;", "proxy_request_buffering off;",
-        "location ~* \\.(js|css|svg)$ { root /var/www; }", "location ~ \\.php$ { return 404; }", "location = /x { return 301 $uri; }"]),
+        "location ~* \\.(js|css|svg)$ { root /var/www; }", "location ~ \\.php$ { return 404; }", "location = /x { return 301 $uri; }", "location /x { return 301 $uri; }"]),
     ("location /socket.io/ {", &["add_header Access-Control-Allow-Origin *;", "limit_except GET { deny all; }", "proxy_set_header X-Real-IP $remote_addr;", "proxy_buffering off;", "deny all;", "add_header X-Frame-Options DENY;"]),
     ("location ^~ /vscode/code/ {", &["if ($arg_folder = '') { return 302 /vscode/code/?folder=/tmp; }", "if ($args = '') { return 302 /vscode/code/?folder=/tmp; }",
         "proxy_set_header X-Forwarded-Path /vscode/code/;", "proxy_buffering off;", "auth_basic off;", "rewrite ^/vscode/code/(.*)$ /$1 break;", "if ($request_method = POST) { return 405; }",

@@ -110,9 +110,19 @@ impl Site {
         }
     }
 
+    /// Asks for a WebSocket that must not open; which refusal it is does not matter.
+    fn refused(&self, path: &str, headers: &[(&str, &str)]) -> String {
+        let status = self.upgrade(path, headers);
+        if matches!(status.parse(), Ok(400_u16..)) { "refused".into() } else { status }
+    }
+
     fn look(&self, about: &str) -> Result<Seen> {
         let status = |answer: Result<Answer>| {
             answer.map_or_else(|_| "no answer".into(), |answer| answer.status.to_string())
+        };
+        let refused = |answer: Result<Answer>| match answer {
+            Ok(answer) if answer.status >= 400 => "refused".into(),
+            other => status(other),
         };
         let own = self.origin();
         let own = ("Origin", own.as_str());
@@ -131,21 +141,25 @@ impl Site {
             ("editor: file", status(self.get("/vscode/code/_static/src/browser/media/favicon.svg", &[]))),
             ("editor: script", status(self.get(&format!("/vscode/code/stable-{}/static/out/vs/code/browser/workbench/workbench.js", self.commit), &[]))),
             ("editor: WebSocket", self.upgrade(&socket, &[own])),
-            ("editor: foreign WebSocket", self.upgrade(&socket, &[evil])),
-            ("editor: foreign WebSocket with Forwarded", self.upgrade(&socket, &[evil, ("Forwarded", "host=evil.example")])),
-            ("editor: foreign WebSocket with X-Forwarded-Host", self.upgrade(&socket, &[evil, ("X-Forwarded-Host", "evil.example")])),
-            ("editor: WebSocket of null", self.upgrade(&socket, &[("Origin", "null")])),
-            ("editor: without login", status(net::get(&self.url("/vscode/code/"), &[]))),
-            ("editor: unknown session", status(self.get("/vscode/nobody/", &[]))),
+            ("editor: foreign WebSocket", self.refused(&socket, &[evil])),
+            ("editor: foreign WebSocket with Forwarded", self.refused(&socket, &[evil, ("Forwarded", "host=evil.example")])),
+            ("editor: foreign WebSocket with X-Forwarded-Host", self.refused(&socket, &[evil, ("X-Forwarded-Host", "evil.example")])),
+            ("editor: WebSocket of null", self.refused(&socket, &[("Origin", "null")])),
+            ("editor: without login", refused(net::get(&self.url("/vscode/code/?folder=/tmp"), &[]))),
+            ("editor: unknown session", refused(self.get("/vscode/nobody/", &[]))),
             ("editor: service worker", self.service_worker()),
             ("app", status(self.get("/apps/code-0/x", &[]))),
-            ("app: unknown", status(self.get("/apps/nobody-0/", &[]))),
+            ("app: unknown", refused(self.get("/apps/nobody-0/", &[]))),
             ("openhands: page", status(self.get("/", &[]))),
             ("openhands: believed", self.believed()),
             ("socket.io: WebSocket", self.socket_io(websocket, own)),
-            ("socket.io: foreign WebSocket", self.upgrade(websocket, &[evil])),
+            ("socket.io: foreign WebSocket", self.refused(websocket, &[evil])),
             ("socket.io: polling and 4 MB", self.polled(polling, own)),
-            ("socket.io: foreign polling", status(self.get(polling, &[evil]))),
+            ("socket.io: polling as browsers do", status(self.get(polling, &[]))),
+            ("socket.io: allowed origins", self.allowed_origins(polling, own)),
+            ("splitting: an answer", self.split_answer()),
+            ("splitting: a request", self.split_request()),
+            ("socket.io: foreign polling", refused(self.get(polling, &[evil]))),
         ];
         if about.contains("timeout") {
             seen.push(("socket.io: silence", self.silence(websocket, own)));
@@ -163,10 +177,31 @@ impl Site {
                 let to = answer.header("Location").unwrap_or_default();
                 let to = to.strip_prefix(self.origin().as_str()).unwrap_or(to);
                 let to = to.split('?').next().unwrap_or_default();
+                let folder = path.split('?').next().unwrap_or_default();
+                let to = to.strip_prefix("./").map_or(to.to_owned(), |rest| format!("{folder}{rest}"));
                 format!("{} {to}", answer.status)
             }
             Err(_) => "no answer".into(),
         }
+    }
+
+    /// How often Socket.IO says who may read its answer.
+    fn allowed_origins(&self, path: &str, origin: (&str, &str)) -> String {
+        let answer = self.get(path, &[origin]);
+        let count = |answer: Answer| answer.header_all("Access-Control-Allow-Origin").count();
+        answer.map_or_else(|_| "no answer".into(), |answer| count(answer).to_string())
+    }
+
+    /// Whether a client writes a header of an answer.
+    fn split_answer(&self) -> String {
+        let answer = self.get("/x%0d%0aX-Split:%20yes", &[]);
+        answer.map_or_else(|_| "no answer".into(), |answer| answer.header("X-Split").unwrap_or("-").into())
+    }
+
+    /// Whether a client writes a header of a request.
+    fn split_request(&self) -> String {
+        let answer = self.get("/a%20HTTP/1.1%0d%0aX-Split:%20yes%0d%0aX-Rest:%20", &[]);
+        answer.map_or_else(|_| "no answer".into(), |answer| answer.text().contains("x-split").to_string())
     }
 
     fn service_worker(&self) -> String {

@@ -29,8 +29,13 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>) {
         match route.role {
             Role::Editor => editor(judge, &route),
             Role::SocketIo => socket_io(judge, &route),
-            Role::App => unknown_session(judge, &route),
-            Role::OpenHands => {}
+            Role::App => {
+                reaches(judge, &route, &route.request, "a request of the application");
+                unknown_session(judge, &route);
+            }
+            Role::OpenHands => {
+                reaches(judge, &route, &route.request, "a page of OpenHands");
+            }
         }
         own_page_is_refused(judge, &route);
     }
@@ -91,8 +96,11 @@ fn answered(
         node.words.iter().any(|word| ["$arg", "$is_args", "$query_string"].iter().any(|v| word.contains(v)))
     });
     let is_inside = block.is_some() || route.scope.level().nodes.iter().any(|n| core::ptr::eq(n, by));
-    // Another location that answers is a matter of how locations are found.
     if !is_inside && by.name != "limit_except" && by.name != "deny" {
+        let holds = |scope: &Scope<'_>| scope.level().nodes.iter().any(|n| core::ptr::eq(n, by));
+        if let Some(other) = route.server.locations().iter().find(|scope| holds(scope)) {
+            taken(judge, route, other, request, who);
+        }
         return;
     }
     let what = format!("{who} ({}) gets {} from nginx", request.uri, status_text(status));
@@ -145,6 +153,9 @@ fn taken(
     request: &Request,
     who: &str,
 ) -> bool {
+    if let (Some(Matcher::Exact(path)), Some(own)) = (route.scope.location(), route.scope.head()) {
+        return exact(judge, route, (own, path), request, who);
+    }
     let Some(Matcher::Regex { .. }) = other.location() else { return true };
     let Some(head) = other.head() else { return true };
     // Locations of the same pattern family (`/vscode/…`) are not strangers to each other.
@@ -171,6 +182,34 @@ fn taken(
     false
 }
 
+/// A location for one address only, where the program has many.
+fn exact(
+    judge: &mut Judge<'_, '_>,
+    route: &Route<'_>,
+    (own, path): (&Node<'_>, &str),
+    request: &Request,
+    who: &str,
+) -> bool {
+    let is_served = judge.routes.iter().any(|one| {
+        let is_other = one.role == route.role && !is_same(&one.scope, &route.scope);
+        is_other && one.scope.location().and_then(Matcher::path).is_some_and(|path| request.uri.starts_with(path))
+    });
+    if is_served || route.role == Role::OpenHands {
+        return true;
+    }
+    let mut change = Change::replace(own, [format!("location ^~ {path} {{")]);
+    change.span = own.span.start..own.body.unwrap_or(own.span.end);
+    judge.say(Said {
+        rule: "OH-NGX-207",
+        severity: Severity::Error,
+        sure: true,
+        place: own.place(),
+        what: format!("`{}` serves this address alone, and not {who} ({})", own.shown(), request.uri),
+        changes: Vec::from([change]),
+    });
+    false
+}
+
 /// An id that nobody has must not end at OpenHands, which answers everything with its page.
 fn unknown_session(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     let Some(prefix) = route.prefix.as_deref() else { return };
@@ -179,7 +218,11 @@ fn unknown_session(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
         return;
     }
     let request = route.request.at(&format!("{parent}/{UNKNOWN}/"));
-    let Outcome::Proxied(passed) = run(route.server, &request) else { return };
+    let passed = match run(route.server, &request) {
+        Outcome::Proxied(passed) => passed,
+        Outcome::Answered { status, by } => return answered_well(judge, by, status, parent),
+        _ => return,
+    };
     let ends_at = judge.routes.iter().find(|one| is_same(&one.scope, &passed.scope));
     if !ends_at.is_some_and(|one| one.role == Role::OpenHands) {
         return;
@@ -201,6 +244,21 @@ fn unknown_session(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     });
 }
 
+/// A refusal that looks like success, or like a way elsewhere.
+fn answered_well(judge: &mut Judge<'_, '_>, by: &Node<'_>, status: u16, parent: &str) {
+    if status >= 400 {
+        return;
+    }
+    judge.say(Said {
+        rule: "OH-NGX-210",
+        severity: Severity::Error,
+        sure: true,
+        place: by.place(),
+        what: format!("{parent}/{{id}}/ of an id that is not there gets {status}"),
+        changes: Vec::from([Change::replace(by, ["return 404;".to_owned()])]),
+    });
+}
+
 /// The site's own page opens a WebSocket and must not be taken for a stranger.
 fn own_page_is_refused(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     if judge.config.is_server_part || route.role == Role::App || route.prefix.is_none() {
@@ -214,10 +272,13 @@ fn own_page_is_refused(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     if status < 400 {
         return;
     }
-    // Without Origin the same is refused: that is another rule's.
+    // Without Origin the same is refused: then the Origin is not what decides.
     let mut plain = request.clone();
     plain.headers.remove("origin");
     if matches!(run(route.server, &plain), Outcome::Answered { status: other, .. } if other == status) {
+        if matches!(route.role, Role::Editor | Role::SocketIo) {
+            reaches(judge, route, &request, "a WebSocket of the site's own page");
+        }
         return;
     }
     let name = role::name(&route.server);

@@ -31,6 +31,7 @@ const DEAD: [&str; 2] = ["/ws", "/ws/"];
 pub(super) fn judge(judge: &mut Judge<'_, '_>) {
     for route in judge.each() {
         localhost(judge, &route);
+        plain_text(judge, &route);
         ports(judge, &route);
         if matches!(route.role, Role::Editor | Role::App) {
             routing_maps(judge, &route);
@@ -43,21 +44,47 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>) {
 
 fn localhost(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     let Backend { node, authority, .. } = route.backend;
-    let is_name = |address: &str| address == "localhost" || address.starts_with("localhost:");
+    let is_name = |address: &str| {
+        ["localhost", "[::1]"].iter().any(|name| address.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')))
+    };
     let upstream = judge.config.upstream(authority);
     let servers = upstream.into_iter().flat_map(|upstream| upstream.named("server"));
     let found = servers.filter(|server| is_name(server.word(0))).chain(Some(node).filter(|_| is_name(authority)));
     for node in found.collect::<Vec<_>>() {
-        let line = node.shown().replacen("localhost", "127.0.0.1", 1);
+        let name = if node.shown().contains("[::1]") { "[::1]" } else { "localhost" };
+        let line = node.shown().replacen(name, "127.0.0.1", 1);
         judge.say(Said {
             rule: "OH-NGX-513",
             severity: Severity::Warning,
             sure: true,
             place: node.place(),
-            what: format!("`{}`: localhost is ::1 as well, where nothing of yours listens", node.shown()),
+            what: format!("`{}`: that is ::1, where nothing of yours listens", node.shown()),
             changes: Vec::from([Change::replace(node, [line])]),
         });
     }
+}
+
+/// OpenHands and editors speak plain HTTP on the loopback.
+fn plain_text(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
+    let Backend { node, scheme, .. } = route.backend;
+    if scheme != "https" {
+        return;
+    }
+    let addresses = route.backend.addresses(judge.config);
+    let is_local = addresses.iter().any(|address| plain(address).starts_with("127."));
+    // Where editors were asked, they were asked in plain text.
+    let is_known = route.upstream.is_some() || matches!(route.role, Role::OpenHands | Role::SocketIo);
+    if !is_local {
+        return;
+    }
+    judge.say(Said {
+        rule: "OH-NGX-216",
+        severity: Severity::Error,
+        sure: is_known,
+        place: node.place(),
+        what: format!("`{}` speaks TLS to what speaks plain HTTP", node.shown()),
+        changes: Vec::from([Change::replace(node, [node.shown().replacen("https://", "http://", 1)])]),
+    });
 }
 
 fn ports(judge: &mut Judge<'_, '_>, route: &Route<'_>) {

@@ -77,7 +77,8 @@ fn pattern_of_if<'c>(node: &'c Node<'c>) -> Option<&'c str> {
 /// Says whether a variable can hold a line break of a client's.
 fn splits(scope: &Scope<'_>, name: &str, latest: Option<&str>) -> bool {
     if matches!(name, "uri" | "document_uri") {
-        return true;
+        // A location of one address has no other.
+        return !matches!(scope.location(), Some(Matcher::Exact(_)));
     }
     let own = scope.levels.iter().rev().filter_map(|level| level.head).find_map(|head| match Matcher::of(head) {
         Matcher::Regex { pattern, .. } if head.name == "location" => Some(pattern),

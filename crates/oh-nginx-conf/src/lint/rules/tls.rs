@@ -82,15 +82,23 @@ fn versions(judge: &mut Judge<'_, '_>, scope: &Scope<'_>) {
     let has_new = node.words.iter().any(|word| word == "TLSv1.2" || word == "TLSv1.3");
     let old: Vec<&str> =
         node.words.iter().map(String::as_str).filter(|word| OLD_VERSIONS.contains(word)).collect();
-    if old.is_empty() && has_new {
+    let has_1_2 = node.words.iter().any(|word| word == "TLSv1.2");
+    if old.is_empty() && has_1_2 {
         return;
     }
     judge.say(Said {
         rule: "OH-NGX-402",
-        severity: if has_new { Severity::Warning } else { Severity::Error },
+        severity: match (has_new, old.is_empty()) {
+            (true, true) => Severity::Note,
+            (true, false) => Severity::Warning,
+            (false, _) => Severity::Error,
+        },
         sure: true,
         place: node.place(),
-        what: format!("`{}`", node.shown()),
+        what: match old.is_empty() {
+            true => format!("`{}` leaves out TLS 1.2, which older programs still speak", node.shown()),
+            false => format!("`{}` has versions that are broken", node.shown()),
+        },
         changes: Vec::from([Change::replace(node, ["ssl_protocols TLSv1.2 TLSv1.3;".to_owned()])]),
     });
 }
