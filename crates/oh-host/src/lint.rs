@@ -170,10 +170,9 @@ fn complaint(text: &str) -> Complaint {
     let (path, line, what) = (parts.next(), parts.next(), parts.next());
     let line = line.and_then(|line| line.trim().parse().ok());
     match (path, line, what) {
-        (Some(path), Some(line), Some(what)) if path.starts_with('/') => Complaint {
-            place: Some(Place { path: path.into(), line }),
-            what: what.trim().into(),
-        },
+        (Some(path), Some(line), Some(what)) if path.starts_with('/') => {
+            Complaint { place: Some(Place { path: path.into(), line }), what: what.trim().into() }
+        }
         _ => Complaint { place: None, what: text.into() },
     }
 }
@@ -210,7 +209,8 @@ fn left_out(host: &Host, tree: &Tree) -> Vec<String> {
     let pattern = host.settings.nginx.legacy_repositories.to_string();
     let Some((before, after)) = pattern.split_once("{repo}") else { return Vec::new() };
     let inside = format!("{before}*{after}");
-    let real = oh_model::path::InRoot::parse(&inside).ok().and_then(|path| host.root.real(&path).ok());
+    let real =
+        oh_model::path::InRoot::parse(&inside).ok().and_then(|path| host.root.real(&path).ok());
     let Some(real) = real else { return Vec::new() };
     let Ok(found) = glob::glob(real.as_str()) else { return Vec::new() };
     let files: Vec<String> =
@@ -236,7 +236,10 @@ fn ask(address: SocketAddr, prefix: &str) -> Option<Upstream> {
     if get(address, "/healthz").is_some_and(|answer| has(&answer, "lastHeartbeat")) {
         let page = get(address, "/");
         let to_login = page.and_then(|page| page.header("location").map(|to| to.contains("login")));
-        return Some(Upstream { kind: UpstreamKind::CodeServer, asks_login: Some(to_login == Some(true)) });
+        return Some(Upstream {
+            kind: UpstreamKind::CodeServer,
+            asks_login: Some(to_login == Some(true)),
+        });
     }
     let is_commit = |answer: &Response| {
         let text = answer.body.trim_ascii();

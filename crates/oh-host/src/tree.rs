@@ -442,8 +442,12 @@ mod tests {
         let mut told = Vec::new();
         let tree = read_text(dump, "-").unwrap();
         tree.visit(&mut |visit| told.push(format!("{} {}", visit.place(), visit.directive.name)));
-        let expected =
-            ["/e/nginx.conf:1 a", "/e/nginx.conf:2 http", "/e/nginx.conf:2 include", "/e/conf.d/x.conf:2 b"];
+        let expected = [
+            "/e/nginx.conf:1 a",
+            "/e/nginx.conf:2 http",
+            "/e/nginx.conf:2 include",
+            "/e/conf.d/x.conf:2 b",
+        ];
         assert_eq!(told, expected);
     }
 

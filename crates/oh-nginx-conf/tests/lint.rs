@@ -11,8 +11,8 @@ use oh_model::routes::{FoundSession, Inputs, Policy, agree};
 use oh_nginx_conf::inspect::{File, Tree};
 use oh_nginx_conf::layout::{Auth, Site, Tls, layout};
 use oh_nginx_conf::lint::{
-    Finding, HEALTHY, KeyKind, Known, RULES, Rule, Setting, Severity, Upstream, UpstreamKind,
-    explain, lint,
+    Finding, HEALTHY, KeyKind, Known, Rule, Setting, Severity, Upstream, UpstreamKind, explain,
+    lint, rules,
 };
 use oh_nginx_conf::parse::parse;
 use oh_nginx_conf::version::NginxVersion;
@@ -58,7 +58,10 @@ fn changed(changes: &[(&str, &str)], rule: &Rule) -> String {
 fn told(findings: &[Finding]) -> String {
     let told = findings.iter().map(|finding| {
         let sure = if finding.sure { "" } else { " (cannot tell)" };
-        format!("{} {} {}{sure}: {}\n", finding.rule.id, finding.place, finding.severity, finding.what)
+        format!(
+            "{} {} {}{sure}: {}\n",
+            finding.rule.id, finding.place, finding.severity, finding.what
+        )
     });
     told.collect()
 }
@@ -69,7 +72,7 @@ fn found(text: &str, known: &Known) -> Vec<Finding> {
 
 /// Without nginx, its own rule has no example here.
 fn with_examples() -> impl Iterator<Item = &'static Rule> {
-    RULES.iter().filter(|rule| rule.id != "OH-NGX-001")
+    rules().filter(|rule| rule.id != "OH-NGX-001")
 }
 
 #[test]
@@ -112,10 +115,10 @@ fn what_is_left_out_is_named() {
 
 #[test]
 fn the_rules_are_in_order_and_have_pages() {
-    let ids: Vec<&str> = RULES.iter().map(|rule| rule.id).collect();
+    let ids: Vec<&str> = rules().map(|rule| rule.id).collect();
     assert!(ids.is_sorted(), "{ids:?}");
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
-    for rule in RULES {
+    for rule in rules() {
         let page = explain(&rule.id.to_ascii_lowercase()).unwrap();
         assert!(page.contains(rule.why) && page.contains(rule.source), "{page}");
     }
@@ -138,9 +141,15 @@ fn the_printed_lines_silence_the_rule() {
     let mut wrong = String::new();
     for rule in with_examples() {
         let known = known(rule.setting);
-        let text = if rule.setting == Setting::Usual { changed(rule.failing, rule) } else { HEALTHY.into() };
+        let text = if rule.setting == Setting::Usual {
+            changed(rule.failing, rule)
+        } else {
+            HEALTHY.into()
+        };
         let first = found(&text, &known);
-        if first.iter().all(|finding| finding.changes.is_empty()) || rule.setting == Setting::LeftOut {
+        if first.iter().all(|finding| finding.changes.is_empty())
+            || rule.setting == Setting::LeftOut
+        {
             continue;
         }
         let text = mended(&text, &first);
@@ -154,6 +163,34 @@ fn the_printed_lines_silence_the_rule() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_configuration_that_would_take_hours_is_refused() {
+    let many = |line: &str, count: usize| -> String {
+        let lines = (0..count).map(|number| line.replace('N', &number.to_string()));
+        format!("server {{\n{}}}", lines.collect::<String>())
+    };
+    let patterns = many(
+        "location ~ ^/vscode/N/(a{1,100}){1,100} { proxy_pass http://127.0.0.1:8888; }\n",
+        3_000,
+    );
+    let places = many("location /vscode/N/ { proxy_pass http://127.0.0.1:8888/; }\n", 6_000);
+    for text in [patterns, places] {
+        let fault = lint(&tree(&text), &Known::default()).unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "the configuration has more directives, levels, locations or patterns than are judged"
+        );
+    }
+}
+
+#[test]
+fn requests_are_not_led_in_circles() {
+    let text = "server { rewrite ^ /a last; location /vscode/a/ { rewrite ^ /vscode/a/ last; \
+                proxy_pass http://127.0.0.1:8888; } }\nmap $a $b { default $b; }\nmap $b $a { default $a$b; }\n\
+                server { location /vscode/b/ { if ($a) { return 403; } proxy_pass http://127.0.0.1:8888/; } }";
+    assert!(lint(&tree(text), &Known::default()).is_ok());
 }
 
 proptest! {
@@ -176,7 +213,8 @@ fn real(path: &str) -> RealPath {
 }
 
 fn sites() -> Vec<Site> {
-    let tls = || Some(Tls { certificate: real("/tls/fullchain.pem"), key: real("/tls/privkey.pem") });
+    let tls =
+        || Some(Tls { certificate: real("/tls/fullchain.pem"), key: real("/tls/privkey.pem") });
     let mut out = Vec::new();
     for (port, tls) in [(443, tls()), (8443, tls()), (80, None), (8080, None)] {
         for name in ["oh.example", "192.0.2.9"] {
@@ -221,11 +259,14 @@ fn our_own_file_is_clean_in_every_mode() {
         reserved: BTreeMap::new(),
         id_bytes_max: 64,
     };
-    let text = r#"{"vscode_port":40123,"app_ports":[50001],"toolkit":{"schema":1,"folder":"/srv"}}"#;
-    let sessions = vec![FoundSession { name: "4f1c.json".into(), modified_ns: 0, text: Ok(text.into()) }];
+    let text =
+        r#"{"vscode_port":40123,"app_ports":[50001],"toolkit":{"schema":1,"folder":"/srv"}}"#;
+    let sessions =
+        vec![FoundSession { name: "4f1c.json".into(), modified_ns: 0, text: Ok(text.into()) }];
     let routes = agree(&Inputs { sessions, ..Inputs::default() }, &policy);
     for site in sites() {
-        let own = layout(&site, &routes, |folder: &InRoot| Some(real(folder.as_str()))).unwrap().text(7);
+        let own =
+            layout(&site, &routes, |folder: &InRoot| Some(real(folder.as_str()))).unwrap().text(7);
         let text = format!("events {{ }}\nhttp {{\n{own}}}\n");
         let known = Known { nginx: Some(site.nginx), ..Known::default() };
         let allowed: &[&str] = match (&site.auth, &site.tls) {

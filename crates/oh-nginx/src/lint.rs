@@ -27,7 +27,8 @@ pub(crate) fn answer(arguments: &LintArguments, common: &Common) -> Result<Answe
     }
     let context = context(common)?;
     let wanted = wanted(arguments.file.as_deref(), &context.host)?;
-    let looked = lint::look(&context.host, &wanted, arguments.ask).map_err(|fault| could_not(&fault))?;
+    let looked =
+        lint::look(&context.host, &wanted, arguments.ask).map_err(|fault| could_not(&fault))?;
     let (findings, nothing) = match oh_nginx_conf::lint::lint(&looked.tree, &looked.known) {
         Ok(findings) => (findings, None),
         // What could not be read as a configuration is said by what refused it.
@@ -43,7 +44,13 @@ pub(crate) fn answer(arguments: &LintArguments, common: &Common) -> Result<Answe
 
 fn explained(id: &str) -> Result<Answer, Failure> {
     match explain(id) {
-        Some(text) => Ok(Answer::new(text.clone(), json!({ "text": text }))),
+        Some(text) => {
+            // Examples keep their lines.
+            let lines = text.lines().map(|line| {
+                if line.starts_with(' ') { format!("{line}\n") } else { wrapped("", line) }
+            });
+            Ok(Answer::new(lines.collect(), json!({ "text": text })))
+        }
         None => Err(Failure::new(Exit::Refused, format!("there is no rule {id:?}"))
             .hint("rules are called OH-NGX-101 and the like; docs/lint.md has all of them")),
     }
@@ -71,7 +78,8 @@ fn wanted(file: Option<&str>, host: &Host) -> Result<Wanted, Failure> {
 /// Reads what is piped in, with the limit of a file.
 fn stdin() -> Result<String, Failure> {
     let mut bytes = Vec::new();
-    let could_not = |why: String| Failure::new(Exit::CouldNotLook, format!("could not read from stdin: {why}"));
+    let could_not =
+        |why: String| Failure::new(Exit::CouldNotLook, format!("could not read from stdin: {why}"));
     let read = std::io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|fault| could_not(fault.to_string()))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
@@ -96,7 +104,8 @@ fn shown_name(wanted: &Wanted) -> String {
 /// Writes text of others without what would move a cursor or turn a line around.
 fn plain(text: &str) -> String {
     let is_odd = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     text.chars().fold(String::new(), |mut out, c| {
         if is_odd(c) {
@@ -113,7 +122,8 @@ fn report(looked: &Looked, findings: &[Finding], name: String) -> Answer {
         Judged::Refused(complaints) => complaints,
         _ => &[],
     };
-    let count = |severity| findings.iter().filter(|one| one.sure && one.severity == severity).count();
+    let count =
+        |severity| findings.iter().filter(|one| one.sure && one.severity == severity).count();
     let errors = count(Severity::Error) + refused.len();
     let (warnings, notes) = (count(Severity::Warning), count(Severity::Note));
     let unsure = findings.iter().filter(|one| !one.sure).count();
@@ -136,7 +146,9 @@ fn report(looked: &Looked, findings: &[Finding], name: String) -> Answer {
     }
     refused.iter().for_each(|complaint| out += &refused_text(complaint));
     findings.iter().for_each(|finding| out += &finding_text(finding));
-    if let Some(id) = refused.first().map(|_| REFUSED_BY_NGINX).or(findings.first().map(|one| one.rule.id)) {
+    if let Some(id) =
+        refused.first().map(|_| REFUSED_BY_NGINX).or(findings.first().map(|one| one.rule.id))
+    {
         out += &format!("\nmore: oh-nginx lint --explain {id}\n");
     }
     let result = json!({
@@ -170,7 +182,8 @@ fn refused_text(complaint: &Complaint) -> String {
 }
 
 fn finding_text(finding: &Finding) -> String {
-    let sure = if finding.sure { String::new() } else { " if it is so: the text cannot tell".into() };
+    let sure =
+        if finding.sure { String::new() } else { " if it is so: the text cannot tell".into() };
     let mut out = format!(
         "\n{}  {}  {}{sure}\n{}{}",
         plain(&finding.place.to_string()),
@@ -221,8 +234,14 @@ fn change_head(finding: &Finding, change: &Change) -> String {
     match change.verb {
         Verb::Replace => format!("in the place of {}, write:", place(&change.place)),
         Verb::Remove => format!("take away {}", place(&change.place)),
-        Verb::Add if change.block.is_empty() => "outside of this text, in the block that includes it, write:".into(),
-        Verb::Add => format!("at the beginning of `{}` ({}), write:", plain(&change.block), place(&change.place)),
+        Verb::Add if change.block.is_empty() => {
+            "outside of this text, in the block that includes it, write:".into()
+        }
+        Verb::Add => format!(
+            "at the beginning of `{}` ({}), write:",
+            plain(&change.block),
+            place(&change.place)
+        ),
     }
 }
 

@@ -33,7 +33,8 @@ const OLD: &str = "server {
 
 /// Keeps what is said about one rule.
 fn about(shown: &str, rule: &str) -> String {
-    let parts = shown.split("\n\n").filter(|part| part.contains(rule));
+    let parts =
+        shown.split("\n\n").filter(|part| part.contains(rule) && !part.starts_with("more:"));
     parts.map(|part| format!("{}\n", part.trim_start())).collect()
 }
 
@@ -65,8 +66,8 @@ fn what_the_text_cannot_tell_is_said_so() {
     assert_snapshot!(about(&lint_of(OLD), "OH-NGX-401"), @"
     {lab}/cwd/site.conf:5  OH-NGX-401  error if it is so: the text cannot tell
       these ciphers serve RSA keys only; which one /nowhere.pem has could not be seen
-      why: Ciphers that name ECDHE-RSA only cannot serve an ECDSA certificate: every client of TLS 1.2 gets
-           a handshake failure, while TLS 1.3 works.
+      why: Ciphers that name ECDHE-RSA only cannot serve an ECDSA certificate: every client of TLS 1.2
+           gets a handshake failure, while TLS 1.3 works.
       in the place of line 5, write:
           ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305;
     ");
@@ -102,9 +103,14 @@ fn the_key_of_a_certificate_is_seen() {
 
 #[test]
 fn what_nginx_prints_is_read_with_the_places_of_its_files() {
-    let dump = format!("# configuration file /etc/nginx/nginx.conf:\nhttp {{\n include sites/*;\n}}\n\n# configuration file /etc/nginx/sites/a:\n{OLD}\n");
+    let dump = format!(
+        "# configuration file /etc/nginx/nginx.conf:\nhttp {{\n include sites/*;\n}}\n\n# configuration file /etc/nginx/sites/a:\n{OLD}\n"
+    );
     let lab = Lab::new();
-    let run = assert_cmd::Command::from_std(lab.command(&["lint", "-"])).write_stdin(dump).output().unwrap();
+    let run = assert_cmd::Command::from_std(lab.command(&["lint", "-"]))
+        .write_stdin(dump)
+        .output()
+        .unwrap();
     let shown = String::from_utf8(run.stdout).unwrap();
     assert!(shown.contains("in the text from stdin (2 files)"), "{shown}");
     assert!(shown.contains("/etc/nginx/sites/a:13  OH-NGX-101  error"), "{shown}");
@@ -130,16 +136,43 @@ fn nginx_judges_the_machines_configuration_first() {
     let lab = Lab::new();
     let shown = lab.run(&["lint"]);
     assert!(shown.contains("there is no server and no location in it"), "{shown}");
-    lab.write("etc/nginx/conf.d/a.conf", "server {\n    listen 127.0.0.1:22081;\n    nonsense on;\n}\n");
+    lab.write(
+        "etc/nginx/conf.d/a.conf",
+        "server {\n    listen 127.0.0.1:22081;\n    nonsense on;\n}\n",
+    );
     let shown = lab.run(&["lint"]);
     assert!(shown.contains("{root}/etc/nginx/conf.d/a.conf:3  OH-NGX-001  error"), "{shown}");
     assert!(shown.contains("unknown directive \"nonsense\""), "{shown}");
 }
 
 #[test]
+fn files_of_routes_that_nobody_includes_are_named() {
+    let lab = Lab::new();
+    lab.folder("root/etc/nginx/vscode-projects");
+    lab.write(
+        "etc/nginx/vscode-projects/actmcp.conf",
+        "location /vscode/actmcp/ { return 404; }\n",
+    );
+    lab.write("etc/nginx/conf.d/a.conf", "server {\n    listen 127.0.0.1:22081;\n}\n");
+    assert_snapshot!(about(&lab.run(&["lint"]), "OH-NGX-212"), @"
+    {root}/etc/nginx/conf.d/a.conf:1  OH-NGX-212  error
+      {root}/etc/nginx/vscode-projects/*.conf is there, and no include brings it in
+      why: A generator that writes into one folder while nginx includes another changes nothing, and says
+           nothing.
+      at the beginning of `server {` (line 1), write:
+          include {root}/etc/nginx/vscode-projects/*.conf;
+    ");
+    let included =
+        "server {\n    listen 127.0.0.1:22081;\n    include vscode-projects/*.conf;\n}\n";
+    lab.write("etc/nginx/conf.d/a.conf", included);
+    assert_eq!(about(&lab.run(&["lint"]), "OH-NGX-212"), "");
+}
+
+#[test]
 fn a_file_of_others_is_not_given_to_nginx() {
     let lab = Lab::new();
-    let whole = "load_module /nowhere.so;\nevents { }\nhttp {\n    server { listen 127.0.0.1:22081; }\n}\n";
+    let whole =
+        "load_module /nowhere.so;\nevents { }\nhttp {\n    server { listen 127.0.0.1:22081; }\n}\n";
     fs::write(lab.here("site.conf"), whole).unwrap();
     let shown = lab.run(&["lint", "site.conf"]);
     assert!(shown.contains("nginx was not asked: it loads modules, which are programs"), "{shown}");
@@ -167,7 +200,9 @@ fn what_cannot_be_read_is_said() {
 
 #[test]
 fn a_hostile_file_moves_no_cursor() {
-    let shown = lint_of("server {\n  location /vscode/a\u{1b}[2J/ { proxy_pass http://localhost:8888/\u{202e}; }\n}\n");
+    let shown = lint_of(
+        "server {\n  location /vscode/a\u{1b}[2J/ { proxy_pass http://localhost:8888/\u{202e}; }\n}\n",
+    );
     assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'), "{shown:?}");
     assert!(shown.contains("\\u{1b}[2J"), "{shown}");
 }
@@ -179,7 +214,8 @@ fn a_rule_has_a_page() {
     assert_snapshot!(shown, @"
     OH-NGX-302  error  a silent connection is cut
 
-    A healthy Socket.IO connection is silent for 25 seconds between two pings. proxy_read_timeout ends it before; held polls get 504.
+    A healthy Socket.IO connection is silent for 25 seconds between two pings. proxy_read_timeout ends it
+    before; held polls get 504.
 
     fails:
 
@@ -189,7 +225,7 @@ fn a_rule_has_a_page() {
 
       proxy_read_timeout 1h;
 
-    known from: measured: nginx 1.22.1, python-socketio, OpenHands 0.62
+    known from: measured: nginx VERSION, python-socketio, OpenHands 0.62
     --- exit 0
     ");
     let unknown = lab.run(&["lint", "--explain", "OH-NGX-999"]);

@@ -6,8 +6,14 @@ mod mutants;
 mod site;
 
 use anyhow::{Result, ensure};
-use mutants::{judge, mutants};
+use mutants::{Tally, judge, mutants};
 use site::Site;
+
+/// Fewer that break something would mean that clients no longer look.
+const HEALED_MIN: usize = 60;
+
+/// More would mean that findings have lost their lines.
+const LEFT_MAX: usize = 12;
 
 /// Fewer would mean that the table of values no longer fits the healthy site.
 const MUTANTS_MIN: usize = 200;
@@ -19,10 +25,11 @@ fn every_mutant_is_named_and_healed() -> Result<()> {
     let seen = site.seen(&healthy, "")?;
     let all = mutants(&healthy);
     ensure!(all.len() >= MUTANTS_MIN, "only {} mutants", all.len());
-    let mut wrong = Vec::new();
+    let (mut wrong, mut tally) = (Vec::new(), Tally::default());
     for mutant in &all {
-        wrong.extend(judge(&mut site, &seen, mutant)?);
+        wrong.extend(judge(&mut site, &seen, mutant, &mut tally)?);
     }
     ensure!(wrong.is_empty(), "{} of {}\n{}", wrong.len(), all.len(), wrong.join("\n"));
+    ensure!(tally.healed >= HEALED_MIN && tally.left_to_the_operator <= LEFT_MAX, "{tally:?}");
     Ok(())
 }

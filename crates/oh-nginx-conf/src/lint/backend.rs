@@ -58,7 +58,9 @@ impl<'c> Backend<'c> {
     /// Returns all addresses behind it: those of its upstream block, or its own.
     pub(super) fn addresses(self, config: Config<'_>) -> Vec<String> {
         match config.upstream(self.authority) {
-            Some(upstream) => upstream.named("server").map(|node| node.word(0).to_owned()).collect(),
+            Some(upstream) => {
+                upstream.named("server").map(|node| node.word(0).to_owned()).collect()
+            }
             None if self.authority.contains('$') => Vec::new(),
             None => Vec::from([self.authority.to_owned()]),
         }

@@ -43,7 +43,7 @@ mod table;
 
 pub use finding::{Change, Finding, Severity, Verb};
 pub use page::{explain, reference};
-pub use table::{HEALTHY, RULES, Rule, Setting};
+pub use table::{HEALTHY, Rule, Setting, rules};
 
 /// What no text says, as far as somebody looked.
 #[derive(Debug, Clone, Default)]
@@ -96,8 +96,8 @@ pub enum KeyKind {
 /// Says why a configuration was not judged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LintFault {
-    /// More directives than [`model::NODES_MAX`], or deeper than [`model::DEPTH_MAX`].
-    #[error("the configuration has more than 1000000 directives, or more than 64 levels")]
+    /// More directives or levels than are judged, or too many locations to compare each with each.
+    #[error("the configuration has more directives, levels, locations or patterns than are judged")]
     TooLarge,
     /// No `server`, `location` or `map` in it.
     #[error("there is no server and no location in it")]
@@ -110,6 +110,9 @@ pub enum LintFault {
 /// [`LintFault`].
 pub fn lint(tree: &Tree, known: &Known) -> Result<Vec<Finding>, LintFault> {
     let nodes = model::nodes(tree).ok_or(LintFault::TooLarge)?;
+    if !model::is_judgeable(&nodes) {
+        return Err(LintFault::TooLarge);
+    }
     let config = model::Config::of(&nodes);
     if config.servers().is_empty() && config.http.all("map").next().is_none() {
         return Err(LintFault::NothingToJudge);
@@ -154,7 +157,8 @@ pub struct Editor {
 
 /// Finds the editors that a configuration leads to at fixed addresses.
 pub fn editors(tree: &Tree, known: &Known) -> Vec<Editor> {
-    let Some(nodes) = model::nodes(tree) else { return Vec::new() };
+    let nodes = model::nodes(tree).filter(|nodes| model::is_judgeable(nodes));
+    let Some(nodes) = nodes else { return Vec::new() };
     let mut out = role::editors(model::Config::of(&nodes), known);
     out.sort_unstable();
     out.dedup();

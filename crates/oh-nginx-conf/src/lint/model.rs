@@ -7,13 +7,24 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 use core::ops::Range;
+
+use regex::bytes::Regex;
 
 use crate::inspect::{File, Place, Tree};
 use crate::parse::Directive;
 
+use super::request::{Captures, captured, compiled};
+
 /// The most directives that are looked at, with those of files that are included several times.
 pub(super) const NODES_MAX: usize = 1_000_000;
+
+/// The most patterns of locations: each is compiled once and kept.
+const PATTERNS_MAX: usize = 2_000;
+
+/// The most pairs of a location that is judged and a location that a request is compared with.
+const PAIRS_MAX: usize = 20_000_000;
 
 /// How deep blocks and includes may be in each other.
 pub(super) const DEPTH_MAX: usize = 64;
@@ -28,6 +39,8 @@ pub(super) struct Node<'a> {
     pub(super) span: Range<usize>,
     pub(super) body: Option<usize>,
     pub(super) block: Option<Vec<Node<'a>>>,
+    /// The pattern of a location, once somebody asked.
+    pattern: OnceCell<Option<Regex>>,
 }
 
 impl<'a> Node<'a> {
@@ -45,6 +58,13 @@ impl<'a> Node<'a> {
 
     pub(super) fn named<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s Node<'a>> {
         self.children().iter().filter(move |node| node.name == name)
+    }
+
+    /// Applies the pattern of a location; `None` where we cannot follow it.
+    pub(super) fn matched(&self, text: &str) -> Option<Option<Captures>> {
+        let Matcher::Regex { pattern, ignores_case } = Matcher::of(self) else { return Some(None) };
+        let regex = self.pattern.get_or_init(|| compiled(pattern, ignores_case)).as_ref()?;
+        Some(captured(regex, text))
     }
 
     /// Returns the line as it stands, of a directive without a block; else its head.
@@ -87,6 +107,7 @@ fn block<'a>(
             span: directive.span.clone(),
             body: directive.body,
             block: children,
+            pattern: OnceCell::new(),
         });
         let brought = file.includes.iter().filter(|include| include.span == directive.span);
         for file in brought.flat_map(|include| &include.files).filter_map(|at| tree.files.get(*at))
@@ -95,6 +116,33 @@ fn block<'a>(
         }
     }
     Some(out)
+}
+
+/// Says whether requests can be let through all of it in a time that nobody notices.
+pub(super) fn is_judgeable(nodes: &[Node<'_>]) -> bool {
+    let mut count = Count::default();
+    count.add(nodes);
+    count.patterns <= PATTERNS_MAX && count.proxied.saturating_mul(count.locations) <= PAIRS_MAX
+}
+
+#[derive(Default)]
+struct Count {
+    locations: usize,
+    patterns: usize,
+    proxied: usize,
+}
+
+impl Count {
+    fn add(&mut self, nodes: &[Node<'_>]) {
+        for node in nodes {
+            let is_location = node.name == "location";
+            self.locations += usize::from(is_location);
+            self.proxied += usize::from(node.name == "proxy_pass");
+            let is_pattern = is_location && matches!(Matcher::of(node), Matcher::Regex { .. });
+            self.patterns += usize::from(is_pattern || node.name.starts_with('~'));
+            self.add(node.children());
+        }
+    }
 }
 
 /// A block on the way from `http` to a location.
@@ -144,7 +192,10 @@ impl<'c> Config<'c> {
         if self.is_server_part {
             return Vec::from([Server { config: self, level: self.http }]);
         }
-        self.http.all("server").map(|node| Server { config: self, level: Level::of(node) }).collect()
+        self.http
+            .all("server")
+            .map(|node| Server { config: self, level: Level::of(node) })
+            .collect()
     }
 
     /// Finds the addresses of an upstream block.
@@ -249,7 +300,8 @@ impl<'c> Scope<'c> {
 
     /// Returns the name of a location: its modifier and its path.
     pub(super) fn location(&self) -> Option<Matcher<'c>> {
-        let head = self.levels.iter().rev().find_map(|level| level.head.filter(|n| n.name == "location"));
+        let head =
+            self.levels.iter().rev().find_map(|level| level.head.filter(|n| n.name == "location"));
         head.map(Matcher::of)
     }
 }
@@ -264,7 +316,7 @@ pub(super) enum Matcher<'c> {
 }
 
 impl<'c> Matcher<'c> {
-    pub(super) fn of(location: &'c Node<'c>) -> Self {
+    pub(super) fn of(location: &Node<'c>) -> Self {
         let (first, second) = (location.word(0), location.word(1));
         let glued = |mark: &str| first.strip_prefix(mark).filter(|rest| !rest.is_empty());
         match first {

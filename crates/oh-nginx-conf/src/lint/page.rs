@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::finding::Severity;
-use super::table::{HEALTHY, RULES, Rule, Setting, find};
+use super::table::{HEALTHY, Rule, Setting, find, rules};
 
 /// Returns the page of one rule as plain text.
 pub fn explain(id: &str) -> Option<String> {
@@ -26,12 +26,21 @@ pub fn reference() -> String {
          of the healthy configuration at the end of this page, and a test gives both to the linter and \
          to nginx.\n\n| rule | | what |\n|---|---|---|\n",
     );
-    for rule in RULES {
+    for rule in rules() {
         let anchor = rule.id.to_ascii_lowercase();
-        out.push_str(&format!("| [{}](#{anchor}) | {} | {} |\n", rule.id, rule.severity, rule.title));
+        out.push_str(&format!(
+            "| [{}](#{anchor}) | {} | {} |\n",
+            rule.id, rule.severity, rule.title
+        ));
     }
-    for rule in RULES {
-        out.push_str(&format!("\n## {}\n\n**{}**, {}. {}\n", rule.id, capital(rule.title), rule.severity, rule.why));
+    for rule in rules() {
+        out.push_str(&format!(
+            "\n## {}\n\n**{}**, {}. {}\n",
+            rule.id,
+            capital(rule.title),
+            rule.severity,
+            rule.why
+        ));
         for (title, text) in examples(rule) {
             out.push_str(&format!("\n{title}:\n\n```nginx\n{text}```\n"));
         }
@@ -70,7 +79,8 @@ fn examples(rule: &Rule) -> impl Iterator<Item = (&'static str, String)> {
 fn shown(parts: impl Iterator<Item = &'static str>) -> String {
     let mut out = String::new();
     for part in parts.filter(|part| !part.is_empty()) {
-        let depth = part.lines().map(|line| line.len() - line.trim_start().len()).min().unwrap_or(0);
+        let depth =
+            part.lines().map(|line| line.len() - line.trim_start().len()).min().unwrap_or(0);
         for line in part.lines() {
             out.push_str(line.get(depth..).unwrap_or(line));
             out.push('\n');

@@ -18,7 +18,7 @@ use super::model::{Config, Node};
 const MAPS_DEEP_MAX: usize = 16;
 
 /// The largest program that a pattern may become, in bytes.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+const PATTERN_BYTES_MAX: usize = 128 * 1024;
 
 /// The longest value that is worked out, in bytes.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -106,7 +106,11 @@ impl<'c> Variables<'c> {
         }
         let request = &self.request;
         if let Some(header) = name.strip_prefix("http_") {
-            let found = if header == "host" { Some(&request.authority) } else { request.headers.get(header) };
+            let found = if header == "host" {
+                Some(&request.authority)
+            } else {
+                request.headers.get(header)
+            };
             return Some(found.cloned().unwrap_or_default());
         }
         if let Some(argument) = name.strip_prefix("arg_") {
@@ -168,7 +172,11 @@ impl<'c> Variables<'c> {
             };
             if matched(pattern, ignores_case, &key)?.is_some() {
                 // Captures of the pattern are not followed into the value.
-                return if line.word(0).contains('$') { None } else { Some(line.word(0).to_owned()) };
+                return if line.word(0).contains('$') {
+                    None
+                } else {
+                    Some(line.word(0).to_owned())
+                };
             }
         }
         self.deep_value(fallback?, depth)
@@ -183,8 +191,12 @@ impl<'c> Variables<'c> {
                 let value = self.value(operand)?;
                 Some(!value.is_empty() && value != "0")
             }
-            (operand, Some("="), value) => Some(self.value(operand)? == self.value(value.unwrap_or(""))?),
-            (operand, Some("!="), value) => Some(self.value(operand)? != self.value(value.unwrap_or(""))?),
+            (operand, Some("="), value) => {
+                Some(self.value(operand)? == self.value(value.unwrap_or(""))?)
+            }
+            (operand, Some("!="), value) => {
+                Some(self.value(operand)? != self.value(value.unwrap_or(""))?)
+            }
             (operand, Some(operator @ ("~" | "~*" | "!~" | "!~*")), Some(pattern)) => {
                 let value = self.value(operand)?;
                 let found = matched(pattern, operator.ends_with('*'), &value)?.is_some();
@@ -270,8 +282,11 @@ pub(super) type Captures = Vec<(String, String)>;
 
 /// Applies a pattern of nginx's; outer `None` where we cannot follow it.
 pub(super) fn matched(pattern: &str, ignores_case: bool, text: &str) -> Option<Option<Captures>> {
-    let regex = compiled(pattern, ignores_case)?;
-    let Some(found) = regex.captures(text.as_bytes()) else { return Some(None) };
+    Some(captured(&compiled(pattern, ignores_case)?, text))
+}
+
+pub(super) fn captured(regex: &Regex, text: &str) -> Option<Captures> {
+    let found = regex.captures(text.as_bytes())?;
     let string = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut out = Captures::new();
     for (index, name) in regex.capture_names().enumerate() {
@@ -279,10 +294,10 @@ pub(super) fn matched(pattern: &str, ignores_case: bool, text: &str) -> Option<O
         out.extend(name.map(|name| (name.to_owned(), value.clone())));
         out.push((format!("{index}"), value));
     }
-    Some(Some(out))
+    Some(out)
 }
 
-fn compiled(pattern: &str, ignores_case: bool) -> Option<Regex> {
+pub(super) fn compiled(pattern: &str, ignores_case: bool) -> Option<Regex> {
     RegexBuilder::new(pattern)
         .unicode(false)
         .case_insensitive(ignores_case)
@@ -294,12 +309,15 @@ fn compiled(pattern: &str, ignores_case: bool) -> Option<Regex> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString as _;
+    use alloc::string::ToString;
 
     #[test]
     fn a_word_is_taken_apart_at_its_variables() {
         use Part::{Text, Variable};
-        assert_eq!(parts("a$b_1-${c}d"), [Text("a"), Variable("b_1"), Text("-"), Variable("c"), Text("d")]);
+        assert_eq!(
+            parts("a$b_1-${c}d"),
+            [Text("a"), Variable("b_1"), Text("-"), Variable("c"), Text("d")]
+        );
         assert_eq!(parts("$"), [Text("$")]);
         assert_eq!(parts("${"), [Text("$"), Text("{")]);
     }

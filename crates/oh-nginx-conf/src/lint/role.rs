@@ -17,7 +17,8 @@ use super::{Editor, Known, Upstream};
 const OPENHANDS_DEFAULT: &str = "127.0.0.1:3000";
 
 /// Names of paths and servers that are editors'.
-const EDITOR_NAMES: [&str; 7] = ["vscode", "vsc", "code", "code-server", "openvscode", "ide", "editor"];
+const EDITOR_NAMES: [&str; 7] =
+    ["vscode", "vsc", "code", "code-server", "openvscode", "ide", "editor"];
 
 /// The ports of editors in old installations and by default.
 const EDITOR_PORTS: core::ops::RangeInclusive<u16> = 8888..=8899;
@@ -67,7 +68,8 @@ pub(super) fn doors<'c>(server: &Server<'c>) -> Vec<Door<'c>> {
         return Vec::new();
     }
     let mut out = Vec::new();
-    let says_ssl = server.level.all("listen").any(|node| node.words.iter().any(|word| word == "ssl"));
+    let says_ssl =
+        server.level.all("listen").any(|node| node.words.iter().any(|word| word == "ssl"));
     // A certificate that no socket uses was meant to be used: that is a rule of its own.
     let is_meant = !says_ssl && server.level.all("ssl_certificate").next().is_some();
     let on = is_meant || server.level.all("ssl").last().is_some_and(|ssl| ssl.word(0) == "on");
@@ -78,7 +80,9 @@ pub(super) fn doors<'c>(server: &Server<'c>) -> Vec<Door<'c>> {
         }
         let (host, port) = match address.rsplit_once(':') {
             _ if address.parse::<u16>().is_ok() => ("*", address.parse().ok()),
-            Some((host, port)) if host.ends_with(']') || !host.contains(':') => (host, port.parse().ok()),
+            Some((host, port)) if host.ends_with(']') || !host.contains(':') => {
+                (host, port.parse().ok())
+            }
             _ => (address, Some(80)),
         };
         let has = |word: &str| node.words.iter().skip(1).any(|one| one == word);
@@ -100,7 +104,11 @@ pub(super) fn doors<'c>(server: &Server<'c>) -> Vec<Door<'c>> {
 pub(super) fn name<'c>(server: &Server<'c>) -> Option<&'c str> {
     let words = server.level.all("server_name").flat_map(|node| node.words);
     let mut words = words.map(String::as_str);
-    words.find(|word| !matches!(*word, "_" | "" | "localhost") && !word.contains(['*', '~', '$']) && !word.starts_with('.'))
+    words.find(|word| {
+        !matches!(*word, "_" | "" | "localhost")
+            && !word.contains(['*', '~', '$'])
+            && !word.starts_with('.')
+    })
 }
 
 /// Writes a host and a port as browsers do.
@@ -143,12 +151,16 @@ pub(super) fn routes<'c>(config: Config<'c>, known: &Known) -> Vec<Route<'c>> {
         for (scope, backend) in scopes {
             let Some(role) = role(&server, &scope, backend, known, has_editor) else { continue };
             let prefix = prefix(config, &scope, role);
-            let upstream = backend.addresses(config).iter().find_map(|address| known.upstreams.get(&plain(address)).copied());
+            let upstream = backend
+                .addresses(config)
+                .iter()
+                .find_map(|address| known.upstreams.get(&plain(address)).copied());
             let request = match &prefix {
                 Some(prefix) => request.at(prefix),
                 None => request.clone(),
             };
-            let upstream = upstream.or_else(|| mapped_upstream(config, &scope, backend, &request, known));
+            let upstream =
+                upstream.or_else(|| mapped_upstream(config, &scope, backend, &request, known));
             out.push(Route { server, scope, role, backend, prefix, upstream, request });
         }
     }
@@ -168,7 +180,11 @@ fn mapped_upstream(
 }
 
 /// The variables of a request once its location is found.
-pub(super) fn at_location<'c>(config: Config<'c>, scope: &Scope<'c>, request: &Request) -> Variables<'c> {
+pub(super) fn at_location<'c>(
+    config: Config<'c>,
+    scope: &Scope<'c>,
+    request: &Request,
+) -> Variables<'c> {
     let mut variables = Variables::new(config, request);
     for level in &scope.levels {
         let Some(head) = level.head.filter(|head| head.name == "location") else { continue };
@@ -233,16 +249,24 @@ fn is_editor(server: &Server<'_>, scope: &Scope<'_>, backend: Backend<'_>, known
     let by_path = path.trim_start_matches('^').split(['/', '(', '\\']).skip(1).take(2).any(is_name);
     let first_label = |name: &str| name.split(['.', '-']).next().map(str::to_owned);
     let by_name = path == "/"
-        && server.level.all("server_name").flat_map(|node| node.words).filter_map(|n| first_label(n)).any(|label| is_name(&label));
-    let ports: Vec<u16> = backend.addresses(server.config).iter().filter_map(|a| backend.port(a)).collect();
+        && server
+            .level
+            .all("server_name")
+            .flat_map(|node| node.words)
+            .filter_map(|n| first_label(n))
+            .any(|label| is_name(&label));
+    let ports: Vec<u16> =
+        backend.addresses(server.config).iter().filter_map(|a| backend.port(a)).collect();
     let by_port = ports.iter().any(|port| EDITOR_PORTS.contains(port));
-    let by_fact = backend.addresses(server.config).iter().any(|a| known.upstreams.contains_key(&plain(a)));
+    let by_fact =
+        backend.addresses(server.config).iter().any(|a| known.upstreams.contains_key(&plain(a)));
     by_path || by_name || by_port || by_fact || comment_says_so(scope)
 }
 
 /// Says whether a path is called as an editor's or an application's is.
 pub(super) fn is_session_path(path: &str) -> bool {
-    path.starts_with("/apps/") || path.split('/').skip(1).take(2).any(|part| EDITOR_NAMES.contains(&part))
+    path.starts_with("/apps/")
+        || path.split('/').skip(1).take(2).any(|part| EDITOR_NAMES.contains(&part))
 }
 
 /// Old generators wrote a comment above each location.

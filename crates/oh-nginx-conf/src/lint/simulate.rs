@@ -5,6 +5,7 @@
 //! for; where an answer depends on them, or on what cannot be told, the outcome is unknown.
 
 use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 
@@ -19,12 +20,9 @@ const REDIRECTS_MAX: usize = 10;
 #[derive(Debug)]
 pub(super) enum Outcome<'c> {
     /// nginx answers itself.
-    Answered {
-        status: u16,
-        by: &'c Node<'c>,
-    },
+    Answered { status: u16, by: &'c Node<'c> },
     /// It goes on.
-    Proxied(Passed<'c>),
+    Proxied(Box<Passed<'c>>),
     /// nginx looks for a file.
     File(Scope<'c>),
     /// It cannot be told.
@@ -54,7 +52,11 @@ enum Flow<'c> {
 /// What is found for a URI.
 enum Located<'c> {
     /// A location; `is_final` where no pattern may overrule it.
-    Found { scope: Scope<'c>, is_exact: bool, captures: Captures },
+    Found {
+        scope: Scope<'c>,
+        is_exact: bool,
+        captures: Captures,
+    },
     /// nginx adds the slash that is missing.
     Slash(&'c Node<'c>),
     None,
@@ -120,16 +122,19 @@ fn content<'c>(
     let Some(backend) = Backend::of(node) else { return Outcome::Unknown };
     variables.proxy_host = backend.address(&variables);
     let sent = sent(scope, backend, &variables, args, rewritten);
-    Outcome::Proxied(Passed { scope: scope.clone(), variables, sent })
+    Outcome::Proxied(Box::new(Passed { scope: scope.clone(), variables, sent }))
 }
 
 /// Finds the line that refuses everybody, or this method to everybody.
 fn refused<'c>(scope: &Scope<'c>, method: &str) -> Option<&'c Node<'c>> {
     let deny_all = |node: &&Node<'_>| node.name == "deny" && node.word(0) == "all";
-    let level = scope.levels.iter().rev().find(|level| {
-        level.nodes.iter().any(|node| matches!(node.name, "allow" | "deny"))
-    });
-    let first = level.and_then(|level| level.nodes.iter().find(|n| matches!(n.name, "allow" | "deny")));
+    let level = scope
+        .levels
+        .iter()
+        .rev()
+        .find(|level| level.nodes.iter().any(|node| matches!(node.name, "allow" | "deny")));
+    let first =
+        level.and_then(|level| level.nodes.iter().find(|n| matches!(n.name, "allow" | "deny")));
     if let Some(node) = first.filter(deny_all) {
         return Some(node);
     }
@@ -153,7 +158,9 @@ fn sent(
         return match backend.variable_uri(variables) {
             // What variables name is sent as it is, the query too.
             Some(uri) => Some(uri),
-            None if backend.address(variables).is_some() => Some(format!("{}{query}", variables.uri)),
+            None if backend.address(variables).is_some() => {
+                Some(format!("{}{query}", variables.uri))
+            }
             None => None,
         };
     }
@@ -268,7 +275,8 @@ fn rewrite<'c>(node: &'c Node<'c>, variables: &mut Variables<'c>, args: &mut Str
 
 /// Finds the location of a URI in a block.
 fn locate<'c>(scope: &Scope<'c>, uri: &str) -> Located<'c> {
-    let locations = || scope.level().nodes.iter().filter(|n| n.name == "location" && n.block.is_some());
+    let locations =
+        || scope.level().nodes.iter().filter(|n| n.name == "location" && n.block.is_some());
     let mut best: Option<(&'c Node<'c>, &'c str, bool)> = None;
     for node in locations() {
         match Matcher::of(node) {
@@ -282,10 +290,11 @@ fn locate<'c>(scope: &Scope<'c>, uri: &str) -> Located<'c> {
             Matcher::Prefix { path, .. } if is_without_slash(node, path, uri) => {
                 return Located::Slash(node);
             }
-            Matcher::Prefix { path, is_final } if uri.starts_with(path) => {
-                if best.is_none_or(|(_, longest, _)| path.len() > longest.len()) {
-                    best = Some((node, path, is_final));
-                }
+            Matcher::Prefix { path, is_final }
+                if uri.starts_with(path)
+                    && best.is_none_or(|(_, longest, _)| path.len() > longest.len()) =>
+            {
+                best = Some((node, path, is_final));
             }
             _ => {}
         }
@@ -307,8 +316,7 @@ fn locate<'c>(scope: &Scope<'c>, uri: &str) -> Located<'c> {
         return found;
     }
     for node in locations() {
-        let Matcher::Regex { pattern, ignores_case } = Matcher::of(node) else { continue };
-        match matched(pattern, ignores_case, uri) {
+        match node.matched(uri) {
             None => return Located::Unknown,
             Some(None) => {}
             Some(Some(captures)) => return within(&scope.inner(node), uri, captures),

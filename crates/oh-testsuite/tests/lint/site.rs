@@ -127,25 +127,54 @@ impl Site {
         let own = self.origin();
         let own = ("Origin", own.as_str());
         let evil = ("Origin", "https://evil.example");
-        let socket = format!("/vscode/code/stable-{}?reconnectionToken=a&reconnection=false", self.commit);
+        let socket =
+            format!("/vscode/code/stable-{}?reconnectionToken=a&reconnection=false", self.commit);
         let polling = "/socket.io/?EIO=4&transport=polling";
         let websocket = "/socket.io/?EIO=4&transport=websocket";
         let page = self.get("/vscode/code/?folder=/tmp", &[]);
-        let page = page.map_or_else(|_| "no answer".into(), |answer| {
-            format!("{} {}", answer.status, answer.text().contains("vscode-workbench-web-configuration"))
-        });
+        let page = page.map_or_else(
+            |_| "no answer".into(),
+            |answer| {
+                format!(
+                    "{} {}",
+                    answer.status,
+                    answer.text().contains("vscode-workbench-web-configuration")
+                )
+            },
+        );
         let mut seen = vec![
             ("editor: page", page),
             ("editor: first address", self.location("/vscode/code/")),
             ("editor: no slash", self.location("/vscode/code?a=b")),
-            ("editor: file", status(self.get("/vscode/code/_static/src/browser/media/favicon.svg", &[]))),
-            ("editor: script", status(self.get(&format!("/vscode/code/stable-{}/static/out/vs/code/browser/workbench/workbench.js", self.commit), &[]))),
+            (
+                "editor: file",
+                status(self.get("/vscode/code/_static/src/browser/media/favicon.svg", &[])),
+            ),
+            (
+                "editor: script",
+                status(self.get(
+                    &format!(
+                        "/vscode/code/stable-{}/static/out/vs/code/browser/workbench/workbench.js",
+                        self.commit
+                    ),
+                    &[],
+                )),
+            ),
             ("editor: WebSocket", self.upgrade(&socket, &[own])),
             ("editor: foreign WebSocket", self.refused(&socket, &[evil])),
-            ("editor: foreign WebSocket with Forwarded", self.refused(&socket, &[evil, ("Forwarded", "host=evil.example")])),
-            ("editor: foreign WebSocket with X-Forwarded-Host", self.refused(&socket, &[evil, ("X-Forwarded-Host", "evil.example")])),
+            (
+                "editor: foreign WebSocket with Forwarded",
+                self.refused(&socket, &[evil, ("Forwarded", "host=evil.example")]),
+            ),
+            (
+                "editor: foreign WebSocket with X-Forwarded-Host",
+                self.refused(&socket, &[evil, ("X-Forwarded-Host", "evil.example")]),
+            ),
             ("editor: WebSocket of null", self.refused(&socket, &[("Origin", "null")])),
-            ("editor: without login", refused(net::get(&self.url("/vscode/code/?folder=/tmp"), &[]))),
+            (
+                "editor: without login",
+                refused(net::get(&self.url("/vscode/code/?folder=/tmp"), &[])),
+            ),
             ("editor: unknown session", refused(self.get("/vscode/nobody/", &[]))),
             ("editor: service worker", self.service_worker()),
             ("app", status(self.get("/apps/code-0/x", &[]))),
@@ -178,7 +207,8 @@ impl Site {
                 let to = to.strip_prefix(self.origin().as_str()).unwrap_or(to);
                 let to = to.split('?').next().unwrap_or_default();
                 let folder = path.split('?').next().unwrap_or_default();
-                let to = to.strip_prefix("./").map_or(to.to_owned(), |rest| format!("{folder}{rest}"));
+                let to =
+                    to.strip_prefix("./").map_or(to.to_owned(), |rest| format!("{folder}{rest}"));
                 format!("{} {to}", answer.status)
             }
             Err(_) => "no answer".into(),
@@ -195,20 +225,33 @@ impl Site {
     /// Whether a client writes a header of an answer.
     fn split_answer(&self) -> String {
         let answer = self.get("/x%0d%0aX-Split:%20yes", &[]);
-        answer.map_or_else(|_| "no answer".into(), |answer| answer.header("X-Split").unwrap_or("-").into())
+        answer.map_or_else(
+            |_| "no answer".into(),
+            |answer| answer.header("X-Split").unwrap_or("-").into(),
+        )
     }
 
     /// Whether a client writes a header of a request.
     fn split_request(&self) -> String {
         let answer = self.get("/a%20HTTP/1.1%0d%0aX-Split:%20yes%0d%0aX-Rest:%20", &[]);
-        answer.map_or_else(|_| "no answer".into(), |answer| answer.text().contains("x-split").to_string())
+        answer.map_or_else(
+            |_| "no answer".into(),
+            |answer| answer.text().contains("x-split").to_string(),
+        )
     }
 
     fn service_worker(&self) -> String {
         let answer = self.get("/vscode/code/_static/out/browser/serviceWorker.js", &[]);
-        answer.map_or_else(|_| "no answer".into(), |answer| {
-            format!("{} {}", answer.status, answer.header("Service-Worker-Allowed").unwrap_or("-"))
-        })
+        answer.map_or_else(
+            |_| "no answer".into(),
+            |answer| {
+                format!(
+                    "{} {}",
+                    answer.status,
+                    answer.header("Service-Worker-Allowed").unwrap_or("-")
+                )
+            },
+        )
     }
 
     /// Which of a stranger's headers reach OpenHands.
@@ -253,10 +296,16 @@ impl Site {
             let sid = after.split('"').next().unwrap_or_default();
             let url = self.url(&format!("{path}&sid={sid}"));
             let message = format!("42[\"x\",\"{}\"]", "x".repeat(MESSAGE_BYTES));
-            let headers = [("Authorization", self.login.as_str()), origin, ("Content-Type", "text/plain")];
+            let headers =
+                [("Authorization", self.login.as_str()), origin, ("Content-Type", "text/plain")];
             let post = |body: &str| {
                 let body = body.as_bytes();
-                net::send(&Request { method: "POST", headers: &headers, body, ..Request::get(&url) })
+                net::send(&Request {
+                    method: "POST",
+                    headers: &headers,
+                    body,
+                    ..Request::get(&url)
+                })
             };
             Ok(format!("{} {}", post("40")?.status, post(&message)?.status))
         };
@@ -272,11 +321,22 @@ impl Site {
             socket.get_ref().set_read_timeout(SILENCE)?;
             let fault = socket.read().err();
             let is_timeout = |fault: &std::io::Error| {
-                matches!(fault.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+                matches!(
+                    fault.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                )
             };
-            Ok(fault.is_some_and(|fault| format!("{fault:?}").contains("WouldBlock") || std::error::Error::source(&fault).and_then(|s| s.downcast_ref()).is_some_and(is_timeout)))
+            Ok(fault.is_some_and(|fault| {
+                format!("{fault:?}").contains("WouldBlock")
+                    || std::error::Error::source(&fault)
+                        .and_then(|s| s.downcast_ref())
+                        .is_some_and(is_timeout)
+            }))
         };
-        hold().map_or_else(|_| "no answer".into(), |held| if held { "held".into() } else { "cut".into() })
+        hold().map_or_else(
+            |_| "no answer".into(),
+            |held| if held { "held".into() } else { "cut".into() },
+        )
     }
 
     fn tls_1_2(&self) -> Result<String> {
@@ -324,10 +384,17 @@ fn adapted(lab: &Lab, openhands: u16, editor: u16, app: u16) -> Result<String> {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("    {kind}_temp_path {root}/run/{kind};\n"))
         .concat();
-    let (before, rest) = HEALTHY.split_once("        location ^~ /vscode/open/ {\n").context("no openvscode-server")?;
+    let (before, rest) = HEALTHY
+        .split_once("        location ^~ /vscode/open/ {\n")
+        .context("no openvscode-server")?;
     let (_, after) = rest.split_once("        }\n").context("no end")?;
     let text = format!("{before}{after}")
-        .replace("worker_processes 2;\n", &format!("pid {root}/run/nginx.pid;\nerror_log {root}/log/error.log;\nworker_processes 1;\n"))
+        .replace(
+            "worker_processes 2;\n",
+            &format!(
+                "pid {root}/run/nginx.pid;\nerror_log {root}/log/error.log;\nworker_processes 1;\n"
+            ),
+        )
         .replace("    access_log off;\n", &format!("    access_log off;\n{temporary}"))
         .replace("listen 443 ", &format!("listen 127.0.0.1:{port} "))
         .replace("/etc/ssl/oh/fullchain.pem", &format!("{root}/etc/tls.pem"))

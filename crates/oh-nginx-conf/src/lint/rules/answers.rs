@@ -93,9 +93,12 @@ fn answered(
 ) {
     let block = around(&route.scope, by);
     let about_query = block.filter(|node| {
-        node.words.iter().any(|word| ["$arg", "$is_args", "$query_string"].iter().any(|v| word.contains(v)))
+        node.words
+            .iter()
+            .any(|word| ["$arg", "$is_args", "$query_string"].iter().any(|v| word.contains(v)))
     });
-    let is_inside = block.is_some() || route.scope.level().nodes.iter().any(|n| core::ptr::eq(n, by));
+    let is_inside =
+        block.is_some() || route.scope.level().nodes.iter().any(|n| core::ptr::eq(n, by));
     if !is_inside && by.name != "limit_except" && by.name != "deny" {
         let holds = |scope: &Scope<'_>| scope.level().nodes.iter().any(|n| core::ptr::eq(n, by));
         if let Some(other) = route.server.locations().iter().find(|scope| holds(scope)) {
@@ -192,7 +195,12 @@ fn exact(
 ) -> bool {
     let is_served = judge.routes.iter().any(|one| {
         let is_other = one.role == route.role && !is_same(&one.scope, &route.scope);
-        is_other && one.scope.location().and_then(Matcher::path).is_some_and(|path| request.uri.starts_with(path))
+        is_other
+            && one
+                .scope
+                .location()
+                .and_then(Matcher::path)
+                .is_some_and(|path| request.uri.starts_with(path))
     });
     if is_served || route.role == Role::OpenHands {
         return true;
@@ -204,7 +212,11 @@ fn exact(
         severity: Severity::Error,
         sure: true,
         place: own.place(),
-        what: format!("`{}` serves this address alone, and not {who} ({})", own.shown(), request.uri),
+        what: format!(
+            "`{}` serves this address alone, and not {who} ({})",
+            own.shown(),
+            request.uri
+        ),
         changes: Vec::from([change]),
     });
     false
@@ -229,11 +241,7 @@ fn unknown_session(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     }
     let Some(place) = route.scope.head().map(Node::place) else { return };
     let place = route.server.level.head.map_or(place, Node::place);
-    let lines = [
-        format!("location ^~ {parent}/ {{"),
-        "    return 404;".to_owned(),
-        "}".to_owned(),
-    ];
+    let lines = [format!("location ^~ {parent}/ {{"), "    return 404;".to_owned(), "}".to_owned()];
     judge.say(Said {
         rule: "OH-NGX-210",
         severity: Severity::Error,
@@ -275,7 +283,8 @@ fn own_page_is_refused(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     // Without Origin the same is refused: then the Origin is not what decides.
     let mut plain = request.clone();
     plain.headers.remove("origin");
-    if matches!(run(route.server, &plain), Outcome::Answered { status: other, .. } if other == status) {
+    if matches!(run(route.server, &plain), Outcome::Answered { status: other, .. } if other == status)
+    {
         if matches!(route.role, Role::Editor | Role::SocketIo) {
             reaches(judge, route, &request, "a WebSocket of the site's own page");
         }
@@ -295,8 +304,13 @@ fn own_page_is_refused(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
         sure: name.is_some() && accepted.is_none(),
         place: culprit.place(),
         what: match accepted {
-            None => format!("a WebSocket of the site's own page ({origin}) gets {}", status_text(status)),
-            Some(other) => format!("WebSockets are let in from {other} only; the text says {origin}"),
+            None => format!(
+                "a WebSocket of the site's own page ({origin}) gets {}",
+                status_text(status)
+            ),
+            Some(other) => {
+                format!("WebSockets are let in from {other} only; the text says {origin}")
+            }
         },
         changes: lines,
     });
@@ -325,7 +339,9 @@ fn origin_line(judge: &Judge<'_, '_>, origin: &str, culprit: &Node<'_>) -> Vec<C
     let value = map.children().iter().filter(|line| accepting(line)).map(|line| line.word(0));
     let value = value.filter(|value| *value != "0" && !value.is_empty()).last().unwrap_or("1");
     let line = format!("\"{origin}\" {value};");
-    match stands.filter(|line| map.children().iter().filter(|one| one.name == line.name).count() == 1) {
+    match stands
+        .filter(|line| map.children().iter().filter(|one| one.name == line.name).count() == 1)
+    {
         Some(stands) => Vec::from([Change::replace(stands, [line])]),
         None => Vec::from([Change::add(super::super::model::Level::of(map), judge.path(), [line])]),
     }
@@ -340,7 +356,8 @@ fn without_socket_io(judge: &mut Judge<'_, '_>) {
         let Some(route) = openhands.cloned() else { continue };
         let Outcome::File(scope) = run(server, &route.request.at(SOCKET_IO)) else { continue };
         let target = format!("proxy_pass {}://{};", route.backend.scheme, route.backend.authority);
-        let is_own = scope.location().and_then(Matcher::path).is_some_and(|path| path.contains("socket.io"));
+        let is_own =
+            scope.location().and_then(Matcher::path).is_some_and(|path| path.contains("socket.io"));
         let change = if is_own {
             judge.add(&scope, [target])
         } else {
@@ -363,7 +380,16 @@ fn leads_nowhere(judge: &mut Judge<'_, '_>) {
         for scope in server.locations() {
             let Some(path) = scope.location().and_then(Matcher::path) else { continue };
             let level = scope.level();
-            let does = ["proxy_pass", "return", "rewrite", "try_files", "root", "alias", "location", "internal"];
+            let does = [
+                "proxy_pass",
+                "return",
+                "rewrite",
+                "try_files",
+                "root",
+                "alias",
+                "location",
+                "internal",
+            ];
             let is_idle = does.iter().all(|name| level.all(name).next().is_none());
             let parts = path.split('/').filter(|part| !part.is_empty()).count();
             if !is_idle || !role::is_session_path(path) || parts < 2 {
@@ -384,7 +410,8 @@ fn leads_nowhere(judge: &mut Judge<'_, '_>) {
 /// A location for Socket.IO beside the one of OpenHands, with what that one has of its own.
 fn socket_io_location(route: &Route<'_>) -> Vec<String> {
     let mut lines = Vec::from(["location /socket.io/ {".to_owned()]);
-    let refusing = route.scope.level().all("if").filter(|node| node.named("return").next().is_some());
+    let refusing =
+        route.scope.level().all("if").filter(|node| node.named("return").next().is_some());
     lines.extend(refusing.map(|node| format!("    {}", whole(node))));
     lines.push(format!("    proxy_pass {}://{};", route.backend.scheme, route.backend.authority));
     let server = route.server.scope();

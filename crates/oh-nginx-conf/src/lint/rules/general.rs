@@ -3,7 +3,7 @@
 use alloc::borrow::ToOwned as _;
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use oh_model::port::{Port, PortSet};
@@ -45,11 +45,15 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>) {
 fn localhost(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     let Backend { node, authority, .. } = route.backend;
     let is_name = |address: &str| {
-        ["localhost", "[::1]"].iter().any(|name| address.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')))
+        ["localhost", "[::1]"].iter().any(|name| {
+            address.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        })
     };
     let upstream = judge.config.upstream(authority);
     let servers = upstream.into_iter().flat_map(|upstream| upstream.named("server"));
-    let found = servers.filter(|server| is_name(server.word(0))).chain(Some(node).filter(|_| is_name(authority)));
+    let found = servers
+        .filter(|server| is_name(server.word(0)))
+        .chain(Some(node).filter(|_| is_name(authority)));
     for node in found.collect::<Vec<_>>() {
         let name = if node.shown().contains("[::1]") { "[::1]" } else { "localhost" };
         let line = node.shown().replacen(name, "127.0.0.1", 1);
@@ -73,7 +77,8 @@ fn plain_text(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     let addresses = route.backend.addresses(judge.config);
     let is_local = addresses.iter().any(|address| plain(address).starts_with("127."));
     // Where editors were asked, they were asked in plain text.
-    let is_known = route.upstream.is_some() || matches!(route.role, Role::OpenHands | Role::SocketIo);
+    let is_known =
+        route.upstream.is_some() || matches!(route.role, Role::OpenHands | Role::SocketIo);
     if !is_local {
         return;
     }
@@ -83,7 +88,10 @@ fn plain_text(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
         sure: is_known,
         place: node.place(),
         what: format!("`{}` speaks TLS to what speaks plain HTTP", node.shown()),
-        changes: Vec::from([Change::replace(node, [node.shown().replacen("https://", "http://", 1)])]),
+        changes: Vec::from([Change::replace(
+            node,
+            [node.shown().replacen("https://", "http://", 1)],
+        )]),
     });
 }
 
@@ -100,12 +108,18 @@ fn ports(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     for (line, _) in map_lines(judge, route) {
         addresses.push((format!("127.0.0.1:{}", line.word(0)), line.place()));
     }
-    let openhands = judge.known.openhands.as_deref().map_or_else(|| "127.0.0.1:3000".to_owned(), plain);
+    let openhands =
+        judge.known.openhands.as_deref().map_or_else(|| "127.0.0.1:3000".to_owned(), plain);
     for (address, place) in addresses {
         let Some(port) = route.backend.port(&address) else { continue };
         let is_local = plain(&address).starts_with("127.");
-        let allowed = if route.role == Role::Editor { &judge.known.editor_ports } else { &judge.known.app_ports };
-        let outside = |allowed: &PortSet| Port::new(port.into()).is_some_and(|port| !allowed.contains(port));
+        let allowed = if route.role == Role::Editor {
+            &judge.known.editor_ports
+        } else {
+            &judge.known.app_ports
+        };
+        let outside =
+            |allowed: &PortSet| Port::new(port.into()).is_some_and(|port| !allowed.contains(port));
         let is_bad = port < UNPRIVILEGED || TRUSTING.contains(&port);
         let (severity, what) = if plain(&address) == openhands {
             (Severity::Error, format!("port {port} is OpenHands, not a session"))
@@ -116,14 +130,22 @@ fn ports(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
         } else {
             continue;
         };
-        judge.say(Said { rule: "OH-NGX-510", severity, sure: true, place, what, changes: Vec::new() });
+        judge.say(Said {
+            rule: "OH-NGX-510",
+            severity,
+            sure: true,
+            place,
+            what,
+            changes: Vec::new(),
+        });
     }
 }
 
 /// The lines of the maps that a route's `proxy_pass` is made of, each with its map.
 fn map_lines<'c>(judge: &Judge<'c, '_>, route: &Route<'c>) -> Vec<(&'c Node<'c>, &'c Node<'c>)> {
     let names = variables_in(route.backend.node.word(0));
-    let is_used = |map: &&'c Node<'c>| names.iter().any(|n| map.word(1).strip_prefix('$') == Some(n));
+    let is_used =
+        |map: &&'c Node<'c>| names.iter().any(|n| map.word(1).strip_prefix('$') == Some(n));
     let maps = judge.config.http.all("map").filter(is_used);
     maps.flat_map(|map| map.children().iter().map(move |line| (line, map))).collect()
 }
@@ -135,7 +157,9 @@ fn routing_maps(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
                 "sends every id that nobody has to one session"
             }
             "include" => continue,
-            name if MAP_WORDS.contains(&name) => "is a word of nginx, and not the route it looks like",
+            name if MAP_WORDS.contains(&name) => {
+                "is a word of nginx, and not the route it looks like"
+            }
             name if name.starts_with('~') => "is a pattern: many ids lead there",
             _ if line.word(0).contains('$') => "lets what a client sends choose where it leads",
             _ => continue,
@@ -181,7 +205,9 @@ fn is_dead(route: &Route<'_>) -> bool {
 fn twice(judge: &mut Judge<'_, '_>) {
     let mut seen: BTreeMap<String, (String, Place)> = BTreeMap::new();
     for route in judge.each() {
-        let Some(prefix) = route.prefix.clone().filter(|_| matches!(route.role, Role::Editor | Role::App)) else {
+        let Some(prefix) =
+            route.prefix.clone().filter(|_| matches!(route.role, Role::Editor | Role::App))
+        else {
             continue;
         };
         for address in route.backend.addresses(judge.config) {
@@ -193,7 +219,10 @@ fn twice(judge: &mut Judge<'_, '_>) {
                         severity: Severity::Warning,
                         sure: true,
                         place: here.1.clone(),
-                        what: format!("{prefix} and {other} (line {}) both lead to {address}", place.line),
+                        what: format!(
+                            "{prefix} and {other} (line {}) both lead to {address}",
+                            place.line
+                        ),
                         changes: Vec::new(),
                     });
                 }
@@ -235,7 +264,9 @@ fn left_out(judge: &mut Judge<'_, '_>) {
         return;
     }
     let openhands = judge.routes.iter().find(|route| route.role == Role::OpenHands);
-    let server = openhands.map(|route| route.server).or_else(|| judge.config.servers().into_iter().next_back());
+    let server = openhands
+        .map(|route| route.server)
+        .or_else(|| judge.config.servers().into_iter().next_back());
     let Some(server) = server else { return };
     for pattern in judge.known.left_out.clone() {
         let place = judge.place_of(&server.scope());
@@ -246,7 +277,7 @@ fn left_out(judge: &mut Judge<'_, '_>) {
             severity: Severity::Error,
             sure: true,
             place,
-            what: format!("{} is there, and no include brings it in", pattern.to_string()),
+            what: format!("{pattern} is there, and no include brings it in"),
             changes: Vec::from([change]),
         });
     }

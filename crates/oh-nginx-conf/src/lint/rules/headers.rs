@@ -134,7 +134,12 @@ fn inherited(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
 }
 
 /// A line for the list that counts, or the list's own line in its place.
-pub(super) fn mend(judge: &Judge<'_, '_>, route: &Route<'_>, by: Option<&Node<'_>>, line: String) -> Change {
+pub(super) fn mend(
+    judge: &Judge<'_, '_>,
+    route: &Route<'_>,
+    by: Option<&Node<'_>>,
+    line: String,
+) -> Change {
     match by {
         Some(node) => Change::replace(node, [line]),
         None => match route.scope.list_level("proxy_set_header") {
@@ -145,7 +150,11 @@ pub(super) fn mend(judge: &Judge<'_, '_>, route: &Route<'_>, by: Option<&Node<'_
 }
 
 /// Where a header that is missing belongs: to the list that counts, or to the location.
-pub(super) fn place(judge: &Judge<'_, '_>, route: &Route<'_>, by: Option<&Node<'_>>) -> crate::inspect::Place {
+pub(super) fn place(
+    judge: &Judge<'_, '_>,
+    route: &Route<'_>,
+    by: Option<&Node<'_>>,
+) -> crate::inspect::Place {
     let level = || route.scope.list_level("proxy_set_header").and_then(|level| level.head);
     by.or_else(level).map_or_else(|| judge.place_of(&route.scope), Node::place)
 }
@@ -182,7 +191,8 @@ fn upgrade(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
         });
     }
     let connection = seen(route, &request, "connection");
-    let has_upgrade = |value: &str| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("upgrade"));
+    let has_upgrade =
+        |value: &str| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("upgrade"));
     let is_good = connection.value.as_deref().is_none_or(has_upgrade);
     if !is_good && !is_lost("connection") {
         let stands = match connection.by {
@@ -244,7 +254,8 @@ fn host(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     }
     let server = route.server;
     let doors = role::doors(&server);
-    let names: Vec<&str> = server.level.all("server_name").flat_map(|n| n.words).map(String::as_str).collect();
+    let names: Vec<&str> =
+        server.level.all("server_name").flat_map(|n| n.words).map(String::as_str).collect();
     for door in &doors {
         let request = Request { uri: route.request.uri.clone(), ..role::browser(&server, door) };
         let request = websocket(&request);
@@ -273,8 +284,12 @@ fn host(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
             sure,
             place: place(judge, route, found.by),
             what: match found.by {
-                None => format!("the host goes on as {value:?}; browsers say {:?}", request.authority),
-                Some(by) => format!("`{}` says {value:?}; browsers say {:?}", by.shown(), request.authority),
+                None => {
+                    format!("the host goes on as {value:?}; browsers say {:?}", request.authority)
+                }
+                Some(by) => {
+                    format!("`{}` says {value:?}; browsers say {:?}", by.shown(), request.authority)
+                }
             },
             changes: Vec::from([mend(judge, route, found.by, line)]),
         });
@@ -331,11 +346,15 @@ pub(super) fn wanted_host(server: &super::Server<'_>, doors: &[role::Door<'_>]) 
 }
 
 fn proto(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
-    if lost_names(route).iter().any(|name| name == "x-forwarded-proto") || judge.config.is_server_part {
+    if lost_names(route).iter().any(|name| name == "x-forwarded-proto")
+        || judge.config.is_server_part
+    {
         return;
     }
     let found = seen(route, &websocket(&route.request), "x-forwarded-proto");
-    if route.request.scheme != "https" || found.value.as_deref().is_none_or(|value| value == "https") {
+    if route.request.scheme != "https"
+        || found.value.as_deref().is_none_or(|value| value == "https")
+    {
         return;
     }
     judge.say(Said {
@@ -343,7 +362,10 @@ fn proto(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
         severity: Severity::Warning,
         sure: true,
         place: place(judge, route, found.by),
-        what: format!("Socket.IO is told that the site speaks {:?}; it speaks https", found.value.unwrap_or_default()),
+        what: format!(
+            "Socket.IO is told that the site speaks {:?}; it speaks https",
+            found.value.unwrap_or_default()
+        ),
         changes: Vec::from([mend(
             judge,
             route,
@@ -355,7 +377,8 @@ fn proto(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
 
 fn allow_origin(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     let lines = route.scope.list("add_header");
-    let twice = lines.into_iter().find(|l| l.word(0).eq_ignore_ascii_case("Access-Control-Allow-Origin"));
+    let twice =
+        lines.into_iter().find(|l| l.word(0).eq_ignore_ascii_case("Access-Control-Allow-Origin"));
     let is_hidden = route
         .scope
         .list("proxy_hide_header")

@@ -64,7 +64,8 @@ fn body(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
         place: node.map_or_else(|| judge.place_of(&route.scope), Node::place),
         what: match node {
             Some(node) => format!("`{}`; Socket.IO posts up to 4 MiB", node.shown()),
-            None => "a body may have 1 MiB, as nobody says otherwise; Socket.IO posts up to 4 MiB".to_owned(),
+            None => "a body may have 1 MiB, as nobody says otherwise; Socket.IO posts up to 4 MiB"
+                .to_owned(),
         },
         changes: Vec::from([match node {
             Some(node) => Change::replace(node, [line]),
@@ -77,7 +78,9 @@ fn read_timeout(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     let Some(node) = route.scope.value("proxy_read_timeout") else { return };
     let Some(ms) = milliseconds(node.word(0)) else { return };
     let (least, severity, why) = match route.role {
-        Role::SocketIo => (PING_INTERVAL_MS + PING_SLACK_MS, Severity::Error, "Socket.IO is silent for 25 s"),
+        Role::SocketIo => {
+            (PING_INTERVAL_MS + PING_SLACK_MS, Severity::Error, "Socket.IO is silent for 25 s")
+        }
         _ => (EDITOR_READ_MS, Severity::Warning, "an editor may be silent that long"),
     };
     if ms > least {
@@ -141,7 +144,8 @@ fn in_the_way(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
 /// Socket.IO by polling must come back to the server that gave the session.
 fn several_servers(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     let Some(upstream) = judge.config.upstream(route.backend.authority) else { return };
-    let spare = |node: &&Node<'_>| !node.words.iter().any(|word| word == "backup" || word == "down");
+    let spare =
+        |node: &&Node<'_>| !node.words.iter().any(|word| word == "backup" || word == "down");
     let servers = upstream.named("server").filter(spare).count();
     let is_sticky = ["ip_hash", "hash", "sticky", "sticky_cookie"];
     if servers < 2 || is_sticky.iter().any(|name| upstream.named(name).next().is_some()) {
@@ -153,7 +157,10 @@ fn several_servers(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
         severity: Severity::Error,
         sure: true,
         place: upstream.place(),
-        what: format!("`{}` has {servers} servers, and a client comes to any of them", upstream.shown()),
+        what: format!(
+            "`{}` has {servers} servers, and a client comes to any of them",
+            upstream.shown()
+        ),
         changes: Vec::from([Change::add(level, judge.path(), ["ip_hash;".to_owned()])]),
     });
 }
@@ -161,19 +168,26 @@ fn several_servers(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
 fn of_the_process(judge: &mut Judge<'_, '_>) {
     let main = judge.config.main;
     let shutdown = main.iter().find(|node| node.name == "worker_shutdown_timeout");
-    if let Some(node) = shutdown.filter(|node| milliseconds(node.word(0)).is_some_and(|ms| ms < SHUTDOWN_MS)) {
+    if let Some(node) =
+        shutdown.filter(|node| milliseconds(node.word(0)).is_some_and(|ms| ms < SHUTDOWN_MS))
+    {
         judge.say(Said {
             rule: "OH-NGX-304",
             severity: Severity::Warning,
             sure: true,
             place: node.place(),
             what: format!("`{}` closes every WebSocket that soon after a reload", node.shown()),
-            changes: Vec::from([Change::replace(node, ["worker_shutdown_timeout 15m;".to_owned()])]),
+            changes: Vec::from([Change::replace(
+                node,
+                ["worker_shutdown_timeout 15m;".to_owned()],
+            )]),
         });
     }
     let events = main.iter().find(|node| node.name == "events");
     let connections = events.and_then(|events| events.named("worker_connections").last());
-    if let Some(node) = connections.filter(|node| node.word(0).parse::<u64>().is_ok_and(|n| n < CONNECTIONS)) {
+    if let Some(node) =
+        connections.filter(|node| node.word(0).parse::<u64>().is_ok_and(|n| n < CONNECTIONS))
+    {
         judge.say(Said {
             rule: "OH-NGX-305",
             severity: Severity::Note,
@@ -251,10 +265,16 @@ mod tests {
 
     #[test]
     fn sizes_and_times_are_read_as_nginx_reads_them() {
-        assert_eq!((bytes("4m"), bytes("512K"), bytes("0"), bytes("x")), (Some(4 << 20), Some(512 << 10), Some(0), None));
+        assert_eq!(
+            (bytes("4m"), bytes("512K"), bytes("0"), bytes("x")),
+            (Some(4 << 20), Some(512 << 10), Some(0), None)
+        );
         assert_eq!(milliseconds("1h 30m"), Some(5_400_000));
         assert_eq!(milliseconds("60"), Some(60_000));
         assert_eq!((milliseconds("500ms"), milliseconds("1x")), (Some(500), None));
-        assert_eq!((bytes("99999999999999999999g"), milliseconds("18446744073709551615y")), (None, None));
+        assert_eq!(
+            (bytes("99999999999999999999g"), milliseconds("18446744073709551615y")),
+            (None, None)
+        );
     }
 }

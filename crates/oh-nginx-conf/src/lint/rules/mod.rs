@@ -43,7 +43,9 @@ pub(super) fn all(config: Config<'_>, known: &Known) -> Vec<Finding> {
 fn with_socket_io(routes: &mut Vec<Route<'_>>) {
     let mut more = Vec::new();
     for route in routes.iter().filter(|route| route.role == Role::OpenHands) {
-        let Outcome::Proxied(passed) = run(route.server, &route.request.at(SOCKET_IO)) else { continue };
+        let Outcome::Proxied(passed) = run(route.server, &route.request.at(SOCKET_IO)) else {
+            continue;
+        };
         if is_same(&passed.scope, &route.scope) {
             let mut other = route.clone();
             other.role = Role::SocketIo;

@@ -1,16 +1,17 @@
 //! The path that goes on: stripped or kept, with its query.
 
 use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::super::UpstreamKind;
 use super::super::finding::{Change, Severity};
 use super::super::model::Matcher;
 use super::super::request::variables_in;
 use super::super::role::{Role, Route};
 use super::super::simulate::{Outcome, Passed, run};
-use super::super::UpstreamKind;
 use super::headers::{is_kind, mend, place, seen, shown, websocket};
 use super::{Judge, Said, is_same};
 
@@ -31,7 +32,7 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>) {
 }
 
 /// Lets a request for the editor's file go through; `None` where another location takes it.
-fn passed<'c>(route: &Route<'c>, uri: &str, args: &str) -> Option<Passed<'c>> {
+fn passed<'c>(route: &Route<'c>, uri: &str, args: &str) -> Option<Box<Passed<'c>>> {
     let mut request = route.request.at(uri);
     request.args = args.to_owned();
     match run(route.server, &request) {
@@ -93,13 +94,17 @@ fn kept(judge: &mut Judge<'_, '_>, route: &Route<'_>, prefix: &str) {
     };
     let changes = match route.scope.location() {
         Some(Matcher::Prefix { path, .. }) if !route.backend.has_variables() => {
-            let mut changes = Vec::from([Change::replace(route.backend.node, [target(route, "/")])]);
+            let mut changes =
+                Vec::from([Change::replace(route.backend.node, [target(route, "/")])]);
             changes.extend(with_slash(route, path));
             changes
         }
         _ => Vec::from([judge.add(
             &route.scope,
-            [format!("rewrite \"^{}(/[^\\x00-\\x1f\\x7f]*)\\z\" $1 break;", prefix.trim_end_matches('/'))],
+            [format!(
+                "rewrite \"^{}(/[^\\x00-\\x1f\\x7f]*)\\z\" $1 break;",
+                prefix.trim_end_matches('/')
+            )],
         )]),
     };
     judge.say(Said {
@@ -138,7 +143,8 @@ fn stripped_from(judge: &mut Judge<'_, '_>, route: &Route<'_>, prefix: &str) {
                 severity: Severity::Error,
                 sure: true,
                 place: place(judge, route, found.by),
-                what: "openvscode-server is not told its prefix: it redirects to the root".to_owned(),
+                what: "openvscode-server is not told its prefix: it redirects to the root"
+                    .to_owned(),
                 changes: Vec::from([mend(judge, route, found.by, line)]),
             });
         }
@@ -164,7 +170,11 @@ fn glued_right(judge: &Judge<'_, '_>, route: &Route<'_>, prefix: &str, keep: boo
     changes.extend(with_slash(route, path));
     // A rewrite that does the same, or half of it, goes.
     let rewrites = route.scope.level().all("rewrite");
-    changes.extend(rewrites.filter(|node| squeezed(node.word(0)).contains(&squeezed(prefix))).map(Change::remove));
+    changes.extend(
+        rewrites
+            .filter(|node| squeezed(node.word(0)).contains(&squeezed(prefix)))
+            .map(Change::remove),
+    );
     let unchanged = changes.iter().all(|change| change.lines == [shown(route.backend)]);
     if unchanged { Vec::from([judge.add(&route.scope, [target(route, uri)])]) } else { changes }
 }

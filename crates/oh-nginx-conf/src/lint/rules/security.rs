@@ -85,8 +85,11 @@ fn origin(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
 }
 
 fn origin_lines(judge: &Judge<'_, '_>, route: &Route<'_>) -> Vec<Change> {
-    let (upgrading, ok, refused) =
-        (judge.free_name("oh_upgrading"), judge.free_name("oh_origin_ok"), judge.free_name("oh_refused"));
+    let (upgrading, ok, refused) = (
+        judge.free_name("oh_upgrading"),
+        judge.free_name("oh_origin_ok"),
+        judge.free_name("oh_refused"),
+    );
     let origin = match role::name(&route.server) {
         Some(_) => route.request.origin(),
         // The text has no name: the operator writes the address of the site.
@@ -118,7 +121,8 @@ fn login(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     let scope = &route.scope;
     let asks = |name: &str| scope.value(name).filter(|node| node.word(0) != "off");
     let verifies = scope.value("ssl_verify_client").is_some_and(|node| node.word(0) == "on");
-    let is_asked = asks("auth_basic").or(asks("auth_request")).or(asks("auth_jwt")).is_some() || verifies;
+    let is_asked =
+        asks("auth_basic").or(asks("auth_request")).or(asks("auth_jwt")).is_some() || verifies;
     let limits = |scope: &super::super::model::Scope<'_>| {
         scope.list("deny").iter().any(|node| node.word(0) == "all")
     };
@@ -129,7 +133,8 @@ fn login(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
             severity: Severity::Warning,
             sure: true,
             place: node.place(),
-            what: "`satisfy any` lets whoever comes from an allowed address in without the login".to_owned(),
+            what: "`satisfy any` lets whoever comes from an allowed address in without the login"
+                .to_owned(),
             changes: Vec::from([Change::replace(node, ["satisfy all;".to_owned()])]),
         });
     }
@@ -140,11 +145,18 @@ fn login(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     }
     let off = scope.value("auth_basic");
     let server = route.server.level;
-    let lines = ["auth_basic OpenHands;".to_owned(), "auth_basic_user_file /etc/nginx/openhands.users;".to_owned()];
+    let lines = [
+        "auth_basic OpenHands;".to_owned(),
+        "auth_basic_user_file /etc/nginx/openhands.users;".to_owned(),
+    ];
     let has_file = scope.value("auth_basic_user_file").is_some();
     let changes = match off {
-        Some(node) => Vec::from([Change::replace(node, lines.into_iter().take(if has_file { 1 } else { 2 }))]),
-        None if has_file => Vec::from([Change::add(server, judge.path(), lines.into_iter().take(1))]),
+        Some(node) => {
+            Vec::from([Change::replace(node, lines.into_iter().take(if has_file { 1 } else { 2 }))])
+        }
+        None if has_file => {
+            Vec::from([Change::add(server, judge.path(), lines.into_iter().take(1))])
+        }
         None => Vec::from([Change::add(server, judge.path(), lines)]),
     };
     judge.say(Said {
@@ -229,7 +241,9 @@ fn directs_nginx(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
         Some(node).filter(|_| serves && scope.own("try_files").is_none())
     });
     let ignored = route.scope.list("proxy_ignore_headers");
-    let is_ignored = ignored.iter().any(|line| line.words.iter().any(|word| word.eq_ignore_ascii_case("X-Accel-Redirect")));
+    let is_ignored = ignored
+        .iter()
+        .any(|line| line.words.iter().any(|word| word.eq_ignore_ascii_case("X-Accel-Redirect")));
     let Some(internal) = internal.filter(|_| !is_ignored) else { return };
     let here = ignored.iter().flat_map(|line| line.words).map(String::as_str);
     let words: Vec<String> = here.map(ToString::to_string).collect();
@@ -240,9 +254,8 @@ fn directs_nginx(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
         sure: true,
         place: judge.place_of(&route.scope),
         what: format!("a session may open the location that is internal at line {}", internal.line),
-        changes: Vec::from([judge.add(
-            &route.scope,
-            [format!("proxy_ignore_headers X-Accel-Redirect{more};")],
-        )]),
+        changes: Vec::from([
+            judge.add(&route.scope, [format!("proxy_ignore_headers X-Accel-Redirect{more};")])
+        ]),
     });
 }

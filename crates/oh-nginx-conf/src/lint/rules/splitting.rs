@@ -43,7 +43,11 @@ fn in_block<'c>(
     for node in nodes {
         let written: &[String] = match node.name {
             "proxy_pass" => node.words,
-            "return" => node.words.get(1..).filter(|_| is_redirect(node)).unwrap_or(node.words.get(..1).unwrap_or_default()),
+            "return" => node
+                .words
+                .get(1..)
+                .filter(|_| is_redirect(node))
+                .unwrap_or(node.words.get(..1).unwrap_or_default()),
             "add_header" | "proxy_set_header" => node.words.get(1..).unwrap_or_default(),
             "rewrite" => {
                 pattern = Some(node.word(0));
@@ -80,10 +84,13 @@ fn splits(scope: &Scope<'_>, name: &str, latest: Option<&str>) -> bool {
         // A location of one address has no other.
         return !matches!(scope.location(), Some(Matcher::Exact(_)));
     }
-    let own = scope.levels.iter().rev().filter_map(|level| level.head).find_map(|head| match Matcher::of(head) {
-        Matcher::Regex { pattern, .. } if head.name == "location" => Some(pattern),
-        _ => None,
-    });
+    let own =
+        scope.levels.iter().rev().filter_map(|level| level.head).find_map(
+            |head| match Matcher::of(head) {
+                Matcher::Regex { pattern, .. } if head.name == "location" => Some(pattern),
+                _ => None,
+            },
+        );
     let is_number = name.bytes().all(|b| b.is_ascii_digit());
     let pattern = match (is_number, latest, own) {
         (true, Some(latest), _) => latest,
@@ -98,7 +105,12 @@ fn splits(scope: &Scope<'_>, name: &str, latest: Option<&str>) -> bool {
 fn captures_break(pattern: &str, name: &str) -> bool {
     let starts = literal_start(pattern);
     let tries = BEFORE.iter().flat_map(|before| {
-        [format!("{before}{SPLIT}X: y"), format!("{starts}{before}{SPLIT}X: y"), format!("{before}\rX"), format!("{starts}{before}\rX")]
+        [
+            format!("{before}{SPLIT}X: y"),
+            format!("{starts}{before}{SPLIT}X: y"),
+            format!("{before}\rX"),
+            format!("{starts}{before}\rX"),
+        ]
     });
     let mut tries = tries.filter_map(|text| matched(pattern, false, &text).flatten());
     tries.any(|captures| captures.iter().any(|(key, value)| key == name && value.contains('\r')))
@@ -115,8 +127,12 @@ fn say(judge: &mut Judge<'_, '_>, node: &Node<'_>, variable: &str) {
     let changes = if is_uri && node.name != "proxy_pass" {
         let text = node.shown();
         let braced = format!("${{{variable}}}");
-        let mended = text.replace(&braced, "$request_uri").replace(&format!("${variable}"), "$request_uri");
-        Vec::from([Change::replace(node, [mended.replace("$request_uri$is_args$args", "$request_uri")])])
+        let mended =
+            text.replace(&braced, "$request_uri").replace(&format!("${variable}"), "$request_uri");
+        Vec::from([Change::replace(
+            node,
+            [mended.replace("$request_uri$is_args$args", "$request_uri")],
+        )])
     } else {
         Vec::new()
     };
@@ -125,7 +141,10 @@ fn say(judge: &mut Judge<'_, '_>, node: &Node<'_>, variable: &str) {
         severity: Severity::Error,
         sure: true,
         place: node.place(),
-        what: format!("`{}`: ${variable} can hold a line break that a client sent as %0d%0a", node.shown()),
+        what: format!(
+            "`{}`: ${variable} can hold a line break that a client sent as %0d%0a",
+            node.shown()
+        ),
         changes,
     });
 }
@@ -136,7 +155,10 @@ mod tests {
 
     #[test]
     fn a_capture_is_tried_with_a_line_break() {
-        assert!(captures_break("^/vscode/(?<id>\\d+)(?<rest>/.*)", "rest") || captures_break("(?<rest>/.*)", "rest"));
+        assert!(
+            captures_break("^/vscode/(?<id>\\d+)(?<rest>/.*)", "rest")
+                || captures_break("(?<rest>/.*)", "rest")
+        );
         assert!(captures_break("^/([^/]+)/", "1") || captures_break("^/([^/]+)", "1"));
         assert!(!captures_break("^/vscode/(?<rest>/[^\\x00-\\x1f\\x7f]*)\\z", "rest"));
         assert!(!captures_break("^/([a-z0-9_-]+)$", "1"));

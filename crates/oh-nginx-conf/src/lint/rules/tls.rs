@@ -51,19 +51,32 @@ fn served(list: &str) -> Option<Vec<KeyKind>> {
 fn ciphers(judge: &mut Judge<'_, '_>, scope: &Scope<'_>) {
     let Some(node) = scope.value("ssl_ciphers") else { return };
     let only_new = scope.value("ssl_protocols").is_some_and(|p| p.words == ["TLSv1.3"]);
-    let Some(served) = served(node.word(0)).filter(|served| !served.is_empty() && !only_new) else { return };
+    let Some(served) = served(node.word(0)).filter(|served| !served.is_empty() && !only_new) else {
+        return;
+    };
     let certificates = scope.list("ssl_certificate");
     for certificate in certificates {
         let path = certificate.word(0);
         let kind = judge.known.certificates.get(path).copied();
         let (rsa, ecdsa) = (served.contains(&KeyKind::Rsa), served.contains(&KeyKind::Ecdsa));
         let (sure, what) = match (kind, rsa, ecdsa) {
-            (Some(KeyKind::Ecdsa), _, true) | (Some(KeyKind::Rsa), true, _) | (None, true, true) => continue,
-            (Some(KeyKind::Ecdsa), ..) => (true, format!("{path} has an ECDSA key; no cipher here serves it")),
-            (Some(KeyKind::Rsa), ..) => (true, format!("{path} has an RSA key; no cipher here serves it")),
+            (Some(KeyKind::Ecdsa), _, true)
+            | (Some(KeyKind::Rsa), true, _)
+            | (None, true, true) => continue,
+            (Some(KeyKind::Ecdsa), ..) => {
+                (true, format!("{path} has an ECDSA key; no cipher here serves it"))
+            }
+            (Some(KeyKind::Rsa), ..) => {
+                (true, format!("{path} has an RSA key; no cipher here serves it"))
+            }
             (None, ..) => {
                 let only = if rsa { "RSA" } else { "ECDSA" };
-                (false, format!("these ciphers serve {only} keys only; which one {path} has could not be seen"))
+                (
+                    false,
+                    format!(
+                        "these ciphers serve {only} keys only; which one {path} has could not be seen"
+                    ),
+                )
             }
         };
         judge.say(Said {
@@ -96,7 +109,9 @@ fn versions(judge: &mut Judge<'_, '_>, scope: &Scope<'_>) {
         sure: true,
         place: node.place(),
         what: match old.is_empty() {
-            true => format!("`{}` leaves out TLS 1.2, which older programs still speak", node.shown()),
+            true => {
+                format!("`{}` leaves out TLS 1.2, which older programs still speak", node.shown())
+            }
             false => format!("`{}` has versions that are broken", node.shown()),
         },
         changes: Vec::from([Change::replace(node, ["ssl_protocols TLSv1.2 TLSv1.3;".to_owned()])]),
@@ -114,14 +129,18 @@ fn listens(judge: &mut Judge<'_, '_>, server: Server<'_>) {
     for node in server.level.all("listen") {
         let on = server.level.all("ssl").next().is_some();
         if has(node, "http2") && !has(node, "ssl") && !on {
-            let words: Vec<&str> = node.words.iter().map(String::as_str).filter(|w| *w != "http2").collect();
+            let words: Vec<&str> =
+                node.words.iter().map(String::as_str).filter(|w| *w != "http2").collect();
             judge.say(Said {
                 rule: "OH-NGX-403",
                 severity: Severity::Error,
                 sure: true,
                 place: node.place(),
                 what: format!("`{}` speaks HTTP/2 in plain text only", node.shown()),
-                changes: Vec::from([Change::replace(node, [format!("listen {};", words.join(" "))])]),
+                changes: Vec::from([Change::replace(
+                    node,
+                    [format!("listen {};", words.join(" "))],
+                )]),
             });
         } else if certificate.is_some() && !says_ssl && !on {
             judge.say(Said {
@@ -130,7 +149,10 @@ fn listens(judge: &mut Judge<'_, '_>, server: Server<'_>) {
                 sure: true,
                 place: node.place(),
                 what: format!("`{}` speaks no TLS, although there is a certificate", node.shown()),
-                changes: Vec::from([Change::replace(node, [format!("listen {} ssl;", node.words.join(" "))])]),
+                changes: Vec::from([Change::replace(
+                    node,
+                    [format!("listen {} ssl;", node.words.join(" "))],
+                )]),
             });
         }
     }
@@ -140,7 +162,8 @@ fn listens(judge: &mut Judge<'_, '_>, server: Server<'_>) {
             severity: Severity::Error,
             sure: true,
             place: certificate.place(),
-            what: "the server has a certificate and no listen: it speaks plain HTTP on port 80".to_owned(),
+            what: "the server has a certificate and no listen: it speaks plain HTTP on port 80"
+                .to_owned(),
             changes: Vec::from([judge.add(&server.scope(), ["listen 443 ssl;".to_owned()])]),
         });
     }
@@ -150,7 +173,10 @@ fn listens(judge: &mut Judge<'_, '_>, server: Server<'_>) {
         route.role == role::Role::Editor && super::is_same_server(route.server, server)
     });
     if is_plain && is_seen_by_others && has_editor {
-        let place = doors.first().and_then(|door| door.node).map_or_else(|| judge.place_of(&server.scope()), Node::place);
+        let place = doors
+            .first()
+            .and_then(|door| door.node)
+            .map_or_else(|| judge.place_of(&server.scope()), Node::place);
         judge.say(Said {
             rule: "OH-NGX-405",
             severity: Severity::Warning,

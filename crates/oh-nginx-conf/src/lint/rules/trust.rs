@@ -57,7 +57,8 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>) {
         smuggled(judge, &route);
     }
     for level in levels(judge) {
-        let Some(node) = level.all("underscores_in_headers").find(|node| node.word(0) == "on") else {
+        let Some(node) = level.all("underscores_in_headers").find(|node| node.word(0) == "on")
+        else {
             continue;
         };
         judge.say(Said {
