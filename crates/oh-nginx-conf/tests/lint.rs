@@ -172,7 +172,7 @@ fn a_configuration_that_would_take_hours_is_refused() {
         format!("server {{\n{}}}", lines.collect::<String>())
     };
     let patterns = many(
-        "location ~ ^/vscode/N/(a{1,100}){1,100} { proxy_pass http://127.0.0.1:8888; }\n",
+        "location ~ \"^/vscode/N/(a{1,100}){1,100}\" { proxy_pass http://127.0.0.1:8888; }\n",
         3_000,
     );
     let places = many("location /vscode/N/ { proxy_pass http://127.0.0.1:8888/; }\n", 6_000);
