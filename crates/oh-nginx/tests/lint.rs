@@ -213,11 +213,11 @@ fn a_rule_has_a_page() {
     A healthy Socket.IO connection is silent for 25 seconds between two pings. proxy_read_timeout ends
     it before; held polls get 504.
 
-    fails:
+    Fails:
 
       proxy_read_timeout 20s;
 
-    passes:
+    Passes:
 
       proxy_read_timeout 1h;
 

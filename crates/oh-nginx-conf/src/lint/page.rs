@@ -3,8 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 
-use super::finding::Severity;
-use super::table::{HEALTHY, Rule, Setting, find, rules};
+use super::table::{HEALTHY, Rule, find, rules};
 
 /// Returns the page of one rule as plain text.
 pub fn explain(id: &str) -> Option<String> {
@@ -57,34 +56,42 @@ fn capital(text: &str) -> String {
 
 /// Returns what is shown of a rule's examples, each with its title.
 fn examples(rule: &Rule) -> impl Iterator<Item = (&'static str, String)> {
-    let failing = shown(rule.failing.iter().map(|(_, after)| *after));
+    let failing = fragment(rule.failing, Side::After);
     // Where the healthy file itself is the example, its lines stand there.
-    let lines = rule.failing.iter().map(|(before, _)| *before);
-    let passing = if rule.passing.is_empty() {
-        shown(lines)
-    } else {
-        shown(rule.passing.iter().map(|(_, after)| *after))
+    let passing = match rule.passing {
+        [] => fragment(rule.failing, Side::Before),
+        changes => fragment(changes, Side::After),
     };
-    let is_shown = rule.setting == Setting::Usual && rule.severity <= Severity::Note;
-    let failing = if failing.is_empty() && !rule.failing.is_empty() && is_shown {
-        String::from("# the line below is not there\n")
-    } else {
-        failing
-    };
-    let pairs = [("fails", failing), ("passes", passing)];
+    let pairs = [("Fails", failing), ("Passes", passing)];
     pairs.into_iter().filter(|(_, text)| !text.is_empty())
 }
 
-/// Puts fragments below each other, without the indentation that all of their lines have.
-fn shown(parts: impl Iterator<Item = &'static str>) -> String {
+/// Which side of a change is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Before,
+    After,
+}
+
+/// Shows changes as whole lines, below each other, without the indentation that they share.
+fn fragment(changes: &[(&str, &str)], side: Side) -> String {
     let mut out = String::new();
-    for part in parts.filter(|part| !part.is_empty()) {
-        let depth =
-            part.lines().map(|line| line.len() - line.trim_start().len()).min().unwrap_or(0);
-        for line in part.lines() {
-            out.push_str(line.get(depth..).unwrap_or(line));
-            out.push('\n');
+    for (before, after) in changes {
+        let Some((head, tail)) = HEALTHY.split_once(before) else { continue };
+        let start = head.rsplit('\n').next().unwrap_or_default();
+        let end = tail.split_inclusive('\n').next().filter(|_| !before.ends_with('\n'));
+        let chosen = if side == Side::Before { before } else { after };
+        if chosen.is_empty() {
+            out.push_str(&unindented(before, "# not there: "));
+        } else {
+            out.push_str(&unindented(&format!("{start}{chosen}{}", end.unwrap_or_default()), ""));
         }
     }
     out
+}
+
+fn unindented(text: &str, mark: &str) -> String {
+    let depth = text.lines().map(|line| line.len() - line.trim_start().len()).min().unwrap_or(0);
+    let lines = text.lines().map(|line| line.get(depth..).unwrap_or(line));
+    lines.map(|line| format!("{mark}{line}\n")).collect()
 }
