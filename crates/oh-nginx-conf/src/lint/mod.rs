@@ -19,6 +19,9 @@
 //! openvscode-server that was started with `--server-base-path` wants it kept. Which of them
 //! listens is a fact of the machine; without it the rules about prefixes cannot tell, and say so.
 //!
+//! What is not followed: a session's own host whose `server_name` is a pattern, `auth_request` and
+//! modules that answer by themselves, `try_files` over folders that may have files.
+//!
 //! Opening files and asking programs is `oh-host`'s.
 
 use alloc::borrow::ToOwned as _;

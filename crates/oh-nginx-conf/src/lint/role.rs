@@ -11,6 +11,7 @@ use oh_model::port::Port;
 use super::backend::{Backend, plain};
 use super::model::{Config, Matcher, Node, Scope, Server};
 use super::request::{Request, Variables, matched};
+use super::simulate::{Outcome, Passed, run};
 use super::{Editor, Known, Upstream};
 
 /// Where OpenHands listens unless somebody says otherwise.
@@ -149,6 +150,10 @@ pub(super) fn routes<'c>(config: Config<'c>, known: &Known) -> Vec<Route<'c>> {
         let has_editor = scopes.iter().any(|(scope, b)| is_editor(&server, scope, *b, known));
         let request = browser(&server, &main_door(&server));
         for (scope, backend) in scopes {
+            if let Some(Matcher::Named(_)) = scope.location() {
+                out.extend(by_name_alone(&server, &scope, backend, known, &request));
+                continue;
+            }
             let Some(role) = role(&server, &scope, backend, known, has_editor) else { continue };
             let prefix = prefix(config, &scope, role);
             let upstream = backend
@@ -165,6 +170,47 @@ pub(super) fn routes<'c>(config: Config<'c>, known: &Known) -> Vec<Route<'c>> {
         }
     }
     out
+}
+
+/// A location that others hand requests to by its name: what arrives there says what it is for.
+fn by_name_alone<'c>(
+    server: &Server<'c>,
+    scope: &Scope<'c>,
+    backend: Backend<'c>,
+    known: &Known,
+    request: &Request,
+) -> Option<Route<'c>> {
+    let is_here = |outcome: &Passed<'c>| match (outcome.scope.head(), scope.head()) {
+        (Some(a), Some(b)) => core::ptr::eq(a, b),
+        _ => false,
+    };
+    // The root of a session may be sent on to its folder; what is below it is not.
+    let tries = samples(server.config)
+        .flat_map(|sample| [(sample.clone(), sample.clone()), (format!("{sample}x"), sample)]);
+    for (uri, prefix) in tries {
+        let request = request.at(&uri);
+        let Outcome::Proxied(passed) = run(*server, &request) else { continue };
+        if !is_here(&passed) {
+            continue;
+        }
+        let address = passed.variables.proxy_host.as_deref().map(plain);
+        let upstream = address.and_then(|address| known.upstreams.get(&address).copied());
+        let role = if prefix.starts_with("/apps/") { Role::App } else { Role::Editor };
+        let (server, scope, prefix) = (*server, scope.clone(), Some(prefix));
+        return Some(Route { server, scope, role, backend, prefix, upstream, request });
+    }
+    None
+}
+
+/// Paths of sessions: those that a map routes, and usual ones.
+fn samples(config: Config<'_>) -> impl Iterator<Item = String> {
+    let routed = config.http.all("map").flat_map(Node::children).filter(|line| {
+        let name = line.name;
+        ["vscode/", "apps/", "/vscode/", "/apps/"].iter().any(|start| name.starts_with(start))
+    });
+    let routed = routed.take(SAMPLES_MAX).map(|line| format!("/{}/", line.name.trim_matches('/')));
+    let usual = ["/vscode/a/", "/vscode/8888/", "/apps/a-0/", "/a/vscode/", "/8888/", "/"];
+    routed.chain(usual.map(ToOwned::to_owned))
 }
 
 /// What is known of an upstream that variables name, for the sample that is used.
@@ -290,13 +336,9 @@ fn prefix(config: Config<'_>, scope: &Scope<'_>, role: Role) -> Option<String> {
         }
         Matcher::Named(_) => None,
         Matcher::Regex { pattern, ignores_case } => {
-            let routed = config.http.all("map").flat_map(Node::children).filter(|line| {
-                line.name.contains('/') && !line.name.starts_with('~') && line.name != "default"
-            });
-            let routed = routed.take(SAMPLES_MAX).map(|line| format!("/{}/", line.name));
-            let usual = ["/vscode/a/", "/vscode/8888/", "/apps/a-0/", "/a/vscode/", "/8888/", "/"];
-            let mut samples = routed.chain(usual.map(ToOwned::to_owned));
-            samples.find(|sample| matches!(matched(pattern, ignores_case, sample), Some(Some(_))))
+            let fits =
+                |sample: &String| matches!(matched(pattern, ignores_case, sample), Some(Some(_)));
+            samples(config).find(fits)
         }
     }
 }

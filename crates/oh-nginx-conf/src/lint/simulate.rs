@@ -36,6 +36,8 @@ pub(super) struct Passed<'c> {
     pub(super) variables: Variables<'c>,
     /// Path and query as they are sent; `None` where they cannot be told.
     pub(super) sent: Option<String>,
+    /// Whether somebody was asked for a login on the way.
+    pub(super) asked: bool,
 }
 
 /// How a run of directives of the rewrite module ended.
@@ -74,32 +76,89 @@ pub(super) fn run<'c>(server: Server<'c>, request: &Request) -> Outcome<'c> {
         Flow::Unknown => return Outcome::Unknown,
         _ => {}
     }
+    let mut named: Option<Scope<'c>> = None;
+    let mut asked = false;
     for _ in 0..REDIRECTS_MAX {
-        let scope = match locate(&top, &variables.uri) {
-            Located::Found { scope, captures, .. } => {
-                variables.set.extend(captures.into_iter().map(|(k, v)| (k, Some(v))));
-                scope
-            }
-            Located::Slash(by) => return Outcome::Answered { status: 301, by },
-            Located::None => top.clone(),
-            Located::Unknown => return Outcome::Unknown,
+        let scope = match named.take() {
+            Some(scope) => scope,
+            None => match locate(&top, &variables.uri) {
+                Located::Found { scope, captures, .. } => {
+                    variables.set.extend(captures.into_iter().map(|(k, v)| (k, Some(v))));
+                    scope
+                }
+                Located::Slash(by) => return Outcome::Answered { status: 301, by },
+                Located::None => top.clone(),
+                Located::Unknown => return Outcome::Unknown,
+            },
         };
         let before = variables.uri.clone();
         let mut here = false;
         let flow = script(scope.level().nodes, &mut variables, &mut args, &mut here);
         rewritten |= here;
-        match flow {
+        let scope = match flow {
             Flow::Answered(status, by) => return Outcome::Answered { status, by },
             Flow::Unknown => return Outcome::Unknown,
             Flow::Last => continue,
             Flow::Next if variables.uri != before => continue,
-            Flow::Inner(node) => {
-                return content(&scope.inner(node), variables, &args, rewritten);
+            Flow::Inner(node) => scope.inner(node),
+            Flow::Next | Flow::Break => scope,
+        };
+        // Access comes before files are looked for.
+        if let Some(by) = refused(&scope, variables.request.method) {
+            return Outcome::Answered { status: 403, by };
+        }
+        asked |= asks_login(&scope);
+        match files(&scope, &variables) {
+            Files::None => return content(&scope, variables, &args, rewritten, asked),
+            Files::Answer(outcome) => return outcome,
+            Files::Named(name) => {
+                named = server
+                    .locations()
+                    .into_iter()
+                    .find(|one| one.location() == Some(Matcher::Named(&name)));
+                if named.is_none() {
+                    return Outcome::Unknown;
+                }
             }
-            Flow::Next | Flow::Break => return content(&scope, variables, &args, rewritten),
         }
     }
     Outcome::Unknown
+}
+
+/// Says whether a location asks who somebody is.
+pub(super) fn asks_login(scope: &Scope<'_>) -> bool {
+    let asks = |name: &str| scope.value(name).is_some_and(|node| node.word(0) != "off");
+    let verifies = scope.value("ssl_verify_client").is_some_and(|node| node.word(0) == "on");
+    ["auth_basic", "auth_request", "auth_jwt"].iter().any(|name| asks(name)) || verifies
+}
+
+/// What `try_files` does.
+enum Files<'c> {
+    /// There is none.
+    None,
+    /// The request goes on to a location by its name.
+    Named(String),
+    Answer(Outcome<'c>),
+}
+
+/// Follows `try_files` where no file can be there, and where all that is tried are files.
+fn files<'c>(scope: &Scope<'c>, variables: &Variables<'c>) -> Files<'c> {
+    let Some(node) = scope.level().all("try_files").next() else { return Files::None };
+    let last = node.words.last().map_or("", String::as_str);
+    let is_empty = scope.value("root").is_some_and(|root| root.word(0) == "/dev/null");
+    let Some(value) = variables.value(last) else { return Files::Answer(Outcome::Unknown) };
+    if let Some(status) = value.strip_prefix('=').and_then(|status| status.parse().ok())
+        && is_empty
+    {
+        return Files::Answer(Outcome::Answered { status, by: node });
+    }
+    match (value.starts_with('@'), is_empty) {
+        (true, true) => Files::Named(value),
+        (false, _) if scope.own("proxy_pass").is_none() => {
+            Files::Answer(Outcome::File(scope.clone()))
+        }
+        _ => Files::Answer(Outcome::Unknown),
+    }
 }
 
 /// What the content phase of a location does, after access.
@@ -108,21 +167,13 @@ fn content<'c>(
     mut variables: Variables<'c>,
     args: &str,
     rewritten: bool,
+    asked: bool,
 ) -> Outcome<'c> {
-    if let Some(by) = refused(scope, variables.request.method) {
-        return Outcome::Answered { status: 403, by };
-    }
-    if let Some(files) = scope.level().all("try_files").next() {
-        let last = files.words.last().map_or("", String::as_str);
-        // Where all that is tried are files, one of them is the answer.
-        let is_file = !last.starts_with('@') && scope.own("proxy_pass").is_none();
-        return if is_file { Outcome::File(scope.clone()) } else { Outcome::Unknown };
-    }
     let Some(node) = scope.own("proxy_pass") else { return Outcome::File(scope.clone()) };
     let Some(backend) = Backend::of(node) else { return Outcome::Unknown };
     variables.proxy_host = backend.address(&variables);
     let sent = sent(scope, backend, &variables, args, rewritten);
-    Outcome::Proxied(Box::new(Passed { scope: scope.clone(), variables, sent }))
+    Outcome::Proxied(Box::new(Passed { scope: scope.clone(), variables, sent, asked }))
 }
 
 /// Finds the line that refuses everybody, or this method to everybody.

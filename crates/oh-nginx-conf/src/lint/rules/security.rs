@@ -10,7 +10,7 @@ use super::super::finding::{Change, Severity};
 use super::super::model::{Matcher, Node};
 use super::super::request::Request;
 use super::super::role::{self, Role, Route};
-use super::super::simulate::{Outcome, run};
+use super::super::simulate::{Outcome, asks_login, run};
 use super::headers::{is_kind, websocket};
 use super::{Judge, Said};
 
@@ -119,10 +119,12 @@ fn origin_lines(judge: &Judge<'_, '_>, route: &Route<'_>) -> Vec<Change> {
 
 fn login(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     let scope = &route.scope;
-    let asks = |name: &str| scope.value(name).filter(|node| node.word(0) != "off");
-    let verifies = scope.value("ssl_verify_client").is_some_and(|node| node.word(0) == "on");
-    let is_asked =
-        asks("auth_basic").or(asks("auth_request")).or(asks("auth_jwt")).is_some() || verifies;
+    // A location that is reached by its name alone may have been asked for on the way to it.
+    let on_the_way = match run(route.server, &route.request) {
+        Outcome::Proxied(passed) => super::is_same(&passed.scope, scope) && passed.asked,
+        _ => false,
+    };
+    let is_asked = asks_login(scope) || on_the_way;
     let limits = |scope: &super::super::model::Scope<'_>| {
         scope.list("deny").iter().any(|node| node.word(0) == "all")
     };
