@@ -236,12 +236,7 @@ fn cookie_path(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
 
 /// `X-Accel-Redirect` of a session opens locations that are `internal`.
 fn directs_nginx(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
-    let internal = route.server.locations().into_iter().find_map(|scope| {
-        let node = scope.own("internal")?;
-        // A location that only answers gives nothing away.
-        let serves = ["proxy_pass", "root", "alias"].iter().any(|name| scope.own(name).is_some());
-        Some(node).filter(|_| serves && scope.own("try_files").is_none())
-    });
+    let internal = internal_in(route.server.level.nodes);
     let ignored = route.scope.list("proxy_ignore_headers");
     let is_ignored = ignored
         .iter()
@@ -260,4 +255,15 @@ fn directs_nginx(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
             judge.add(&route.scope, [format!("proxy_ignore_headers X-Accel-Redirect{more};")])
         ]),
     });
+}
+
+/// Finds a location that only nginx itself may enter, and that gives something away.
+fn internal_in<'c>(nodes: &'c [Node<'c>]) -> Option<&'c Node<'c>> {
+    nodes.iter().filter(|node| node.name == "location").find_map(|location| {
+        let has = |name: &str| location.named(name).next().is_some();
+        // A location that only answers, or looks for files where none are, gives nothing away.
+        let serves = ["proxy_pass", "root", "alias"].iter().any(|name| has(name));
+        let internal = location.named("internal").next().filter(|_| serves && !has("try_files"));
+        internal.or_else(|| internal_in(location.children()))
+    })
 }
