@@ -1,7 +1,10 @@
 //! Reads nginx's whole configuration, through all `include` directives, as nginx would.
+//!
+//! It comes from files, or from one text: what `nginx -T` printed, or a single file. Nothing but
+//! regular files is opened, and nothing waits, because a text may name anything.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -9,6 +12,7 @@ use oh_model::hint::shell_word;
 use oh_model::path::RealPath;
 use oh_nginx_conf::inspect::{File, Include, Tree};
 use oh_nginx_conf::parse::{Directive, SyntaxFault, parse, parse_beginning};
+use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
 /// The most files that one configuration may have.
@@ -19,6 +23,15 @@ pub const DEPTH_MAX: usize = 32;
 
 /// The largest file that is read, in bytes.
 pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The most text that one configuration may have, in bytes, a file counted as often as it is included.
+pub const TREE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// The most folders of a pattern that may be patterns themselves: each one multiplies what is searched.
+const PATTERN_FOLDERS_MAX: usize = 3;
+
+/// The line above each file in what `nginx -T` prints.
+const DUMP_MARK: &str = "# configuration file ";
 
 /// Says why a configuration could not be read.
 #[derive(Debug, Error)]
@@ -41,8 +54,9 @@ pub enum TreeFault {
     },
     /// There are more files than [`FILES_MAX`], or they are deeper than [`DEPTH_MAX`].
     #[error(
-        "{path} makes it more than {FILES_MAX} files, or more than {DEPTH_MAX} below each other: \
-         do they include each other?"
+        "{path} makes it more than {FILES_MAX} files or {} MiB, or more than {DEPTH_MAX} files below \
+         each other: do they include each other?",
+        TREE_BYTES_MAX / 1024 / 1024
     )]
     TooMany {
         /// The file that was one too many.
@@ -78,7 +92,8 @@ pub fn read(main: &RealPath) -> Result<Tree, TreeFault> {
 /// # Errors
 /// As [`read`].
 pub fn read_over(main: &RealPath, overlay: &Overlay) -> Result<Tree, TreeFault> {
-    let mut reading = Reading::new(main, overlay);
+    let disk = Disk { overlay };
+    let mut reading = Reading::new(main.parent().as_str(), &disk);
     reading.load(main.as_str(), 0)?;
     Ok(reading.tree)
 }
@@ -86,12 +101,58 @@ pub fn read_over(main: &RealPath, overlay: &Overlay) -> Result<Tree, TreeFault> 
 /// Reads the configuration past its faults: of a file with a fault in it as much as can be told.
 pub fn read_leniently(main: &RealPath) -> (Tree, Vec<TreeFault>) {
     let overlay = Overlay::new();
-    let mut reading = Reading::new(main, &overlay);
+    let disk = Disk { overlay: &overlay };
+    let mut reading = Reading::new(main.parent().as_str(), &disk);
     reading.lenient = true;
     if let Err(fault) = reading.load(main.as_str(), 0) {
         reading.faults.push(fault);
     }
     (reading.tree, reading.faults)
+}
+
+/// Reads a configuration out of one text: what `nginx -T` printed, with the paths and lines of its
+/// files, or else a single file that is called `name` and whose includes are not followed.
+///
+/// # Errors
+/// [`TreeFault`].
+pub fn read_text(text: &str, name: &str) -> Result<Tree, TreeFault> {
+    let (main, files) = split_dump(text)
+        .unwrap_or_else(|| (name.into(), BTreeMap::from([(name.into(), text.into())])));
+    let prefix = Path::new(&main).parent().and_then(Path::to_str).unwrap_or("/").to_owned();
+    let dump = Dump(files);
+    let mut reading = Reading::new(&prefix, &dump);
+    reading.load(&main, 0)?;
+    Ok(reading.tree)
+}
+
+/// Takes apart what `nginx -T` printed; `None` where it is something else.
+fn split_dump(text: &str) -> Option<(String, BTreeMap<String, String>)> {
+    let mut files = BTreeMap::new();
+    let mut main = None;
+    let mut current: Option<(String, String)> = None;
+    for line in text.split_inclusive('\n') {
+        let path = line.trim_end().strip_prefix(DUMP_MARK).and_then(|rest| rest.strip_suffix(':'));
+        match (path.filter(|path| path.starts_with('/')), &mut current) {
+            (Some(path), current) => {
+                main.get_or_insert_with(|| path.to_owned());
+                let done = current.replace((path.to_owned(), String::new()));
+                files.extend(done.map(|(path, text)| (path, without_gap(text))));
+            }
+            (None, Some((_, text))) => text.push_str(line),
+            // What nginx says about its test comes first.
+            (None, None) => {}
+        }
+    }
+    files.extend(current.map(|(path, text)| (path, without_gap(text))));
+    Some((main?, files))
+}
+
+/// nginx ends each file with a line break of its own.
+fn without_gap(mut text: String) -> String {
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    text
 }
 
 /// A file or folder of a configuration that others than its user can change.
@@ -198,24 +259,32 @@ fn changeable(path: &Path) -> Option<Changeable> {
 struct Reading<'a> {
     tree: Tree,
     prefix: String,
-    overlay: &'a Overlay,
+    bytes: usize,
+    source: &'a dyn Source,
     /// Whether to go on after a fault.
     lenient: bool,
     faults: Vec<TreeFault>,
 }
 
 impl<'a> Reading<'a> {
-    fn new(main: &RealPath, overlay: &'a Overlay) -> Self {
-        let prefix = main.parent().to_string();
-        Self { tree: Tree::default(), prefix, overlay, lenient: false, faults: Vec::new() }
+    fn new(prefix: &str, source: &'a dyn Source) -> Self {
+        Self {
+            tree: Tree::default(),
+            prefix: prefix.into(),
+            bytes: 0,
+            source,
+            lenient: false,
+            faults: Vec::new(),
+        }
     }
 
     /// Reads one file and all below it; returns its index.
     fn load(&mut self, path: &str, depth: usize) -> Result<usize, TreeFault> {
-        if self.tree.files.len() >= FILES_MAX || depth >= DEPTH_MAX {
+        if self.tree.files.len() >= FILES_MAX || depth >= DEPTH_MAX || self.bytes > TREE_BYTES_MAX {
             return Err(TreeFault::TooMany { path: path.into() });
         }
-        let text = self.text(path)?;
+        let text = self.source.text(path)?;
+        self.bytes = self.bytes.saturating_add(text.len());
         let directives = match parse(&text) {
             Ok(directives) => directives,
             Err(fault) => {
@@ -239,11 +308,7 @@ impl<'a> Reading<'a> {
         self.tree.files.push(File { path: path.into(), text, directives, includes: Vec::new() });
         for (span, line, pattern) in wanted {
             let mut files = Vec::new();
-            for file in expand(path, line, &pattern)? {
-                // Taken away by its own name; a name without a pattern has to exist.
-                if self.overlay.get(&file) == Some(&None) && pattern != file {
-                    continue;
-                }
+            for file in self.source.expand(path, line, &pattern)? {
                 match self.load(&file, depth + 1) {
                     Ok(loaded) => files.push(loaded),
                     Err(fault @ TreeFault::TooMany { .. }) => return Err(fault),
@@ -257,8 +322,22 @@ impl<'a> Reading<'a> {
         }
         Ok(index)
     }
+}
 
-    /// Returns what a file says, or will say; a file behind a link has two names.
+/// Where the files of a configuration come from.
+trait Source {
+    fn text(&self, path: &str) -> Result<String, TreeFault>;
+    /// Returns the files of an `include`, in nginx's order.
+    fn expand(&self, path: &str, line: usize, pattern: &str) -> Result<Vec<String>, TreeFault>;
+}
+
+/// The files of this machine, as they will be with the overlay.
+struct Disk<'a> {
+    overlay: &'a Overlay,
+}
+
+impl Source for Disk<'_> {
+    /// A file behind a link has two names.
     fn text(&self, path: &str) -> Result<String, TreeFault> {
         if self.overlay.is_empty() {
             return text_of(path);
@@ -275,18 +354,59 @@ impl<'a> Reading<'a> {
             None => text_of(path),
         }
     }
+
+    fn expand(&self, path: &str, line: usize, pattern: &str) -> Result<Vec<String>, TreeFault> {
+        let mut files = expand(path, line, pattern)?;
+        // Taken away by its own name; a name without a pattern has to exist.
+        files.retain(|file| self.overlay.get(file) != Some(&None) || pattern == file);
+        Ok(files)
+    }
 }
 
-fn text_of(path: &str) -> Result<String, TreeFault> {
+/// The files of one text, by their paths.
+struct Dump(BTreeMap<String, String>);
+
+impl Source for Dump {
+    fn text(&self, path: &str) -> Result<String, TreeFault> {
+        // Only what is there is ever asked for.
+        Ok(self.0.get(path).cloned().unwrap_or_default())
+    }
+
+    fn expand(&self, path: &str, line: usize, pattern: &str) -> Result<Vec<String>, TreeFault> {
+        if !is_pattern(pattern) {
+            return Ok(self.0.keys().filter(|file| *file == pattern).cloned().collect());
+        }
+        let wanted = glob::Pattern::new(pattern)
+            .map_err(|fault| bad_pattern(path, line, pattern, fault.to_string()))?;
+        let files = self.0.keys().filter(|file| wanted.matches_with(file, OPTIONS));
+        Ok(files.cloned().collect())
+    }
+}
+
+/// Reads a regular file; nginx itself opens what its configuration names, and a FIFO hangs nginx,
+/// not us.
+pub(crate) fn text_of(path: &str) -> Result<String, TreeFault> {
     let read = |source| TreeFault::Read { path: path.into(), source };
-    // nginx itself opens what its configuration names; a FIFO there hangs nginx, not us.
-    let metadata = std::fs::metadata(path).map_err(read)?;
-    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+    let unfit = || {
         let what = "it is no regular file, or larger than 64 MiB";
-        return Err(read(io::Error::new(io::ErrorKind::InvalidData, what)));
+        read(io::Error::new(io::ErrorKind::InvalidData, what))
+    };
+    // Looked at before it is opened: opening a FIFO wakes its writer.
+    if !std::fs::metadata(path).map_err(read)?.is_file() {
+        return Err(unfit());
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| read(errno.into()))?;
+    let file = std::fs::File::from(file);
+    let mut bytes = Vec::new();
+    if !file.metadata().map_err(read)?.is_file() {
+        return Err(unfit());
+    }
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(unfit());
     }
     // A comment in Latin-1 is no fault to nginx.
-    let bytes = std::fs::read(path).map_err(read)?;
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|fault| String::from_utf8_lossy(fault.as_bytes()).into_owned()))
 }
@@ -305,24 +425,35 @@ fn absolute(name: &str, prefix: &str) -> String {
     if name.starts_with('/') { name.into() } else { format!("{prefix}/{name}") }
 }
 
+/// How nginx's glob(3) compares names.
+const OPTIONS: glob::MatchOptions = glob::MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: true,
+};
+
+fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?', '['])
+}
+
+fn bad_pattern(path: &str, line: usize, pattern: &str, reason: String) -> TreeFault {
+    let (path, pattern) = (path.into(), pattern.into());
+    TreeFault::Pattern { path, line, pattern, reason }
+}
+
 /// Expands a pattern as nginx does: sorted, hidden files only by name, no match is no fault; a
 /// name without a pattern has to exist.
 fn expand(path: &str, line: usize, pattern: &str) -> Result<Vec<String>, TreeFault> {
-    if !pattern.contains(['*', '?', '[']) {
+    if !is_pattern(pattern) {
         return Ok(vec![pattern.into()]);
     }
-    let options = glob::MatchOptions {
-        case_sensitive: true,
-        require_literal_separator: true,
-        require_literal_leading_dot: true,
-    };
-    let fault = |reason: String| {
-        let (path, pattern) = (path.into(), pattern.into());
-        TreeFault::Pattern { path, line, pattern, reason }
-    };
-    let found = glob::glob_with(pattern, options).map_err(|f| fault(f.to_string()))?;
+    let fault = |reason: String| bad_pattern(path, line, pattern, reason);
+    if pattern.split('/').filter(|part| is_pattern(part)).count() > PATTERN_FOLDERS_MAX {
+        return Err(fault(format!("more than {PATTERN_FOLDERS_MAX} of its folders are patterns")));
+    }
+    let found = glob::glob_with(pattern, OPTIONS).map_err(|f| fault(f.to_string()))?;
     let mut files = Vec::new();
-    for entry in found {
+    for entry in found.take(FILES_MAX) {
         let entry = entry.map_err(|f| fault(f.to_string()))?;
         files.push(utf8(&entry).ok_or_else(|| fault("a name is not UTF-8".into()))?);
     }
@@ -381,6 +512,54 @@ mod tests {
         } else {
             assert!(found.why.starts_with("belongs to uid "), "{found:?}");
         }
+    }
+
+    #[test]
+    fn what_nginx_prints_keeps_the_places_of_its_files() {
+        let dump = "nginx: the configuration file /e/nginx.conf syntax is ok\n\
+                    nginx: configuration file /e/nginx.conf test is successful\n\
+                    # configuration file /e/nginx.conf:\na;\nhttp { include conf.d/*.conf; }\n\n\
+                    # configuration file /e/conf.d/x.conf:\n\nb;\n\n";
+        let mut told = Vec::new();
+        let tree = read_text(dump, "-").unwrap();
+        tree.visit(&mut |visit| told.push(format!("{} {}", visit.place(), visit.directive.name)));
+        let expected = [
+            "/e/nginx.conf:1 a",
+            "/e/nginx.conf:2 http",
+            "/e/nginx.conf:2 include",
+            "/e/conf.d/x.conf:2 b",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_single_text_reaches_no_file() {
+        let tree = read_text("include /etc/passwd; include /etc/*; a;", "-").unwrap();
+        assert_eq!(tree.files.len(), 1);
+    }
+
+    #[test]
+    fn files_of_a_dump_that_include_each_other_end() {
+        let twice = "include /e/a;\n".repeat(2);
+        let dump = format!("# configuration file /e/a:\n{twice}");
+        assert!(read_text(&dump, "-").unwrap_err().to_string().contains("include each other"));
+    }
+
+    #[test]
+    fn a_fifo_or_a_device_is_not_opened() {
+        let (dir, main) = written(&[("nginx.conf", "include fifo;")]);
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            dir.path().join("fifo"),
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        let fault = read(&main).unwrap_err();
+        assert!(fault.to_string().ends_with("fifo"), "{fault}");
+        fs::write(main.as_str(), "include /dev/zero;").unwrap();
+        assert!(read(&main).is_err());
     }
 
     #[test]

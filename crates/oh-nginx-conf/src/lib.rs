@@ -15,6 +15,7 @@ extern crate alloc;
 pub mod inspect;
 pub mod layout;
 pub mod legacy;
+pub mod lint;
 mod lua;
 pub mod parse;
 pub mod served;

@@ -30,6 +30,8 @@ pub struct Directive {
     pub line: usize,
     /// Its bytes in the text, with the `;` or the closing brace.
     pub span: Range<usize>,
+    /// The byte after its opening brace, for a block.
+    pub body: Option<usize>,
 }
 
 /// Says where a text is no nginx configuration.
@@ -98,6 +100,7 @@ impl Reader<'_> {
             let (start, line) = (self.at, self.line);
             let (mut words, end) = self.words()?;
             let name = if words.is_empty() { None } else { Some(words.remove(0)) };
+            let body = matches!(end, End::Open).then_some(self.at);
             let block = match (&end, &name) {
                 (End::File, None) if depth == 0 => return Ok(directives),
                 (End::Close, None) if depth > 0 => return Ok(directives),
@@ -118,7 +121,7 @@ impl Reader<'_> {
                 (End::Open, Some(_)) => Some(self.block(depth + 1)?),
             };
             if let Some(name) = name {
-                directives.push(Directive { name, words, block, line, span: start..self.at });
+                directives.push(Directive { name, words, block, line, span: start..self.at, body });
             }
         }
     }

@@ -1,10 +1,10 @@
 //! The arguments of `oh-nginx`.
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use oh_term::{Answer, Common, Failure, Format, Tool};
 
 use crate::watch::Unit;
-use crate::{adopt, commands, config, watch};
+use crate::{adopt, commands, config, lint, watch};
 
 /// Route sessions and repositories through nginx
 ///
@@ -62,9 +62,28 @@ enum Command {
     /// Exit codes: 0 given back or nothing to do, 1 given back but not served, 2 refused because
     /// something was changed since, 5 another run publishes.
     Release(adopt::Consent),
+    /// Name each line that breaks VS Code or Socket.IO, and the lines that mend it
+    ///
+    /// What opens a hole is named too. Exit codes: 0 nothing but warnings and notes, 1 an error
+    /// found, 2 usage, 4 could not look.
+    Lint(LintArguments),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LintArguments {
+    /// Read this file and what it includes, or with - what `nginx -T` prints; without it, nginx's
+    /// own configuration
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<String>,
+    /// Ask the editors that FILE leads to on this machine which kind they are
+    #[arg(long)]
+    pub(crate) ask: bool,
+    /// Print the page of a rule and judge nothing
+    #[arg(long, value_name = "RULE", conflicts_with_all = ["file", "ask"])]
+    pub(crate) explain: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,6 +122,7 @@ impl Tool for Cli {
             Command::Login => commands::login(&self.common),
             Command::Adopt(consent) => adopt::adopt(consent, &self.common),
             Command::Release(consent) => adopt::release(consent, &self.common),
+            Command::Lint(arguments) => lint::answer(&arguments, &self.common),
             Command::Config(command) => config::answer(&command, &self.common),
         }
     }

@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod config;
 mod edge;
+mod lint;
 mod report;
 mod routes;
 mod watch;

@@ -52,6 +52,7 @@ fn help_names_every_command_and_option() {
       login    Make a new password for the login and print it once
       adopt    Take over an older installation: its site, its generator, its routes
       release  Give back what `adopt` took over, byte for byte
+      lint     Name each line that breaks VS Code or Socket.IO, and the lines that mend it
       config   Look at the configuration
       help     Print this message or the help of the given subcommand(s)
 
@@ -88,7 +89,9 @@ fn help_names_every_command_and_option() {
 fn each_command_says_what_it_does() {
     let common = |page: &str| page.split_once("Common options:\n").unwrap().1.to_owned();
     let (all, mut pages) = (common(&bare(&["--help"]).stdout), String::new());
-    for command in ["render", "plan", "apply", "status", "login", "adopt", "release", "config"] {
+    for command in
+        ["render", "plan", "apply", "status", "login", "adopt", "release", "lint", "config"]
+    {
         let said = bare(&[command, "--help"]);
         assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{command}");
         let (own, _) = said.stdout.split_once("\nOptions:\n").unwrap();
@@ -145,6 +148,19 @@ fn each_command_says_what_it_does() {
 
     Usage: oh-nginx release [OPTIONS]
 
+    $ oh-nginx lint --help
+    Name each line that breaks VS Code or Socket.IO, and the lines that mend it
+
+    What opens a hole is named too. Exit codes: 0 nothing but warnings and notes, 1 an error found, 2
+    usage, 4 could not look.
+
+    Usage: oh-nginx lint [OPTIONS] [FILE]
+
+    Arguments:
+      [FILE]
+              Read this file and what it includes, or with - what `nginx -T` prints; without it, nginx's
+              own configuration
+
     $ oh-nginx config --help
     Look at the configuration
 
@@ -199,6 +215,7 @@ fn without_a_command_the_short_help_is_on_stderr() {
       login    Make a new password for the login and print it once
       adopt    Take over an older installation: its site, its generator, its routes
       release  Give back what `adopt` took over, byte for byte
+      lint     Name each line that breaks VS Code or Socket.IO, and the lines that mend it
       config   Look at the configuration
       help     Print this message or the help of the given subcommand(s)
 

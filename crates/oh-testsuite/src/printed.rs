@@ -40,6 +40,14 @@ pub const PRINTED: &[Printed] = &[
         test: "crates/oh-testsuite/tests/printed.rs::look_plan_and_go",
     },
     Printed {
+        command: "oh-nginx lint",
+        test: "crates/oh-testsuite/tests/printed.rs::look_plan_and_go",
+    },
+    Printed {
+        command: "oh-nginx lint --explain OH-NGX-101",
+        test: "crates/oh-testsuite/tests/printed.rs::look_plan_and_go",
+    },
+    Printed {
         command: "oh-nginx status",
         test: "crates/oh-testsuite/tests/printed.rs::look_plan_and_go",
     },

@@ -75,6 +75,10 @@ fn look_plan_and_go() -> Result<()> {
     lab.run(&["apply"])?.expect(0)?;
     let status = lab.run(&["status"])?.expect(0)?;
     ensure!(status.stdout.contains("serves generation 1-"), "{}", status.stdout);
+    let lint = lab.run(&["lint"])?.expect(0)?;
+    ensure!(lint.stdout.contains("nginx accepts it"), "{}", lint.stdout);
+    let page = lab.run(&["lint", "--explain", "OH-NGX-101"])?.expect(0)?;
+    ensure!(page.stdout.starts_with("OH-NGX-101"), "{}", page.stdout);
     Ok(())
 }
 

@@ -41,6 +41,7 @@ fn run(cli: &Cli) -> Result<()> {
         ("config.schema.json", oh_config::schema()),
         ("config.example.toml", oh_config::example()),
         ("config.md", oh_config::reference()),
+        ("lint.md", oh_nginx_conf::lint::reference()),
         ("cli.md", command_line_reference()?),
     ];
     let mut outdated = Vec::new();

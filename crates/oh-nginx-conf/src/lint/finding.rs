@@ -1,0 +1,104 @@
+//! What was found, and the lines that mend it.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+
+use super::beginning;
+use super::model::{Level, Node};
+use super::table::Rule;
+use crate::inspect::Place;
+
+/// How much a finding matters; the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Something breaks, or is open to strangers.
+    Error,
+    /// It works, and is not as it should be.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        })
+    }
+}
+
+/// Something that a rule found.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// How much it matters here; never more than the rule's own.
+    pub severity: Severity,
+    /// Whether it is so. Otherwise the text cannot tell, and `what` says what decides.
+    pub sure: bool,
+    /// The directive, or the block that lacks one.
+    pub place: Place,
+    /// What stands there, on one line.
+    pub what: String,
+    /// What to write; nothing where only the operator can decide.
+    pub changes: Vec<Change>,
+}
+
+/// What to do with a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Write the lines in the place of what stands there.
+    Replace,
+    /// Take away what stands there.
+    Remove,
+    /// Write the lines at the beginning of the block.
+    Add,
+}
+
+/// One change of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What to do.
+    pub verb: Verb,
+    /// Where: the directive, or the block.
+    pub place: Place,
+    /// The head of the block to add to, for people.
+    pub block: String,
+    /// The bytes that the lines take the place of; empty where they are added.
+    pub span: Range<usize>,
+    /// The lines.
+    pub lines: Vec<String>,
+}
+
+impl Change {
+    pub(super) fn replace(node: &Node<'_>, lines: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            verb: Verb::Replace,
+            place: node.place(),
+            block: String::new(),
+            span: node.span.clone(),
+            lines: lines.into_iter().collect(),
+        }
+    }
+
+    pub(super) fn remove(node: &Node<'_>) -> Self {
+        Self { verb: Verb::Remove, ..Self::replace(node, []) }
+    }
+
+    /// Adds to a block; `file` is where the text is that has no block of its own.
+    pub(super) fn add(
+        level: Level<'_>,
+        file: &str,
+        lines: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let (place, block, at) = match level.head {
+            Some(head) => (head.place(), head.shown(), head.body.unwrap_or(head.span.start)),
+            None => (beginning(file), String::new(), 0),
+        };
+        Self { verb: Verb::Add, place, block, span: at..at, lines: lines.into_iter().collect() }
+    }
+}

@@ -1,0 +1,444 @@
+//! What nginx answers itself, or another location takes, where a program should have been asked.
+
+use alloc::borrow::ToOwned as _;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use super::super::finding::{Change, Severity};
+use super::super::model::{Matcher, Node, Scope};
+use super::super::request::Request;
+use super::super::role::{self, Role, Route, SOCKET_IO};
+use super::super::simulate::{Outcome, run, status_text};
+use super::headers::websocket;
+use super::{Judge, Said, is_same};
+
+/// Files of the editor; a location for files by their ends would take them.
+const ASSETS: [&str; 4] = [
+    "static/out/vs/code/browser/workbench/workbench.js",
+    "stable-0123456789abcdef/static/out/vs/workbench/workbench.web.main.css",
+    "manifest.json",
+    "_static/src/browser/media/favicon.svg",
+];
+
+/// An id that nobody has.
+const UNKNOWN: &str = "no-such-session-0";
+
+pub(super) fn judge(judge: &mut Judge<'_, '_>) {
+    for route in judge.each() {
+        match route.role {
+            Role::Editor => editor(judge, &route),
+            Role::SocketIo => socket_io(judge, &route),
+            Role::App => {
+                reaches(judge, &route, &route.request, "a request of the application");
+                unknown_session(judge, &route);
+            }
+            Role::OpenHands => {
+                reaches(judge, &route, &route.request, "a page of OpenHands");
+            }
+        }
+        own_page_is_refused(judge, &route);
+    }
+    without_socket_io(judge);
+    leads_nowhere(judge);
+}
+
+fn editor(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
+    let Some(prefix) = route.prefix.as_deref() else { return };
+    for asset in ASSETS {
+        let request = route.request.at(&format!("{prefix}{asset}"));
+        if !reaches(judge, route, &request, "a file of the editor") {
+            return;
+        }
+    }
+    if prefix != "/" {
+        unknown_session(judge, route);
+    }
+}
+
+fn socket_io(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
+    let mut request = route.request.clone();
+    request.args = "EIO=4&transport=polling".to_owned();
+    if !reaches(judge, route, &request, "Socket.IO by polling") {
+        return;
+    }
+    request.method = "POST";
+    reaches(judge, route, &request, "what Socket.IO posts");
+}
+
+/// Demands that a request arrives; says what stands in its way.
+fn reaches(judge: &mut Judge<'_, '_>, route: &Route<'_>, request: &Request, who: &str) -> bool {
+    match run(route.server, request) {
+        Outcome::Answered { status, by } => {
+            answered(judge, route, request, who, status, by);
+            false
+        }
+        Outcome::Proxied(passed) if !is_same(&passed.scope, &route.scope) => {
+            taken(judge, route, &passed.scope, request, who)
+        }
+        Outcome::File(scope) if !is_same(&scope, &route.scope) => {
+            taken(judge, route, &scope, request, who)
+        }
+        _ => true,
+    }
+}
+
+fn answered(
+    judge: &mut Judge<'_, '_>,
+    route: &Route<'_>,
+    request: &Request,
+    who: &str,
+    status: u16,
+    by: &Node<'_>,
+) {
+    let block = around(&route.scope, by);
+    let about_query = block.filter(|node| {
+        node.words
+            .iter()
+            .any(|word| ["$arg", "$is_args", "$query_string"].iter().any(|v| word.contains(v)))
+    });
+    let is_inside =
+        block.is_some() || route.scope.level().nodes.iter().any(|n| core::ptr::eq(n, by));
+    if !is_inside && by.name != "limit_except" && by.name != "deny" {
+        let holds = |scope: &Scope<'_>| scope.level().nodes.iter().any(|n| core::ptr::eq(n, by));
+        if let Some(other) = route.server.locations().iter().find(|scope| holds(scope)) {
+            taken(judge, route, other, request, who);
+        }
+        return;
+    }
+    let what = format!("{who} ({}) gets {} from nginx", request.uri, status_text(status));
+    let culprit = block.unwrap_or(by);
+    let changes = match (about_query, route.prefix.as_deref()) {
+        (Some(node), Some(prefix)) => only_at_the_root(judge, node, prefix),
+        _ => Vec::from([Change::remove(culprit)]),
+    };
+    judge.say(Said {
+        rule: match (about_query, by.name) {
+            (Some(_), _) => "OH-NGX-206",
+            (_, "limit_except") => "OH-NGX-311",
+            _ => "OH-NGX-207",
+        },
+        severity: Severity::Error,
+        sure: true,
+        place: culprit.place(),
+        what,
+        changes,
+    });
+}
+
+/// The same redirect for exactly the root of the editor.
+fn only_at_the_root(judge: &Judge<'_, '_>, redirect: &Node<'_>, prefix: &str) -> Vec<Change> {
+    let Some(target) = redirect.named("return").next() else {
+        return Vec::from([Change::remove(redirect)]);
+    };
+    let variable = judge.free_name("oh_at_root");
+    let map = [
+        format!("map $request_method$http_upgrade$is_args$uri ${variable} {{"),
+        "    default 0;".to_owned(),
+        format!("    GET{prefix} 1;"),
+        "}".to_owned(),
+    ];
+    let line = format!("if (${variable}) {{ {} }}", target.shown());
+    Vec::from([judge.add_to_http(map), Change::replace(redirect, [line])])
+}
+
+/// Finds the `if` of a location that a directive stands in.
+fn around<'c>(scope: &Scope<'c>, inner: &Node<'_>) -> Option<&'c Node<'c>> {
+    let ifs = scope.levels.iter().flat_map(|level| level.nodes).filter(|node| node.name == "if");
+    let mut ifs = ifs.filter(|node| node.children().iter().any(|one| core::ptr::eq(one, inner)));
+    ifs.next()
+}
+
+fn taken(
+    judge: &mut Judge<'_, '_>,
+    route: &Route<'_>,
+    other: &Scope<'_>,
+    request: &Request,
+    who: &str,
+) -> bool {
+    if let (Some(Matcher::Exact(path)), Some(own)) = (route.scope.location(), route.scope.head()) {
+        return exact(judge, route, (own, path), request, who);
+    }
+    let Some(Matcher::Regex { .. }) = other.location() else { return true };
+    let Some(head) = other.head() else { return true };
+    // Locations of the same pattern family (`/vscode/…`) are not strangers to each other.
+    if judge.routes.iter().any(|one| one.role == route.role && is_same(&one.scope, other)) {
+        return true;
+    }
+    let mut changes = Vec::new();
+    if let (Some(Matcher::Prefix { path, is_final: false }), Some(own)) =
+        (route.scope.location(), route.scope.head())
+        && let Some(end) = own.body
+    {
+        let mut change = Change::replace(own, [format!("location ^~ {path} {{")]);
+        change.span = own.span.start..end;
+        changes.push(change);
+    }
+    judge.say(Said {
+        rule: "OH-NGX-214",
+        severity: Severity::Error,
+        sure: true,
+        place: head.place(),
+        what: format!("`{}` takes {who} ({})", head.shown(), request.uri),
+        changes,
+    });
+    false
+}
+
+/// A location for one address only, where the program has many.
+fn exact(
+    judge: &mut Judge<'_, '_>,
+    route: &Route<'_>,
+    (own, path): (&Node<'_>, &str),
+    request: &Request,
+    who: &str,
+) -> bool {
+    let is_served = judge.routes.iter().any(|one| {
+        let is_other = one.role == route.role && !is_same(&one.scope, &route.scope);
+        is_other
+            && one
+                .scope
+                .location()
+                .and_then(Matcher::path)
+                .is_some_and(|path| request.uri.starts_with(path))
+    });
+    if is_served || route.role == Role::OpenHands {
+        return true;
+    }
+    let mut change = Change::replace(own, [format!("location ^~ {path} {{")]);
+    change.span = own.span.start..own.body.unwrap_or(own.span.end);
+    judge.say(Said {
+        rule: "OH-NGX-207",
+        severity: Severity::Error,
+        sure: true,
+        place: own.place(),
+        what: format!(
+            "`{}` serves this address alone, and not {who} ({})",
+            own.shown(),
+            request.uri
+        ),
+        changes: Vec::from([change]),
+    });
+    false
+}
+
+/// An id that nobody has must not end at OpenHands, which answers everything with its page.
+fn unknown_session(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
+    let Some(prefix) = route.prefix.as_deref() else { return };
+    let Some((parent, _)) = prefix.trim_end_matches('/').rsplit_once('/') else { return };
+    if parent.is_empty() {
+        return;
+    }
+    let request = route.request.at(&format!("{parent}/{UNKNOWN}/"));
+    let passed = match run(route.server, &request) {
+        Outcome::Proxied(passed) => passed,
+        Outcome::Answered { status, by } => return answered_well(judge, by, status, parent),
+        _ => return,
+    };
+    let ends_at = judge.routes.iter().find(|one| is_same(&one.scope, &passed.scope));
+    if !ends_at.is_some_and(|one| one.role == Role::OpenHands) {
+        return;
+    }
+    let Some(place) = route.scope.head().map(Node::place) else { return };
+    let place = route.server.level.head.map_or(place, Node::place);
+    let lines = [format!("location ^~ {parent}/ {{"), "    return 404;".to_owned(), "}".to_owned()];
+    judge.say(Said {
+        rule: "OH-NGX-210",
+        severity: Severity::Error,
+        sure: true,
+        place,
+        what: format!("{parent}/{{id}}/ of an id that is not there shows OpenHands"),
+        changes: Vec::from([Change::add(route.server.level, judge.path(), lines)]),
+    });
+}
+
+/// A refusal that looks like success, or like a way elsewhere.
+fn answered_well(judge: &mut Judge<'_, '_>, by: &Node<'_>, status: u16, parent: &str) {
+    if status >= 400 {
+        return;
+    }
+    judge.say(Said {
+        rule: "OH-NGX-210",
+        severity: Severity::Error,
+        sure: true,
+        place: by.place(),
+        what: format!("{parent}/{{id}}/ of an id that is not there gets {status}"),
+        changes: Vec::from([Change::replace(by, ["return 404;".to_owned()])]),
+    });
+}
+
+/// The site's own page opens a WebSocket and must not be taken for a stranger.
+fn own_page_is_refused(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
+    if judge.config.is_server_part || route.role == Role::App || route.prefix.is_none() {
+        return;
+    }
+    let mut request = websocket(&route.request);
+    if route.role == Role::SocketIo {
+        request.args = "EIO=4&transport=websocket".to_owned();
+    }
+    let Outcome::Answered { status, by } = run(route.server, &request) else { return };
+    if status < 400 {
+        return;
+    }
+    // Without Origin the same is refused: then the Origin is not what decides.
+    let mut plain = request.clone();
+    plain.headers.remove("origin");
+    if matches!(run(route.server, &plain), Outcome::Answered { status: other, .. } if other == status)
+    {
+        if matches!(route.role, Role::Editor | Role::SocketIo) {
+            reaches(judge, route, &request, "a WebSocket of the site's own page");
+        }
+        return;
+    }
+    let name = role::name(&route.server);
+    let accepted = other_addresses(&route.request).into_iter().find(|origin| {
+        let request = request.with(&[("origin", origin)]);
+        matches!(run(route.server, &request), Outcome::Proxied(_))
+    });
+    let origin = request.origin();
+    let culprit = around(&route.scope, by).unwrap_or(by);
+    let lines = origin_line(judge, &origin, culprit);
+    judge.say(Said {
+        rule: "OH-NGX-509",
+        severity: Severity::Error,
+        sure: name.is_some() && accepted.is_none(),
+        place: culprit.place(),
+        what: match accepted {
+            None => format!(
+                "a WebSocket of the site's own page ({origin}) gets {}",
+                status_text(status)
+            ),
+            Some(other) => {
+                format!("WebSockets are let in from {other} only; the text says {origin}")
+            }
+        },
+        changes: lines,
+    });
+}
+
+/// How else the same site may be called, where another program stands in front of nginx.
+fn other_addresses(request: &Request) -> Vec<String> {
+    let (host, _) = request.authority.rsplit_once(':').unwrap_or((&request.authority, ""));
+    let port = request.port.to_string();
+    let mut out = Vec::new();
+    for scheme in ["https", "http"] {
+        out.push(format!("{scheme}://{host}"));
+        out.push(format!("{scheme}://{host}:{port}"));
+    }
+    out
+}
+
+/// The line of the map of origins that is missing.
+fn origin_line(judge: &Judge<'_, '_>, origin: &str, culprit: &Node<'_>) -> Vec<Change> {
+    let mut maps = judge.config.http.all("map").filter(|map| map.word(0) == "$http_origin");
+    let (Some(map), None) = (maps.next(), maps.next()) else {
+        return Vec::from([Change::remove(culprit)]);
+    };
+    let stands = map.children().iter().find(|line| line.name.contains("://"));
+    let accepting = |line: &Node<'_>| line.name.contains("://") || line.name.is_empty();
+    let value = map.children().iter().filter(|line| accepting(line)).map(|line| line.word(0));
+    let value = value.filter(|value| *value != "0" && !value.is_empty()).last().unwrap_or("1");
+    let line = format!("\"{origin}\" {value};");
+    match stands
+        .filter(|line| map.children().iter().filter(|one| one.name == line.name).count() == 1)
+    {
+        Some(stands) => Vec::from([Change::replace(stands, [line])]),
+        None => Vec::from([Change::add(super::super::model::Level::of(map), judge.path(), [line])]),
+    }
+}
+
+/// A site whose root is files answers Socket.IO with its page.
+fn without_socket_io(judge: &mut Judge<'_, '_>) {
+    for server in judge.sites() {
+        let openhands = judge.routes.iter().find(|route| {
+            super::is_same_server(route.server, server) && route.role == Role::OpenHands
+        });
+        let Some(route) = openhands.cloned() else { continue };
+        let Outcome::File(scope) = run(server, &route.request.at(SOCKET_IO)) else { continue };
+        let target = format!("proxy_pass {}://{};", route.backend.scheme, route.backend.authority);
+        let is_own =
+            scope.location().and_then(Matcher::path).is_some_and(|path| path.contains("socket.io"));
+        let change = if is_own {
+            judge.add(&scope, [target])
+        } else {
+            Change::add(server.level, judge.path(), socket_io_location(&route))
+        };
+        judge.say(Said {
+            rule: "OH-NGX-215",
+            severity: Severity::Error,
+            sure: true,
+            place: judge.place_of(&scope),
+            what: "/socket.io/ ends at files of nginx, and not at OpenHands".to_owned(),
+            changes: Vec::from([change]),
+        });
+    }
+}
+
+/// A location with an editor's or an application's name that leads nowhere.
+fn leads_nowhere(judge: &mut Judge<'_, '_>) {
+    for server in judge.sites() {
+        for scope in server.locations() {
+            let Some(path) = scope.location().and_then(Matcher::path) else { continue };
+            let level = scope.level();
+            let does = [
+                "proxy_pass",
+                "return",
+                "rewrite",
+                "try_files",
+                "root",
+                "alias",
+                "location",
+                "internal",
+            ];
+            let is_idle = does.iter().all(|name| level.all(name).next().is_none());
+            let parts = path.split('/').filter(|part| !part.is_empty()).count();
+            if !is_idle || !role::is_session_path(path) || parts < 2 {
+                continue;
+            }
+            judge.say(Said {
+                rule: "OH-NGX-211",
+                severity: Severity::Error,
+                sure: true,
+                place: judge.place_of(&scope),
+                what: format!("{path} leads to no program: there is no proxy_pass"),
+                changes: Vec::new(),
+            });
+        }
+    }
+}
+
+/// A location for Socket.IO beside the one of OpenHands, with what that one has of its own.
+fn socket_io_location(route: &Route<'_>) -> Vec<String> {
+    let mut lines = Vec::from(["location /socket.io/ {".to_owned()]);
+    let refusing =
+        route.scope.level().all("if").filter(|node| node.named("return").next().is_some());
+    lines.extend(refusing.map(|node| format!("    {}", whole(node))));
+    lines.push(format!("    proxy_pass {}://{};", route.backend.scheme, route.backend.authority));
+    let server = route.server.scope();
+    let mut more = |name: &str, texts: &[&str]| {
+        if server.list(name).is_empty() {
+            lines.extend(texts.iter().map(|text| format!("    {name} {text};")));
+        }
+    };
+    more("proxy_http_version", &["1.1"]);
+    more("proxy_read_timeout", &["1h"]);
+    more("client_max_body_size", &["5m"]);
+    more(
+        "proxy_set_header",
+        &[
+            "Host $http_host",
+            "Upgrade $http_upgrade",
+            "Connection \"upgrade\"",
+            "X-Forwarded-Proto $scheme",
+            "X-Forwarded-For $remote_addr",
+        ],
+    );
+    lines.push("}".to_owned());
+    lines
+}
+
+/// A directive with its block, on one line.
+fn whole(node: &Node<'_>) -> String {
+    let text = node.file.text.get(node.span.clone()).unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

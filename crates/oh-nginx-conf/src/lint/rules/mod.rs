@@ -1,0 +1,146 @@
+//! What is looked at, in turn.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::finding::{Change, Finding, Severity};
+use super::model::{Config, Scope, Server};
+use super::role::{self, Role, Route, SOCKET_IO};
+use super::simulate::{Outcome, run};
+use super::table;
+use super::{Known, beginning};
+use crate::inspect::Place;
+
+mod answers;
+mod general;
+mod headers;
+mod limits;
+mod paths;
+mod security;
+mod splitting;
+mod tls;
+mod trust;
+
+/// Judges everything.
+pub(super) fn all(config: Config<'_>, known: &Known) -> Vec<Finding> {
+    let mut routes = role::routes(config, known);
+    with_socket_io(&mut routes);
+    let mut judge = Judge { config, known, routes, found: Vec::new() };
+    general::dead(&mut judge);
+    headers::judge(&mut judge);
+    trust::judge(&mut judge);
+    paths::judge(&mut judge);
+    answers::judge(&mut judge);
+    limits::judge(&mut judge);
+    tls::judge(&mut judge);
+    security::judge(&mut judge);
+    splitting::judge(&mut judge);
+    general::judge(&mut judge);
+    judge.found
+}
+
+/// Socket.IO may be served by the location of OpenHands: that location then has two roles.
+fn with_socket_io(routes: &mut Vec<Route<'_>>) {
+    let mut more = Vec::new();
+    for route in routes.iter().filter(|route| route.role == Role::OpenHands) {
+        let Outcome::Proxied(passed) = run(route.server, &route.request.at(SOCKET_IO)) else {
+            continue;
+        };
+        if is_same(&passed.scope, &route.scope) {
+            let mut other = route.clone();
+            other.role = Role::SocketIo;
+            other.prefix = Some(SOCKET_IO.into());
+            other.request = route.request.at(SOCKET_IO);
+            more.push(other);
+        }
+    }
+    routes.extend(more);
+}
+
+/// What the rules work with.
+pub(super) struct Judge<'c, 'k> {
+    pub(super) config: Config<'c>,
+    pub(super) known: &'k Known,
+    pub(super) routes: Vec<Route<'c>>,
+    pub(super) found: Vec<Finding>,
+}
+
+/// What a rule says; [`Judge::say`] looks up the rest.
+pub(super) struct Said {
+    pub(super) rule: &'static str,
+    pub(super) severity: Severity,
+    pub(super) sure: bool,
+    pub(super) place: Place,
+    pub(super) what: String,
+    pub(super) changes: Vec<Change>,
+}
+
+impl<'c> Judge<'c, '_> {
+    pub(super) fn say(&mut self, said: Said) {
+        let Some(rule) = table::find(said.rule) else { return };
+        let (severity, sure) = (said.severity, said.sure);
+        let Said { place, what, changes, .. } = said;
+        self.found.push(Finding { rule, severity, sure, place, what, changes });
+    }
+
+    /// Returns the routes, apart from what is found meanwhile.
+    pub(super) fn each(&self) -> Vec<Route<'c>> {
+        self.routes.clone()
+    }
+
+    /// Returns the servers that have a route.
+    pub(super) fn sites(&self) -> Vec<Server<'c>> {
+        let mut out: Vec<Server<'c>> = Vec::new();
+        for route in &self.routes {
+            if !out.iter().any(|server| is_same_server(*server, route.server)) {
+                out.push(route.server);
+            }
+        }
+        out
+    }
+
+    /// Says where a block begins.
+    pub(super) fn place_of(&self, scope: &Scope<'_>) -> Place {
+        scope.head().map_or_else(|| beginning(self.path()), super::model::Node::place)
+    }
+
+    /// The file that stands for a block that is not in the text.
+    pub(super) fn path(&self) -> &'c str {
+        self.config.main.first().map_or("", |node| node.file.path.as_str())
+    }
+
+    /// Adds lines to the beginning of a block.
+    pub(super) fn add(&self, scope: &Scope<'_>, lines: impl IntoIterator<Item = String>) -> Change {
+        Change::add(scope.level(), self.path(), lines)
+    }
+
+    /// Adds lines to `http`.
+    pub(super) fn add_to_http(&self, lines: impl IntoIterator<Item = String>) -> Change {
+        Change::add(self.config.http, self.path(), lines)
+    }
+
+    /// Returns a name for a variable that no map has.
+    pub(super) fn free_name(&self, wish: &str) -> String {
+        let taken = |name: &str| {
+            self.config.http.all("map").any(|map| map.word(1).strip_prefix('$') == Some(name))
+        };
+        let mut name = String::from(wish);
+        while taken(&name) {
+            name.push('_');
+        }
+        name
+    }
+}
+
+/// Says whether two scopes are the same block.
+pub(super) fn is_same(a: &Scope<'_>, b: &Scope<'_>) -> bool {
+    match (a.head(), b.head()) {
+        (Some(a), Some(b)) => core::ptr::eq(a, b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+pub(super) fn is_same_server(a: Server<'_>, b: Server<'_>) -> bool {
+    core::ptr::eq(a.level.nodes, b.level.nodes)
+}

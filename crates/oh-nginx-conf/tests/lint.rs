@@ -1,0 +1,317 @@
+//! The rules on texts: every example of the table, our own file, parts of configurations, and
+//! hostile texts.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oh_model::path::{InRoot, RealPath};
+use oh_model::port::{Port, PortRange, PortSet};
+use oh_model::routes::{FoundSession, Inputs, Policy, agree};
+use oh_model::upstream::Upstream as Way;
+use oh_nginx_conf::inspect::{File, Tree};
+use oh_nginx_conf::layout::{Auth, Hosts, Isolation, Site, Tls, layout};
+use oh_nginx_conf::lint::{
+    Finding, HEALTHY, KeyKind, Known, Rule, Setting, Severity, Upstream, UpstreamKind, explain,
+    lint, rules,
+};
+use oh_nginx_conf::parse::parse;
+use oh_nginx_conf::version::NginxVersion;
+use proptest::prelude::*;
+
+fn tree(text: &str) -> Tree {
+    let file = File {
+        path: "/site".into(),
+        text: text.into(),
+        directives: parse(text).unwrap(),
+        includes: Vec::new(),
+    };
+    Tree { files: vec![file] }
+}
+
+fn known(setting: Setting) -> Known {
+    let upstream = |kind, asks_login| Upstream { kind, asks_login };
+    let patch = if setting == Setting::NewNginx { 4 } else { 1 };
+    let minor = if setting == Setting::NewNginx { 27 } else { 22 };
+    Known {
+        nginx: Some(NginxVersion { major: 1, minor, patch }),
+        upstreams: BTreeMap::from([
+            ("127.0.0.1:8888".into(), upstream(UpstreamKind::CodeServer, Some(false))),
+            ("127.0.0.1:8889".into(), upstream(UpstreamKind::OpenVsCodeBase, None)),
+            ("127.0.0.1:8890".into(), upstream(UpstreamKind::OpenVsCode, None)),
+        ]),
+        certificates: BTreeMap::from([("/etc/ssl/oh/fullchain.pem".into(), KeyKind::Ecdsa)]),
+        left_out: match setting {
+            Setting::LeftOut => vec!["/etc/nginx/vscode-projects/*.conf".into()],
+            _ => Vec::new(),
+        },
+        ..Known::default()
+    }
+}
+
+fn changed(changes: &[(&str, &str)], rule: &Rule) -> String {
+    changes.iter().fold(HEALTHY.to_owned(), |text, (before, after)| {
+        assert_eq!(text.matches(before).count(), 1, "{}: {before:?}", rule.id);
+        text.replace(before, after)
+    })
+}
+
+fn told(findings: &[Finding]) -> String {
+    let told = findings.iter().map(|finding| {
+        let sure = if finding.sure { "" } else { " (cannot tell)" };
+        format!(
+            "{} {} {}{sure}: {}\n",
+            finding.rule.id, finding.place, finding.severity, finding.what
+        )
+    });
+    told.collect()
+}
+
+fn found(text: &str, known: &Known) -> Vec<Finding> {
+    lint(&tree(text), known).unwrap()
+}
+
+/// Without nginx, its own rule has no example here.
+fn with_examples() -> impl Iterator<Item = &'static Rule> {
+    rules().filter(|rule| rule.id != "OH-NGX-001")
+}
+
+#[test]
+fn a_healthy_configuration_is_silent() {
+    assert_eq!(told(&found(HEALTHY, &known(Setting::Usual))), "");
+}
+
+#[test]
+fn each_failing_example_has_exactly_its_rule_and_each_passing_one_none() {
+    let mut wrong = String::new();
+    for rule in with_examples() {
+        if rule.setting == Setting::LeftOut {
+            continue; // What is left out is not in any text.
+        }
+        let known = known(rule.setting);
+        let failing = found(&changed(rule.failing, rule), &known);
+        let ids: BTreeSet<&str> = failing.iter().map(|finding| finding.rule.id).collect();
+        if ids != BTreeSet::from([rule.id]) {
+            wrong += &format!("{} fails as:\n{}", rule.id, told(&failing));
+        }
+        if failing.iter().any(|finding| finding.severity < rule.severity) {
+            wrong += &format!("{} is worse than it says:\n{}", rule.id, told(&failing));
+        }
+        let passing = found(&changed(rule.passing, rule), &known);
+        if !passing.is_empty() {
+            wrong += &format!("{} passes as:\n{}", rule.id, told(&passing));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn what_is_left_out_is_named() {
+    let known = known(Setting::LeftOut);
+    assert_eq!(
+        told(&found(HEALTHY, &known)),
+        "OH-NGX-212 /site:36 error: /etc/nginx/vscode-projects/*.conf is there, and no include brings it in\n"
+    );
+}
+
+#[test]
+fn the_rules_are_in_order_and_have_pages() {
+    let ids: Vec<&str> = rules().map(|rule| rule.id).collect();
+    assert!(ids.is_sorted(), "{ids:?}");
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+    for rule in rules() {
+        let page = explain(&rule.id.to_ascii_lowercase()).unwrap();
+        assert!(page.contains(rule.why) && page.contains(rule.source), "{page}");
+    }
+    assert_eq!(explain("OH-NGX-999"), None);
+}
+
+/// Applies all changes of the findings of one text.
+fn mended(text: &str, findings: &[Finding]) -> String {
+    let mut changes: Vec<_> = findings.iter().flat_map(|finding| &finding.changes).collect();
+    changes.sort_by_key(|change| (change.span.start, change.span.end));
+    changes.dedup();
+    changes.iter().rev().fold(text.to_owned(), |mut text, change| {
+        text.replace_range(change.span.clone(), &format!("\n{}\n", change.lines.join("\n")));
+        text
+    })
+}
+
+#[test]
+fn the_printed_lines_silence_the_rule() {
+    let mut wrong = String::new();
+    for rule in with_examples() {
+        let known = known(rule.setting);
+        let text = if rule.setting == Setting::Usual {
+            changed(rule.failing, rule)
+        } else {
+            HEALTHY.into()
+        };
+        let first = found(&text, &known);
+        if first.iter().all(|finding| finding.changes.is_empty())
+            || rule.setting == Setting::LeftOut
+        {
+            continue;
+        }
+        let text = mended(&text, &first);
+        let after = found(&text, &known);
+        let is_silent = after.iter().all(|finding| finding.rule.id != rule.id);
+        // A location that is written anew may have to learn the site's other habits.
+        let text = mended(&text, &after);
+        let last = found(&text, &known);
+        if !is_silent || last.iter().any(|finding| finding.severity == Severity::Error) {
+            wrong += &format!("{}:\n{}then\n{}{}\n", rule.id, told(&after), told(&last), text);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_configuration_that_would_take_hours_is_refused() {
+    let many = |line: &str, count: usize| -> String {
+        let lines = (0..count).map(|number| line.replace('N', &number.to_string()));
+        format!("server {{\n{}}}", lines.collect::<String>())
+    };
+    let patterns = many(
+        "location ~ \"^/vscode/N/(a{1,100}){1,100}\" { proxy_pass http://127.0.0.1:8888; }\n",
+        3_000,
+    );
+    let places = many("location /vscode/N/ { proxy_pass http://127.0.0.1:8888/; }\n", 6_000);
+    for text in [patterns, places] {
+        let fault = lint(&tree(&text), &Known::default()).unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "the configuration has more directives, levels, locations or patterns than are judged"
+        );
+    }
+}
+
+#[test]
+fn requests_are_not_led_in_circles() {
+    let text = "server { rewrite ^ /a last; location /vscode/a/ { rewrite ^ /vscode/a/ last; \
+                proxy_pass http://127.0.0.1:8888; } }\nmap $a $b { default $b; }\nmap $b $a { default $a$b; }\n\
+                server { location /vscode/b/ { if ($a) { return 403; } proxy_pass http://127.0.0.1:8888/; } }";
+    assert!(lint(&tree(text), &Known::default()).is_ok());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn no_text_makes_the_rules_panic(cut in 0_usize..200, line in "[a-z$~^(){}|*+.;\"'/ 0-9\\\\]{0,60}") {
+        let mut lines: Vec<&str> = HEALTHY.lines().collect();
+        let at = cut % lines.len();
+        lines[at] = &line;
+        let text = lines.join("\n");
+        if let Ok(directives) = parse(&text) {
+            let file = File { path: "/x".into(), text, directives, includes: Vec::new() };
+            drop(lint(&Tree { files: vec![file] }, &Known::default()));
+        }
+    }
+}
+
+fn real(path: &str) -> RealPath {
+    RealPath::parse(path).unwrap()
+}
+
+fn sites() -> Vec<Site> {
+    let tls =
+        || Some(Tls { certificate: real("/tls/fullchain.pem"), key: real("/tls/privkey.pem") });
+    let mut out = Vec::new();
+    for (port, tls) in [(443, tls()), (8443, tls()), (80, None), (8080, None)] {
+        for name in ["oh.example", "192.0.2.9"] {
+            for auth in [
+                Auth::Basic { users: real("/etc/nginx/openhands/users") },
+                Auth::Request { endpoint: "http://127.0.0.1:4180/oauth2/auth".into(), pages: None },
+                Auth::Editor,
+                Auth::Nobody,
+            ] {
+                for (minor, patch) in [(22, 1), (28, 0)] {
+                    let scheme = if tls.is_some() { "https" } else { "http" };
+                    let is_usual = port == 443 || port == 80;
+                    let authority = if is_usual { name.into() } else { format!("{name}:{port}") };
+                    out.push(Site {
+                        name: name.into(),
+                        origins: vec![format!("{scheme}://{authority}")],
+                        authority,
+                        port: Port::new(port).unwrap(),
+                        tls: tls.clone(),
+                        listen: vec!["*".into(), "[::]".into()],
+                        upstream: "127.0.0.1:3000".into(),
+                        auth: auth.clone(),
+                        generation_port: Port::new(9180).unwrap(),
+                        nginx: NginxVersion { major: 1, minor, patch },
+                        isolation: Isolation::Path,
+                        sockets: None,
+                        set_map_bucket: true,
+                        set_map_max_size: true,
+                        http_is_served: false,
+                        port_is_exclusive: true,
+                    });
+                }
+            }
+        }
+    }
+    out
+}
+
+/// The same site with ports and with sockets, and in every isolation.
+fn isolated(site: Site) -> Vec<Site> {
+    let hosts = Hosts { base: "s.example".into(), tls: site.tls.clone() };
+    let mut out = Vec::new();
+    for isolation in [Isolation::Path, Isolation::Sandbox, Isolation::Hosts(hosts)] {
+        for sockets in [None, Some(real("/run/openhands-sessions"))] {
+            out.push(Site { isolation: isolation.clone(), sockets, ..site.clone() });
+        }
+    }
+    out
+}
+
+#[test]
+fn our_own_file_is_clean_in_every_mode() {
+    let all = PortRange::parse("1024-65535").unwrap();
+    let policy = Policy {
+        editor_ports: PortSet(vec![all]),
+        app_ports: PortSet(vec![all]),
+        repository_ports: all,
+        reserved: BTreeMap::new(),
+        id_bytes_max: 64,
+        hosts: false,
+        site_label: None,
+        session_upstream: Way::default(),
+        repository_upstream: Way::default(),
+    };
+    let text =
+        r#"{"vscode_port":40123,"app_ports":[50001],"toolkit":{"schema":1,"folder":"/srv"}}"#;
+    let sessions = vec![FoundSession {
+        name: "4f1c.json".into(),
+        modified_ns: 0,
+        owner: 0,
+        file: oh_model::routes::FileNumber::default(),
+        text: Ok(text.into()),
+    }];
+    let routes = agree(&Inputs { sessions, ..Inputs::default() }, &policy);
+    for site in sites().into_iter().flat_map(isolated) {
+        let own =
+            layout(&site, &routes, |folder: &InRoot| Some(real(folder.as_str()))).unwrap().text(7);
+        let text = format!("events {{ }}\nhttp {{\n{own}}}\n");
+        let known = Known { nginx: Some(site.nginx), ..Known::default() };
+        let allowed: &[&str] = match (&site.auth, &site.tls) {
+            // What the operator chose is said, as it should be.
+            (Auth::Editor | Auth::Nobody, Some(_)) => &["OH-NGX-501"],
+            (Auth::Editor | Auth::Nobody, None) => &["OH-NGX-501", "OH-NGX-405"],
+            (_, None) => &["OH-NGX-405"],
+            _ => &[],
+        };
+        let found = found(&text, &known);
+        // The locations are recognised, otherwise silence would say nothing; but for hosts of their
+        // own, which are patterns of names.
+        let asks_nobody = found.iter().any(|finding| finding.rule.id == "OH-NGX-501");
+        if !matches!(site.isolation, Isolation::Hosts(_)) {
+            let expected = matches!(site.auth, Auth::Editor | Auth::Nobody);
+            assert_eq!(asks_nobody, expected, "{site:?}");
+        }
+        let other: Vec<Finding> =
+            found.into_iter().filter(|finding| !allowed.contains(&finding.rule.id)).collect();
+        assert!(other.is_empty(), "{site:?}\n{}{text}", told(&other));
+    }
+}
