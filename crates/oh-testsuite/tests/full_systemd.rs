@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use oh_testsuite::lab::Said;
 use oh_testsuite::machine::Machine;
 use oh_testsuite::wait;
@@ -142,6 +142,91 @@ fn workers(machine: &Machine) -> Result<Vec<String>> {
     let master = main_pid(machine)?;
     let said = machine.run(&["pgrep", "--parent", &master])?.expect(0)?;
     Ok(said.stdout.lines().map(str::to_owned).collect())
+}
+
+/// Installs what `oh-nginx watch --print-unit` prints.
+fn install(machine: &Machine, unit: &str, file: &str) -> Result<()> {
+    let text = machine.run(&["oh-nginx", "watch", "--print-unit", unit])?.expect(0)?.stdout;
+    Ok(fs::write(machine.at(&format!("etc/systemd/system/{file}")), text)?)
+}
+
+/// Waits until nginx answers a path with the status.
+fn answers(machine: &Machine, path: &str, status: &str) -> Result<()> {
+    wait::until_true(&format!("{status} at {path}"), BOUND, || {
+        status_of(machine, path).is_ok_and(|seen| seen == status)
+    })
+    .with_context(|| journal(machine))
+}
+
+/// Returns what the watch has told systemd.
+fn journal(machine: &Machine) -> String {
+    let said = machine.run(&["journalctl", "--no-pager", "--unit", "oh-nginx*"]);
+    said.map_or_else(|why| why.to_string(), |said| said.stdout)
+}
+
+#[test]
+fn a_watch_under_systemd_does_all_that_it_does_without_its_walls() -> Result<()> {
+    let machine = machine()?;
+    apply(&machine)?.expect(0)?;
+    install(&machine, "service", "oh-nginx-watch.service")?;
+    machine.run(&["systemctl", "daemon-reload"])?.expect(0)?;
+    // Type=notify: systemd is content only when the first look has succeeded.
+    let started = machine.run(&["systemctl", "start", "oh-nginx-watch"])?;
+    ensure!(started.code == 0, "{started:?}\n{}", journal(&machine));
+
+    session(&machine, "alpha", 41000)?;
+    answers(&machine, "/vscode/alpha/", "502")?;
+    fs::remove_file(machine.at("tmp/openhands-sessions/alpha.json"))?;
+    answers(&machine, "/vscode/alpha/", "404")?;
+
+    // More than data lines: nginx judges the whole, within the unit's walls.
+    let before = machine.run(&["oh-nginx", "render"])?.expect(0)?.stdout;
+    let site = CONFIG.replace("upstream", "origins = [\"https://other.example\"]\nupstream");
+    let more =
+        format!("{site}\n[toolkit.nginx]\nrescan_s = 1\n[toolkit.sessions]\nretire_after_s = 1\n");
+    fs::write(machine.at("etc/openhands-toolkit/config.toml"), more)?;
+    machine.run(&["systemctl", "reload", "oh-nginx-watch"])?.expect(0)?;
+    wait::until_true("the new configuration", BOUND, || {
+        machine.run(&["oh-nginx", "status"]).is_ok_and(|status| status.code == 0)
+    })
+    .with_context(|| journal(&machine))?;
+    ensure!(machine.run(&["oh-nginx", "render"])?.expect(0)?.stdout != before);
+
+    // A session that never was is retired: its file is moved aside, its route goes.
+    session(&machine, "beta", 41001)?;
+    wait::until_true("the retirement", BOUND, || {
+        let names = fs::read_dir(machine.at("tmp/openhands-sessions")).into_iter().flatten();
+        let mut names = names.flatten().map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().starts_with(".retired-beta-"))
+    })
+    .with_context(|| journal(&machine))?;
+    answers(&machine, "/vscode/beta/", "404")?;
+
+    fs::write(machine.at("etc/openhands-toolkit/config.toml"), CONFIG)?;
+    machine.run(&["systemctl", "reload", "oh-nginx-watch"])?.expect(0)?;
+    systemctl(&machine, "restart")?;
+    session(&machine, "gamma", 41002)?;
+    answers(&machine, "/vscode/gamma/", "502")?;
+
+    machine.run(&["systemctl", "stop", "oh-nginx-watch"])?.expect(0)?;
+    let show = ["systemctl", "show", "--property=Result", "--value", "oh-nginx-watch"];
+    ensure!(machine.run(&show)?.expect(0)?.stdout.trim() == "success", "{}", journal(&machine));
+    by_timer_and_path(&machine)
+}
+
+/// The units for where nothing may run all the time.
+fn by_timer_and_path(machine: &Machine) -> Result<()> {
+    for (unit, file) in [
+        ("once", "oh-nginx-once.service"),
+        ("timer", "oh-nginx-once.timer"),
+        ("path", "oh-nginx-once.path"),
+    ] {
+        install(machine, unit, file)?;
+    }
+    machine.run(&["systemctl", "daemon-reload"])?.expect(0)?;
+    machine.run(&["systemctl", "start", "oh-nginx-once.timer", "oh-nginx-once.path"])?.expect(0)?;
+    session(machine, "delta", 41003)?;
+    answers(machine, "/vscode/delta/", "502")
 }
 
 #[test]

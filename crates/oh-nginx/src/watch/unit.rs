@@ -135,6 +135,8 @@ fn written(host: &Host) -> Result<Vec<String>, Failure> {
     let mut folders = BTreeSet::new();
     folders.insert(real(host, &settings.nginx.directory)?);
     folders.insert(parent(&real(host, &settings.nginx.hook)?));
+    // What `nginx -t` judges is written beside the configuration, whose relative names it keeps.
+    folders.insert(parent(&real(host, &settings.nginx.config)?));
     let sessions = real(host, &settings.sessions.directory)?;
     // What does not last over a restart of the machine comes after the service.
     let volatile = VOLATILE.iter().find(|above| sessions.starts_with(&format!("{above}/")));
