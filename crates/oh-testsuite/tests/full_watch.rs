@@ -100,6 +100,9 @@ fn shortened(lab: &Lab) -> Result<(u16, Duration)> {
 }
 
 fn seconds(time: &str) -> Result<u64> {
+    if time == "0" {
+        return Ok(0);
+    }
     let (number, unit) = time.split_at(time.len() - 1);
     let factor = match unit {
         "s" => 1,
