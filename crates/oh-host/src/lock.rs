@@ -238,6 +238,7 @@ impl Before<Databases> for Free {}
 impl Before<Databases> for World {}
 impl Before<Databases> for Leases {}
 impl Before<Publish> for Free {}
+impl Before<Publish> for Watch {}
 impl Before<Publish> for World {}
 impl Before<Publish> for Leases {}
 impl Before<Publish> for Databases {}

@@ -8,7 +8,12 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use oh_testsuite::process::Running;
+use oh_testsuite::wait;
 use scene::Scene;
+
+/// How long a watch may take to look for the first time.
+const BOUND: std::time::Duration = std::time::Duration::from_secs(20);
 
 #[test]
 fn the_fork_over_tls_comes_and_goes() -> Result<()> {
@@ -250,6 +255,59 @@ fn a_fault_after_the_changes_leads_back() -> Result<()> {
     scene.adopt(&["--yes"])?.expect(0)?;
     scene.release(&["--yes"])?.expect(0)?;
     scene.is(&before)
+}
+
+#[test]
+fn a_watch_that_lives_is_ended_first() -> Result<()> {
+    let mut scene = Scene::set("fork-http", &[])?;
+    scene.lab.start_nginx()?;
+    scene.adopt(&["--yes"])?.expect(0)?;
+    let taken = scene.tree()?;
+    let mut watch = Running::start(&mut scene.lab.command(&["watch"])?)?;
+    let heartbeat = scene.lab.at("run/openhands-toolkit/watch.json");
+    wait::until_true("the first look", BOUND, || heartbeat.exists())?;
+    let refused = scene.release(&["--yes"])?.expect(5)?;
+    ensure!(
+        refused.stderr.contains(&format!("process {} (oh-nginx watch)", watch.id())),
+        "{refused:?}"
+    );
+    ensure!(refused.stderr.contains("systemctl stop oh-nginx-watch"), "{refused:?}");
+    scene.is(&taken)?;
+    watch.stop()?;
+    scene.release(&["--yes"])?.expect(0).map(drop)
+}
+
+#[test]
+fn what_is_said_to_a_second_run_is_not_forgotten() -> Result<()> {
+    let mut scene = Scene::set("fork-http", &[])?;
+    scene.lab.start_nginx()?;
+    scene.adopt(&["--yes"])?.expect(0)?;
+    let taken = scene.tree()?;
+    let refused = scene.adopt(&["--yes", "--set", "site.auth=editor"])?.expect(2)?;
+    ensure!(refused.stderr.contains("site.auth would be forgotten"), "{refused:?}");
+    scene.is(&taken)
+}
+
+#[test]
+fn one_of_two_servers_of_a_name_is_chosen_by_its_port() -> Result<()> {
+    let mut scene = Scene::set("fork-http", &[])?;
+    let other = oh_testsuite::net::free_port()?;
+    let marked = "# Auto-generated config for oh.test\n";
+    let upstream = scene.upstream();
+    let server = |port: u16| {
+        format!(
+            "server {{ listen 127.0.0.1:{port}; server_name oh.test; \
+             location / {{ proxy_pass http://127.0.0.1:{upstream}; }} }}\n"
+        )
+    };
+    let site = format!("{marked}{}{}", server(scene.lab.site_port), server(other));
+    scene.lab.write("etc/nginx/sites-available/openhands", &site)?;
+    scene.lab.start_nginx()?;
+    let asked = scene.adopt(&["--dry-run"])?.expect(78)?;
+    let choice = format!("--set site.domain=oh.test --set site.port={}", scene.lab.site_port);
+    ensure!(asked.stderr.contains(&choice), "{asked:?}");
+    scene.sets.extend(["site.domain=oh.test".into(), format!("site.port={}", scene.lab.site_port)]);
+    scene.adopt(&["--dry-run"])?.expect(0).map(drop)
 }
 
 #[test]

@@ -17,7 +17,7 @@ use oh_term::{Answer, Failure};
 use super::fault::{AdoptFault, then};
 use super::plan::{Change, Doing, Step};
 use super::record::{self, Receipt};
-use super::{Consent, Prepared, release, report};
+use super::{Consent, Prepared, derive, release, report};
 use crate::edge::publish_failure;
 
 /// What waits for the lock, in the words of whoever waits for us.
@@ -48,7 +48,9 @@ pub(super) fn first(
     let fault = |fault: AdoptFault| fault.into_failure();
     let consent = prepared.plan.confirm();
     let mut locks = Locks::open(&prepared.host.root, None).map_err(|found| fault(found.into()))?;
-    let held = locks.publish(PURPOSE, LOCK_WAIT).map_err(|found| fault(found.into()))?;
+    // A watch would go on by the settings that it was started with.
+    let mut watch = locks.watch(PURPOSE).map_err(|found| fault(found.into()))?;
+    let held = watch.publish(PURPOSE, LOCK_WAIT).map_err(|found| fault(found.into()))?;
     let current = again()?.filter(|current| {
         consent.covers(&current.plan) && current.plan.steps == prepared.plan.steps
     });
@@ -67,6 +69,7 @@ pub(super) fn first(
 
 /// Goes on where a run was killed, or finds that all is done.
 pub(super) fn resume(receipt: &Receipt, found: Found, consent: Consent) -> Result<Answer, End> {
+    derive::nothing_new(&found, receipt)?;
     let host = match found.file {
         Some(_) => found.into_host(),
         None => host_of(&found.root, receipt)?,
@@ -86,7 +89,8 @@ pub(super) fn resume(receipt: &Receipt, found: Found, consent: Consent) -> Resul
     }
     oh_term::consent(&shown.human, consent.yes).map_err(End::Failure)?;
     let mut locks = Locks::open(&host.root, None)?;
-    let held = locks.publish(PURPOSE, LOCK_WAIT)?;
+    let mut watch = locks.watch(PURPOSE)?;
+    let held = watch.publish(PURPOSE, LOCK_WAIT)?;
     // With all of it in place long ago, a fault of today is no reason to give it back.
     let settled = pending.is_empty() && !publish::traces(&host)?.is_empty();
     release::sweep(&host, receipt)?;

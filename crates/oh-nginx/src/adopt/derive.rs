@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use oh_config::{Literal, Loaded, Origin, SourceText, Sources, TABLES};
+use oh_host::settings::Found;
 use oh_nginx_conf::legacy::{Listening, Server};
 
 use super::facts::Facts;
 use super::fault::AdoptFault;
+use super::record::Receipt;
 
 /// The first line of a configuration file that was made here.
 pub(crate) const CONFIG_MARK: &str = "# Written by oh-nginx adopt from what the older site said.";
@@ -76,6 +78,13 @@ fn site_of(facts: &Facts) -> Result<&Server, AdoptFault> {
         let named: Vec<&Server> = sites.iter().copied().filter(fits).collect();
         sites = if named.is_empty() { sites } else { named };
     }
+    if let Some(Literal::Integer(port)) = said(&facts.loaded).get("site.port") {
+        let fits = |server: &&Server| {
+            server.listens.iter().any(|listening| i64::from(listening.port) == *port)
+        };
+        let there: Vec<&Server> = sites.iter().copied().filter(fits).collect();
+        sites = if there.is_empty() { sites } else { there };
+    }
     // The same site with and without TLS is one: what speaks TLS is the one that people use.
     if sites.iter().any(|site| site.tls.is_some()) {
         sites.retain(|site| site.tls.is_some());
@@ -95,10 +104,42 @@ fn site_of(facts: &Facts) -> Result<&Server, AdoptFault> {
             Err(AdoptFault::Underivable {
                 key: "site.domain",
                 why: format!("there are {} and {}", shown(first), shown(second)),
-                hint: "choose one, e.g. --set site.domain=oh.example".into(),
+                hint: choice(first),
             })
         }
     }
+}
+
+/// How one of several servers is chosen.
+fn choice(server: &Server) -> String {
+    let name = server.names.iter().find(|name| is_plain_name(name));
+    let name = name.map_or("oh.example", String::as_str);
+    match main_listening(server) {
+        Some(listening) => {
+            format!("choose one, e.g. --set site.domain={name} --set site.port={}", listening.port)
+        }
+        None => format!("choose one, e.g. --set site.domain={name}"),
+    }
+}
+
+/// Refuses what is said for one run only and differs from what was taken over with.
+///
+/// # Errors
+/// [`AdoptFault::Refused`].
+pub(crate) fn nothing_new(found: &Found, receipt: &Receipt) -> Result<(), AdoptFault> {
+    let file = SourceText { path: "receipt.json".into(), text: receipt.config.clone() };
+    let known = oh_config::load(&Sources { file: Some(file), ..Sources::default() });
+    let known = said(&known.map_err(AdoptFault::Derived)?);
+    let passing = found.loaded.values.iter().filter(|value| is_passing(&value.origin));
+    for value in passing {
+        if value.literal.as_ref() != known.get(value.key.path) {
+            return Err(AdoptFault::refused(
+                format!("it is taken over already, and {} would be forgotten", value.key.path),
+                format!("write it under [toolkit.{}] in config.toml", value.key.table()),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Returns what a server says, key by key; what is the default anyway is left out.

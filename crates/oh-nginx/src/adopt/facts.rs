@@ -161,6 +161,9 @@ fn is_ours(text: &str) -> bool {
     text.contains(MARK) || text.contains(HOOK_MARK)
 }
 
+/// The script that writes the generator anew: run after taking over, it would undo it.
+const REPAIR: &str = "fix_nginx_generator.sh";
+
 /// Looks for the generator and for what stands beside it under a name that begins like its own.
 fn generators(path: &RealPath) -> Result<Vec<Generator>, AdoptFault> {
     let stem = path.name().rsplit_once('.').map_or(path.name(), |(stem, _)| stem);
@@ -168,7 +171,8 @@ fn generators(path: &RealPath) -> Result<Vec<Generator>, AdoptFault> {
     // A folder that is missing or cannot be read has no generator that we could replace.
     if let Ok(entries) = std::fs::read_dir(path.parent().as_str()) {
         let others = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        names.extend(others.filter(|name| name.starts_with(stem) && name != path.name()));
+        let is_one = |name: &String| name.starts_with(stem) || name == REPAIR;
+        names.extend(others.filter(|name| is_one(name) && name != path.name()));
     }
     names.sort_unstable();
     let mut found = Vec::new();

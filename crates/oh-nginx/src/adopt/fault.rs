@@ -62,8 +62,8 @@ pub(crate) enum AdoptFault {
     /// A file cannot be kept or put.
     #[error("could not keep a file as it is")]
     Entry(#[from] EntryFault),
-    /// Another run publishes.
-    #[error("{}", if .0.is_held() { "another run is publishing" } else { "could not take the lock" })]
+    /// Another run publishes, or a watch lives.
+    #[error("{}", if .0.is_held() { "another run of ours is at it" } else { "could not take the lock" })]
     Lock(#[from] LockFault),
     /// Publishing cannot be planned or done.
     #[error(transparent)]
@@ -161,6 +161,10 @@ impl AdoptFault {
             Self::Entry(EntryFault::SeveralNames { path, .. }) => {
                 vec![format!("give {path} a copy of its own").into(), then("then run", "adopt")]
             }
+            Self::Lock(fault) if fault.is_held() => vec![
+                "a watch ends with its service: systemctl stop oh-nginx-watch; start it again after this"
+                    .into(),
+            ],
             Self::Publish(fault) => fault.hints().into_iter().map(of_adopt).collect(),
             Self::Undone { source, .. } => source.hints(),
             Self::Stuck { source, .. } => {

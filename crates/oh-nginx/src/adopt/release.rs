@@ -98,7 +98,9 @@ pub(crate) fn release(consent: Consent, common: &Common) -> Result<Answer, Failu
     oh_term::consent(&shown.human, consent.yes)?;
     let confirmed = steps.confirm();
     let mut locks = Locks::open(&root, None).map_err(|fault| failed(fault.into()))?;
-    let _held = locks.publish(PURPOSE, LOCK_WAIT).map_err(|fault| failed(fault.into()))?;
+    // A watch would write again what is taken away here.
+    let mut watch = locks.watch(PURPOSE).map_err(|fault| failed(fault.into()))?;
+    let _held = watch.publish(PURPOSE, LOCK_WAIT).map_err(|fault| failed(fault.into()))?;
     let again = plan(&host, &receipt).map_err(failed)?;
     if !confirmed.covers(&again) {
         let what = "the plan changed after it was confirmed";
