@@ -33,7 +33,7 @@ fn draw(text: &str) -> String {
          viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"a terminal\">\n\
          <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#16181d\"/>\n\
          <g font-family=\"ui-monospace, DejaVu Sans Mono, monospace\" font-size=\"13\" \
-         xml:space=\"preserve\">\n"
+         xml:space=\"preserve\" style=\"white-space: pre\">\n"
     );
     for (index, line) in lines.iter().enumerate() {
         let y = MARGIN + (index + 1) * CELL.1 - CELL.1 / 4;
