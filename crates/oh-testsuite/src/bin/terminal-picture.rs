@@ -32,8 +32,7 @@ fn draw(text: &str) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
          viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"a terminal\">\n\
          <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#16181d\"/>\n\
-         <g font-family=\"ui-monospace, DejaVu Sans Mono, monospace\" font-size=\"13\" \
-         xml:space=\"preserve\" style=\"white-space: pre\">\n"
+         <g font-family=\"ui-monospace, DejaVu Sans Mono, monospace\" font-size=\"13\">\n"
     );
     for (index, line) in lines.iter().enumerate() {
         let y = MARGIN + (index + 1) * CELL.1 - CELL.1 / 4;
@@ -45,8 +44,10 @@ fn draw(text: &str) -> String {
     svg
 }
 
+/// Blanks are of the kind that does not break: browsers draw several others as one.
 fn escaped(line: &str) -> String {
     let plain: String = line.chars().filter(|c| !c.is_control()).collect();
+    let plain = plain.replace(' ', "\u{a0}");
     plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
@@ -57,7 +58,7 @@ mod tests {
     #[test]
     fn what_was_typed_has_a_colour_and_markup_stays_text() {
         let svg = draw("$ a <b>\nc & d\n");
-        assert!(svg.contains("fill=\"#9ece6a\">$ a &lt;b&gt;</text>"), "{svg}");
-        assert!(svg.contains(">c &amp; d</text>"), "{svg}");
+        assert!(svg.contains("fill=\"#9ece6a\">$\u{a0}a\u{a0}&lt;b&gt;</text>"), "{svg}");
+        assert!(svg.contains(">c\u{a0}&amp;\u{a0}d</text>"), "{svg}");
     }
 }
