@@ -9,7 +9,7 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::port::{Port, PortRange, PortSet};
 use oh_model::routes::{FileNumber, FoundSession, Inputs, Policy, agree};
 use oh_model::upstream::Upstream;
-use oh_nginx_conf::layout::{Auth, Hosts, Isolation, Site, layout};
+use oh_nginx_conf::layout::{Auth, Hosts, Isolation, Site, Tls, layout};
 use oh_nginx_conf::version::NginxVersion;
 use oh_testsuite::components;
 use oh_testsuite::lab::{Lab, Said};
@@ -24,12 +24,12 @@ const BATCH: usize = 1000;
 const GIXY_EACH: usize = 10;
 
 /// What gixy may say: reasons are beside the test of the whole file in `wire.rs`.
-const GIXY_MAY_SAY: &[&str] = &["hsts_header", "try_files_is_evil_too"];
+const GIXY_MAY_SAY: &[&str] = &["hsts_header"];
 
 /// Makes `batches` texts of [`BATCH`] files each and demands of every one: each data line has the one
 /// form, nginx accepts it without a word, and gixy finds nothing.
 fn hold(batches: usize) -> Result<()> {
-    let lab = Lab::plain()?;
+    let lab = Lab::with_tls()?;
     let mut runner = TestRunner::deterministic();
     let (mut good, mut all) = (0, 0);
     for batch in 0..batches {
@@ -62,7 +62,7 @@ fn hold(batches: usize) -> Result<()> {
             let ours = found.iter().filter(|one| one["file"].as_str().is_some_and(of_ours));
             let plugins: Vec<_> = ours.filter_map(|one| one["plugin"].as_str()).collect();
             // That it says something shows that it has read the file.
-            ensure!(plugins.contains(&"try_files_is_evil_too"), "{found:#?}");
+            ensure!(plugins.contains(&"hsts_header"), "{found:#?}");
             ensure!(plugins.iter().all(|plugin| GIXY_MAY_SAY.contains(plugin)), "{found:#?}");
         }
     }
@@ -129,20 +129,22 @@ fn found(at: usize) -> impl Strategy<Value = FoundSession> {
 }
 
 fn site(batch: usize, lab: &Lab) -> Result<Site> {
+    let real = |below: &str| RealPath::parse(&format!("{}/{below}", lab.root()));
+    let tls = Tls { certificate: real("etc/tls.pem")?, key: real("etc/tls.key")? };
     let isolation = match batch % 3 {
         0 => Isolation::Path,
         1 => Isolation::Sandbox,
-        _ => Isolation::Hosts(Hosts { base: "localhost".into(), tls: None }),
+        _ => Isolation::Hosts(Hosts { base: "localhost".into(), tls: Some(tls.clone()) }),
     };
     Ok(Site {
         name: "localhost".into(),
         authority: format!("localhost:{}", lab.site_port),
         port: Port::new(lab.site_port.into()).context("a port")?,
-        tls: None,
+        tls: Some(tls.clone()),
         listen: vec!["127.0.0.1".into()],
         upstream: "127.0.0.1:3000".into(),
         auth: Auth::Nobody,
-        origins: vec![format!("http://localhost:{}", lab.site_port)],
+        origins: vec![format!("https://localhost:{}", lab.site_port)],
         isolation,
         sockets: if batch.is_multiple_of(2) {
             Some(RealPath::parse("/run/sockets")?)

@@ -695,10 +695,8 @@ fn no_answer_says_which_nginx_this_is() -> Result<()> {
 }
 
 /// What gixy says about our file and is not mended, each with the reason.
-const GIXY_MAY_SAY: &[(&str, &str)] = &[
-    ("hsts_header", "HSTS holds for a name on all its ports, so only port 443 may say it"),
-    ("try_files_is_evil_too", "it looks for a file below /dev/null, which takes no disk"),
-];
+const GIXY_MAY_SAY: &[(&str, &str)] =
+    &[("hsts_header", "HSTS holds for a name on all its ports, so only port 443 may say it")];
 
 #[test]
 fn gixy_finds_nothing_in_our_file() -> Result<()> {

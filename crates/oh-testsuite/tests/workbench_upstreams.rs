@@ -267,3 +267,22 @@ fn an_editor_on_a_socket_and_a_host_of_its_own_works_in_a_browser() -> Result<()
     let code = Editor::code_server(Some(&folder.join("socket")))?;
     works_in_a_browser(&code, &scene.host("code"), &scene.credentials)
 }
+
+#[test]
+fn an_editor_whose_prefix_is_only_stripped_works_in_a_browser() -> Result<()> {
+    let code = Editor::code_server(None)?;
+    let scene = Scene::new(&[], &[("code", session(&code, "strip")?)])?;
+    works_in_a_browser(&code, &scene.lab.url("/vscode/code/"), &scene.credentials)
+}
+
+#[test]
+fn openvscode_on_hosts_of_its_own_works_in_a_browser() -> Result<()> {
+    let based = Editor::openvscode(&["--server-base-path", "/vscode/based"])?;
+    let open = Editor::openvscode(&[])?;
+    let sessions =
+        [("based", session(&based, "base-path")?), ("open", session(&open, "strip+prefix")?)];
+    let scene = Scene::new(&["site.isolation=subdomain"], &sessions)?;
+    let host = format!("{}vscode/based/", scene.host("based"));
+    works_in_a_browser(&based, &host, &scene.credentials)?;
+    works_in_a_browser(&open, &scene.host("open"), &scene.credentials)
+}

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use super::proxy::{Shared, TlsWords};
 use super::servers;
-use super::sessions::{APPS, EDITORS, Kind, SOCKET, absent_is_unknown};
+use super::sessions::{APPS, EDITORS, Kind, SOCKET, absent_is_unknown, goes_on};
 use super::{Hosts, Site};
 use crate::write::{Text, Unquotable, Word};
 
@@ -78,8 +78,7 @@ fn server(text: &mut Text, site: &Site, hosts: &Hosts, form: &Form) -> Result<()
             text.directive("set", &[Word::fixed("$oh_kind"), Word::fixed(form.kind)]);
             text.fixed("set", &["$oh_route", "$oh_kind/$oh_id"]);
             text.fixed("set", &["$oh_rest", "$uri"]);
-            text.fixed("root", &["/dev/null"]);
-            text.directive("try_files", &[Word::fixed("/absent"), Word::fixed(form.way)]);
+            goes_on(text, form.way);
         });
         way(text, "@oh_editor", EDITORS.port, Some(&EDITORS), &shared);
         way(text, "@oh_app", APPS.port, Some(&APPS), &shared);

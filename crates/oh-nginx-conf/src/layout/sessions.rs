@@ -81,19 +81,26 @@ pub(super) fn judged(text: &mut Text, kind: &Kind, shared: &Shared) {
     text.block("location", &[word("^~"), word(kind.prefix)], |text| {
         text.block("location", &[word("~"), word(kind.no_slash)], |text| {
             refuse_foreign_origins(text);
-            text.fixed("root", &["/dev/null"]);
-            text.fixed("try_files", &["/absent", "@oh_slash"]);
+            goes_on(text, "@oh_slash");
         });
         text.block("location", &[word("~"), word(kind.with_rest)], |text| {
             refuse_foreign_origins(text);
             of_kind(text, kind);
-            text.fixed("root", &["/dev/null"]);
-            text.directive("try_files", &[word("/absent"), word(kind.way)]);
+            goes_on(text, kind.way);
         });
         refuse_foreign_origins(text);
-        text.fixed("root", &["/dev/null"]);
-        text.fixed("try_files", &["/absent", "=404"]);
+        goes_on(text, "=404");
     });
+}
+
+/// Lets a request go on, once its login is known: to a location, or to an answer.
+///
+/// The file that it looks for is never there, and that is remembered.
+pub(super) fn goes_on(text: &mut Text, way: &'static str) {
+    text.fixed("root", &["/dev/null"]);
+    text.fixed("open_file_cache", &["max=16"]);
+    text.fixed("open_file_cache_errors", &["on"]);
+    text.directive("try_files", &[Word::fixed("/absent"), Word::fixed(way)]);
 }
 
 /// Says which kind of address a request has, for the maps that both kinds share.
