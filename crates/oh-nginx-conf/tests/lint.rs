@@ -126,6 +126,31 @@ fn the_rules_are_in_order_and_have_pages() {
     assert_eq!(explain("OH-NGX-999"), None);
 }
 
+/// What is found by one rule in one location of a server.
+fn in_location(location: &str, rule: &str) -> String {
+    let text = format!("server {{\n{location}\n}}\n");
+    let findings = found(&text, &known(Setting::Usual));
+    told(&findings.into_iter().filter(|one| one.rule.id == rule).collect::<Vec<_>>())
+}
+
+#[test]
+fn what_a_pattern_captures_is_tried_wherever_it_begins() {
+    for head in [
+        r"(?<p>\d+)(?<rest>/.*)",
+        r"(?<p>\d+)(?<rest>/[^x]*)",
+        r"^/(?<p>\d+)(?<rest>/.*)",
+        r"^/port/(?<p>\d+)(?<rest>/.*)$",
+        r"^/vscode/(?<p>\d+)(?<rest>/.*)",
+        r"^/apps/(?<p>\d+)(?<rest>/.*)",
+    ] {
+        let location = format!("location ~ {head} {{ proxy_pass http://127.0.0.1:$p$rest; }}");
+        assert!(in_location(&location, "OH-NGX-512").contains("$rest can hold"), "{head}");
+        assert!(in_location(&location, "OH-NGX-510").contains("$p may be 22"), "{head}");
+    }
+    let clean = r#"location ~ "^/vscode/(?<p>888[0-9])(?<rest>/[^\x00-\x1f\x7f]*)\z" { proxy_pass http://127.0.0.1:$p$rest; }"#;
+    assert_eq!(in_location(clean, "OH-NGX-512") + &in_location(clean, "OH-NGX-510"), "");
+}
+
 /// Applies all changes of the findings of one text.
 fn mended(text: &str, findings: &[Finding]) -> String {
     let mut changes: Vec<_> = findings.iter().flat_map(|finding| &finding.changes).collect();

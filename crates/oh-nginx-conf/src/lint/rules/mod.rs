@@ -12,6 +12,7 @@ use super::{Known, beginning};
 use crate::inspect::Place;
 
 mod answers;
+mod chosen;
 mod general;
 mod headers;
 mod limits;
@@ -35,6 +36,7 @@ pub(super) fn all(config: Config<'_>, known: &Known) -> Vec<Finding> {
     tls::judge(&mut judge);
     security::judge(&mut judge);
     splitting::judge(&mut judge);
+    chosen::judge(&mut judge);
     general::judge(&mut judge);
     judge.found
 }
