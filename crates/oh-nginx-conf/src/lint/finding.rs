@@ -57,6 +57,8 @@ pub enum Verb {
     Remove,
     /// Write the lines at the beginning of the block.
     Add,
+    /// Write the lines at the end of the block.
+    Append,
 }
 
 /// One change of a text.
@@ -100,5 +102,23 @@ impl Change {
             None => (beginning(file), String::new(), 0),
         };
         Self { verb: Verb::Add, place, block, span: at..at, lines: lines.into_iter().collect() }
+    }
+
+    /// Adds to the end of a block: what may stand after its use, and must stand after what an
+    /// operator sets.
+    pub(super) fn append(
+        level: Level<'_>,
+        file: &str,
+        lines: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let added = Self::add(level, file, lines);
+        let end = level.head.filter(|head| head.block.is_some()).and_then(|head| {
+            let at = head.span.end.checked_sub(1)?;
+            head.file.text.get(at..head.span.end).filter(|text| *text == "}").map(|_| at)
+        });
+        match end {
+            Some(at) => Self { verb: Verb::Append, span: at..at, ..added },
+            None => added,
+        }
     }
 }
