@@ -211,6 +211,9 @@ fn finding_text<'f>(finding: &'f Finding, changes: &mut Changes<'f>) -> String {
         wrapped("  ", &plain(&finding.what)),
         wrapped("  why: ", first_sentence(finding.rule.why))
     );
+    if let Some(step) = finding.next_step() {
+        out += &wrapped("  next: ", step);
+    }
     for change in &finding.changes {
         let head = change_head(finding, change);
         if !changes.number(change).1 {
@@ -320,6 +323,7 @@ fn finding_json<'f>(finding: &'f Finding, known: &mut Changes<'f>) -> Value {
         "line": finding.place.line,
         "what": finding.what,
         "why": finding.rule.why,
+        "next": finding.next_step(),
         "changes": changes.collect::<Vec<_>>(),
     })
 }

@@ -311,3 +311,18 @@ fn maps_are_written_where_nginx_takes_them() {
     let shown = lab.run(&["lint"]);
     assert!(shown.contains("\nnginx accepts it\n"), "{shown}\n{text}");
 }
+
+#[test]
+fn a_finding_without_lines_has_a_next_step() {
+    let shown = lint_of(
+        "server {\n    listen 22081;\n    location /vscode/a/ { proxy_pass http://127.0.0.1:8888/; }\n    \
+         location ~ (?<p>\\d+)(?<rest>/.*) { proxy_pass http://127.0.0.1:$p$rest; }\n}\n",
+    );
+    for (rule, step) in [
+        ("OH-NGX-405", "  next: give the server `listen 443 ssl;`"),
+        ("OH-NGX-510", "  next: lead it to the port of a session"),
+        ("OH-NGX-512", "[^\\x00-\\x1f\\x7f]*"),
+    ] {
+        assert!(about(&shown, rule).contains(step), "{rule}: {shown}");
+    }
+}
