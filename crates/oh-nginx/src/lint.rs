@@ -127,7 +127,11 @@ fn report(looked: &Looked, findings: &[Finding], name: String) -> Answer {
     let errors = count(Severity::Error) + refused.len();
     let (warnings, notes) = (count(Severity::Warning), count(Severity::Note));
     let unsure = findings.iter().filter(|one| !one.sure).count();
-    let exit = if errors > 0 { Exit::No } else { Exit::Ok };
+    let exit = match &looked.judged {
+        _ if errors > 0 => Exit::No,
+        Judged::NotAllowed(_) => Exit::CouldNotLook,
+        _ => Exit::Ok,
+    };
     let counted = [
         several(errors, "error"),
         several(warnings, "warning"),
@@ -142,6 +146,9 @@ fn report(looked: &Looked, findings: &[Finding], name: String) -> Answer {
     match &looked.judged {
         Judged::Accepted => out += "nginx accepts it\n",
         Judged::NotAsked(why) => out += &format!("nginx was not asked: {}\n", plain(why)),
+        Judged::NotAllowed(why) => {
+            out += &format!("nginx could not look, run this as root: {}\n", plain(why));
+        }
         Judged::Refused(_) => {}
     }
     refused.iter().for_each(|complaint| out += &refused_text(complaint));
@@ -279,6 +286,7 @@ fn judged_json(judged: &Judged) -> Value {
     match judged {
         Judged::Accepted => json!({ "answer": "accepted" }),
         Judged::Refused(_) => json!({ "answer": "refused" }),
+        Judged::NotAllowed(why) => json!({ "answer": "not-allowed", "why": why }),
         Judged::NotAsked(why) => json!({ "answer": "not-asked", "why": why }),
     }
 }

@@ -326,3 +326,14 @@ fn a_finding_without_lines_has_a_next_step() {
         assert!(about(&shown, rule).contains(step), "{rule}: {shown}");
     }
 }
+
+#[test]
+fn what_nginx_printed_is_read_from_a_file_too() {
+    let dump = format!(
+        "nginx: configuration file /e/nginx.conf test is successful\n\
+         # configuration file /e/nginx.conf:\nhttp {{ include conf.d/*.conf; }}\n\n\
+         # configuration file /e/conf.d/a.conf:\n{OLD}\n"
+    );
+    let shown = lint_of(&dump);
+    assert!(shown.contains("/e/conf.d/a.conf:13  OH-NGX-101  error"), "{shown}");
+}
