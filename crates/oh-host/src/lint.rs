@@ -52,6 +52,8 @@ pub enum Judged {
     Refused(Vec<Complaint>),
     /// nginx was not asked, and why.
     NotAsked(String),
+    /// nginx was asked and may not open what the configuration names.
+    NotAllowed(String),
 }
 
 /// Something that nginx does not accept.
@@ -79,6 +81,12 @@ pub struct Looked {
 /// # Errors
 /// [`TreeFault`] where it cannot be read; a fault of syntax is an answer.
 pub fn look(host: &Host, wanted: &Wanted, ask: bool) -> Result<Looked, TreeFault> {
+    let dump = match wanted {
+        Wanted::File(path) => tree::text_of(path.as_str()).ok().filter(|text| tree::is_dump(text)),
+        _ => None,
+    };
+    let dump = dump.map(Wanted::Text);
+    let wanted = dump.as_ref().unwrap_or(wanted);
     let read = match wanted {
         Wanted::Machine(path) | Wanted::File(path) => tree::read(path),
         Wanted::Text(text) => tree::read_text(text, "-"),
@@ -123,9 +131,21 @@ fn judged(host: &Host, wanted: &Wanted, tree: &Tree) -> Judged {
     let Some(nginx) = nginx(host, path) else { return not("nginx.program is no path") };
     match nginx.test(path, None) {
         Ok(tested) if tested.accepted => Judged::Accepted,
+        Ok(tested) if !rustix::process::geteuid().is_root() && is_denied(&tested.complaints) => {
+            Judged::NotAllowed(tested.complaints.join("; "))
+        }
         Ok(tested) => Judged::Refused(tested.complaints.iter().map(|one| complaint(one)).collect()),
         Err(fault) => Judged::NotAsked(chain(&fault)),
     }
+}
+
+/// Says whether nginx complains of nothing but what it may not open.
+fn is_denied(complaints: &[String]) -> bool {
+    let mut faults = complaints
+        .iter()
+        .filter(|one| !one.starts_with("warn: ") && !one.contains(": warn: "))
+        .peekable();
+    faults.peek().is_some() && faults.all(|one| one.contains("Permission denied"))
 }
 
 /// Says who could have put something into the text that our nginx would run.
@@ -338,6 +358,17 @@ mod tests {
         assert_eq!(one.place.unwrap().to_string(), "/etc/nginx/a.conf:3");
         assert_eq!(one.what, "unknown directive \"x\"");
         assert_eq!(complaint("bind() failed").place, None);
+    }
+
+    #[test]
+    fn what_may_not_be_opened_is_no_fault_of_the_text() {
+        let denied = "cannot load certificate key \"/k.pem\": BIO_new_file() failed (SSL: \
+                      error:8000000D:system library::Permission denied)";
+        let warned = "/etc/nginx/nginx.conf:1: warn: the \"user\" directive makes sense only if";
+        let list = |lines: &[&str]| lines.iter().map(|line| (*line).into()).collect::<Vec<_>>();
+        assert!(is_denied(&list(&[warned, denied])));
+        assert!(!is_denied(&list(&[denied, "/a:1: unknown directive \"x\""])));
+        assert!(!is_denied(&list(&[warned])) && !is_denied(&[]));
     }
 
     #[test]

@@ -125,6 +125,15 @@ pub fn read_text(text: &str, name: &str) -> Result<Tree, TreeFault> {
     Ok(reading.tree)
 }
 
+/// Says whether a text is what `nginx -T` printed: before its first file, only nginx speaks.
+pub fn is_dump(text: &str) -> bool {
+    let mut lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("nginx: "));
+    lines.next().is_some_and(|line| {
+        let path = line.trim_end().strip_prefix(DUMP_MARK).and_then(|rest| rest.strip_suffix(':'));
+        path.is_some_and(|path| path.starts_with('/'))
+    })
+}
+
 /// Takes apart what `nginx -T` printed; `None` where it is something else.
 fn split_dump(text: &str) -> Option<(String, BTreeMap<String, String>)> {
     let mut files = BTreeMap::new();

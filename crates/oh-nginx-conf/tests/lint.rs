@@ -126,6 +126,49 @@ fn the_rules_are_in_order_and_have_pages() {
     assert_eq!(explain("OH-NGX-999"), None);
 }
 
+/// What is found by one rule in one location of a server.
+fn in_location(location: &str, rule: &str) -> String {
+    let text = format!("server {{\n{location}\n}}\n");
+    let findings = found(&text, &known(Setting::Usual));
+    told(&findings.into_iter().filter(|one| one.rule.id == rule).collect::<Vec<_>>())
+}
+
+#[test]
+fn what_a_pattern_captures_is_tried_wherever_it_begins() {
+    for head in [
+        r"(?<p>\d+)(?<rest>/.*)",
+        r"(?<p>\d+)(?<rest>/[^x]*)",
+        r"^/(?<p>\d+)(?<rest>/.*)",
+        r"^/port/(?<p>\d+)(?<rest>/.*)$",
+        r"^/vscode/(?<p>\d+)(?<rest>/.*)",
+        r"^/apps/(?<p>\d+)(?<rest>/.*)",
+    ] {
+        let location = format!("location ~ {head} {{ proxy_pass http://127.0.0.1:$p$rest; }}");
+        assert!(in_location(&location, "OH-NGX-512").contains("$rest can hold"), "{head}");
+        assert!(in_location(&location, "OH-NGX-510").contains("$p may be 22"), "{head}");
+    }
+    let clean = r#"location ~ "^/vscode/(?<p>888[0-9])(?<rest>/[^\x00-\x1f\x7f]*)\z" { proxy_pass http://127.0.0.1:$p$rest; }"#;
+    assert_eq!(in_location(clean, "OH-NGX-512") + &in_location(clean, "OH-NGX-510"), "");
+}
+
+#[test]
+fn the_origin_of_a_site_without_a_name_is_not_judged() {
+    let about = |name: &str, listen: &str, origin: &str| {
+        let text = HEALTHY
+            .replace("server_name oh.example", &format!("server_name {name}"))
+            .replace("listen 443", listen)
+            .replace("\"https://oh.example\"", origin);
+        assert!(text.contains(origin), "{text}");
+        let findings = found(&text, &known(Setting::Usual));
+        told(&findings.into_iter().filter(|one| one.rule.id == "OH-NGX-509").collect::<Vec<_>>())
+    };
+    assert_eq!(about("_", "listen 443", "\"https://right.example\""), "");
+    assert_eq!(about("localhost", "listen 443", "\"https://right.example\""), "");
+    assert_eq!(about("localhost", "listen 8444", "\"https://localhost:8444\""), "");
+    let wrong = about("localhost", "listen 8444", "\"https://localhost:9999\"");
+    assert!(wrong.contains("https://localhost:8444"), "{wrong}");
+}
+
 /// Applies all changes of the findings of one text.
 fn mended(text: &str, findings: &[Finding]) -> String {
     let mut changes: Vec<_> = findings.iter().flat_map(|finding| &finding.changes).collect();
@@ -217,8 +260,8 @@ fn sites() -> Vec<Site> {
     let tls =
         || Some(Tls { certificate: real("/tls/fullchain.pem"), key: real("/tls/privkey.pem") });
     let mut out = Vec::new();
-    for (port, tls) in [(443, tls()), (8443, tls()), (80, None), (8080, None)] {
-        for name in ["oh.example", "192.0.2.9"] {
+    for (port, tls) in [(443, tls()), (8444, tls()), (80, None), (8080, None)] {
+        for name in ["oh.example", "192.0.2.9", "localhost"] {
             for auth in [
                 Auth::Basic { users: real("/etc/nginx/openhands/users") },
                 Auth::Request { endpoint: "http://127.0.0.1:4180/oauth2/auth".into(), pages: None },

@@ -127,7 +127,11 @@ fn report(looked: &Looked, findings: &[Finding], name: String) -> Answer {
     let errors = count(Severity::Error) + refused.len();
     let (warnings, notes) = (count(Severity::Warning), count(Severity::Note));
     let unsure = findings.iter().filter(|one| !one.sure).count();
-    let exit = if errors > 0 { Exit::No } else { Exit::Ok };
+    let exit = match &looked.judged {
+        _ if errors > 0 => Exit::No,
+        Judged::NotAllowed(_) => Exit::CouldNotLook,
+        _ => Exit::Ok,
+    };
     let counted = [
         several(errors, "error"),
         several(warnings, "warning"),
@@ -142,15 +146,20 @@ fn report(looked: &Looked, findings: &[Finding], name: String) -> Answer {
     match &looked.judged {
         Judged::Accepted => out += "nginx accepts it\n",
         Judged::NotAsked(why) => out += &format!("nginx was not asked: {}\n", plain(why)),
+        Judged::NotAllowed(why) => {
+            out += &format!("nginx could not look, run this as root: {}\n", plain(why));
+        }
         Judged::Refused(_) => {}
     }
     refused.iter().for_each(|complaint| out += &refused_text(complaint));
-    findings.iter().for_each(|finding| out += &finding_text(finding));
+    let mut changes = Changes::default();
+    findings.iter().for_each(|finding| out += &finding_text(finding, &mut changes));
     if let Some(id) =
         refused.first().map(|_| REFUSED_BY_NGINX).or(findings.first().map(|one| one.rule.id))
     {
         out += &format!("\nmore: oh-nginx lint --explain {id}\n");
     }
+    let mut known = Changes::default();
     let result = json!({
         "file": name,
         "files": looked.tree.files.len(),
@@ -159,7 +168,7 @@ fn report(looked: &Looked, findings: &[Finding], name: String) -> Answer {
         "warnings": warnings,
         "notes": notes,
         "cannot_tell": unsure,
-        "findings": refused.iter().map(refused_json).chain(findings.iter().map(finding_json)).collect::<Vec<_>>(),
+        "findings": refused.iter().map(refused_json).chain(findings.iter().map(|one| finding_json(one, &mut known))).collect::<Vec<_>>(),
     });
     Answer::new(out, result).exit(exit)
 }
@@ -181,7 +190,24 @@ fn refused_text(complaint: &Complaint) -> String {
     )
 }
 
-fn finding_text(finding: &Finding) -> String {
+/// The changes so far: several findings may need the same one, which is made once.
+#[derive(Default)]
+struct Changes<'f>(Vec<&'f Change>);
+
+impl<'f> Changes<'f> {
+    /// Returns the number of a change, and whether it is there for the first time.
+    fn number(&mut self, change: &'f Change) -> (usize, bool) {
+        match self.0.iter().position(|other| *other == change) {
+            Some(at) => (at, false),
+            None => {
+                self.0.push(change);
+                (self.0.len() - 1, true)
+            }
+        }
+    }
+}
+
+fn finding_text<'f>(finding: &'f Finding, changes: &mut Changes<'f>) -> String {
     let sure =
         if finding.sure { String::new() } else { " if it is so: the text cannot tell".into() };
     let mut out = format!(
@@ -192,8 +218,16 @@ fn finding_text(finding: &Finding) -> String {
         wrapped("  ", &plain(&finding.what)),
         wrapped("  why: ", first_sentence(finding.rule.why))
     );
+    if let Some(step) = finding.next_step() {
+        out += &wrapped("  next: ", step);
+    }
     for change in &finding.changes {
-        out += &format!("  {}\n", change_head(finding, change));
+        let head = change_head(finding, change);
+        if !changes.number(change).1 {
+            out += &format!("  {}\n", head.replace(", write:", ": the lines above"));
+            continue;
+        }
+        out += &format!("  {head}\n");
         change.lines.iter().for_each(|line| out += &format!("      {}\n", plain(line)));
     }
     out
@@ -242,6 +276,9 @@ fn change_head(finding: &Finding, change: &Change) -> String {
             plain(&change.block),
             place(&change.place)
         ),
+        Verb::Append => {
+            format!("at the end of `{}` ({}), write:", plain(&change.block), place(&change.place))
+        }
     }
 }
 
@@ -249,6 +286,7 @@ fn judged_json(judged: &Judged) -> Value {
     match judged {
         Judged::Accepted => json!({ "answer": "accepted" }),
         Judged::Refused(_) => json!({ "answer": "refused" }),
+        Judged::NotAllowed(why) => json!({ "answer": "not-allowed", "why": why }),
         Judged::NotAsked(why) => json!({ "answer": "not-asked", "why": why }),
     }
 }
@@ -266,14 +304,17 @@ fn refused_json(complaint: &Complaint) -> Value {
     })
 }
 
-fn finding_json(finding: &Finding) -> Value {
+fn finding_json<'f>(finding: &'f Finding, known: &mut Changes<'f>) -> Value {
     let changes = finding.changes.iter().map(|change| {
         let verb = match change.verb {
             Verb::Replace => "replace",
             Verb::Remove => "remove",
             Verb::Add => "add",
+            Verb::Append => "append",
         };
         json!({
+            // The same number is the same change, to be made once.
+            "id": known.number(change).0,
             "verb": verb,
             "path": change.place.path,
             "line": change.place.line,
@@ -290,6 +331,7 @@ fn finding_json(finding: &Finding) -> Value {
         "line": finding.place.line,
         "what": finding.what,
         "why": finding.rule.why,
+        "next": finding.next_step(),
         "changes": changes.collect::<Vec<_>>(),
     })
 }

@@ -241,3 +241,99 @@ fn programs_get_the_bytes_to_change() {
     assert!(OLD.get(..usize::try_from(at).unwrap()).unwrap().ends_with("location /vscode/s1/ {"));
     assert_eq!(lost["changes"][0]["verb"], "add");
 }
+
+/// Two editors without a login and without a check of the Origin.
+const BARE: &str = "server {
+    listen 127.0.0.1:22081;
+    server_name oh.example;
+    location /vscode/a/ { proxy_pass http://127.0.0.1:8888/; }
+    location /vscode/b/ { proxy_pass http://127.0.0.1:8889/; }
+}
+";
+
+#[test]
+fn the_same_lines_are_printed_once() {
+    let shown = lint_of(BARE);
+    assert_eq!(shown.matches("auth_basic OpenHands;").count(), 1, "{shown}");
+    let again = "  at the beginning of `server {` (line 1): the lines above\n";
+    assert_eq!(about(&shown, "OH-NGX-501").matches(again).count(), 1, "{shown}");
+    let lab = Lab::new();
+    fs::write(lab.here("site.conf"), BARE).unwrap();
+    let run = lab.said(lab.command(&["lint", "site.conf", "--format", "json"]));
+    let document: Value = serde_json::from_str(&run.stdout).unwrap();
+    let findings = document["result"]["findings"].as_array().unwrap();
+    let logins = findings.iter().filter(|one| one["rule"] == "OH-NGX-501");
+    let ids: Vec<&Value> = logins.map(|one| &one["changes"][0]["id"]).collect();
+    assert!(ids.len() == 2 && ids[0].is_u64() && ids[0] == ids[1], "{document:#}");
+}
+
+/// Makes the changes of what was found, each once.
+fn mended(text: &str, result: &Value) -> String {
+    let mut changes = Vec::new();
+    for change in result["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|one| one["changes"].as_array().unwrap())
+    {
+        let at = |index: usize| usize::try_from(change["bytes"][index].as_u64().unwrap()).unwrap();
+        let lines: Vec<&str> =
+            change["lines"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+        changes.push((at(0), at(1), change["id"].as_u64().unwrap(), lines.join("\n")));
+    }
+    changes.sort();
+    changes.dedup();
+    changes.into_iter().rev().fold(text.to_owned(), |mut text, (start, end, _, lines)| {
+        text.replace_range(start..end, &format!("\n{lines}\n"));
+        text
+    })
+}
+
+#[test]
+fn maps_are_written_where_nginx_takes_them() {
+    let lab = Lab::new();
+    let path = lab.at("etc/nginx/nginx.conf");
+    let main = fs::read_to_string(&path).unwrap();
+    let (before, _) = main.split_once("http {").unwrap();
+    let users = lab.here("users");
+    fs::write(&users, "").unwrap();
+    let mut text = format!("{before}http {{\n    map_hash_bucket_size 128;\n    {BARE}}}\n");
+    // Who opens WebSockets is judged once they arrive.
+    for _ in 0..2 {
+        fs::write(&path, &text).unwrap();
+        let run = lab.said(lab.command(&["lint", "--format", "json"]));
+        let document: Value = serde_json::from_str(&run.stdout).unwrap();
+        text = mended(&text, &document["result"])
+            .replace("/etc/nginx/openhands.users", users.to_str().unwrap());
+    }
+    assert!(text.contains("map $http_origin"), "{text}");
+    fs::write(&path, &text).unwrap();
+    let shown = lab.run(&["lint"]);
+    assert!(shown.contains("\nnginx accepts it\n"), "{shown}\n{text}");
+}
+
+#[test]
+fn a_finding_without_lines_has_a_next_step() {
+    let shown = lint_of(
+        "server {\n    listen 22081;\n    location /vscode/a/ { proxy_pass http://127.0.0.1:8888/; }\n    \
+         location ~ (?<p>\\d+)(?<rest>/.*) { proxy_pass http://127.0.0.1:$p$rest; }\n}\n",
+    );
+    for (rule, step) in [
+        ("OH-NGX-405", "  next: give the server `listen 443 ssl;`"),
+        ("OH-NGX-510", "  next: lead it to the port of a session"),
+        ("OH-NGX-512", "[^\\x00-\\x1f\\x7f]*"),
+    ] {
+        assert!(about(&shown, rule).contains(step), "{rule}: {shown}");
+    }
+}
+
+#[test]
+fn what_nginx_printed_is_read_from_a_file_too() {
+    let dump = format!(
+        "nginx: configuration file /e/nginx.conf test is successful\n\
+         # configuration file /e/nginx.conf:\nhttp {{ include conf.d/*.conf; }}\n\n\
+         # configuration file /e/conf.d/a.conf:\n{OLD}\n"
+    );
+    let shown = lint_of(&dump);
+    assert!(shown.contains("/e/conf.d/a.conf:13  OH-NGX-101  error"), "{shown}");
+}

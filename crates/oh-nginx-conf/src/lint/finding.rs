@@ -48,6 +48,40 @@ pub struct Finding {
     pub changes: Vec<Change>,
 }
 
+impl Finding {
+    /// Says what to do where only the operator can write the lines; `None` where lines are there.
+    pub fn next_step(&self) -> Option<&'static str> {
+        let steps = NEXT_STEPS.iter().filter(|_| self.changes.is_empty());
+        steps.copied().find_map(|(rule, step)| (rule == self.rule.id).then_some(step))
+    }
+}
+
+/// What to do about findings whose lines depend on what the operator wants.
+const NEXT_STEPS: [(&str, &str); 7] = [
+    (
+        "OH-NGX-211",
+        "write a proxy_pass to the port that the program listens on, or take the location away",
+    ),
+    ("OH-NGX-306", "raise the limit where it stands, or move it to the locations that are meant"),
+    (
+        "OH-NGX-405",
+        "give the server `listen 443 ssl;`, ssl_certificate and ssl_certificate_key, or listen on \
+         127.0.0.1 only",
+    ),
+    ("OH-NGX-506", "name the file of the users: auth_basic_user_file FILE;"),
+    ("OH-NGX-508", "give each session a port of its own, or take one of the two away"),
+    (
+        "OH-NGX-510",
+        "lead it to the port of a session; where the address chooses the port, look it up in a \
+         map whose default is ''",
+    ),
+    (
+        "OH-NGX-512",
+        "capture only what cannot break a line: [^\\x00-\\x1f\\x7f]* in the place of .* and the like, \
+         with \\z at the end of the pattern",
+    ),
+];
+
 /// What to do with a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -57,6 +91,8 @@ pub enum Verb {
     Remove,
     /// Write the lines at the beginning of the block.
     Add,
+    /// Write the lines at the end of the block.
+    Append,
 }
 
 /// One change of a text.
@@ -100,5 +136,23 @@ impl Change {
             None => (beginning(file), String::new(), 0),
         };
         Self { verb: Verb::Add, place, block, span: at..at, lines: lines.into_iter().collect() }
+    }
+
+    /// Adds to the end of a block: what may stand after its use, and must stand after what an
+    /// operator sets.
+    pub(super) fn append(
+        level: Level<'_>,
+        file: &str,
+        lines: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let added = Self::add(level, file, lines);
+        let end = level.head.filter(|head| head.block.is_some()).and_then(|head| {
+            let at = head.span.end.checked_sub(1)?;
+            head.file.text.get(at..head.span.end).filter(|text| *text == "}").map(|_| at)
+        });
+        match end {
+            Some(at) => Self { verb: Verb::Append, span: at..at, ..added },
+            None => added,
+        }
     }
 }

@@ -41,6 +41,7 @@ mod page;
 mod request;
 mod role;
 mod rules;
+mod sample;
 mod simulate;
 mod table;
 

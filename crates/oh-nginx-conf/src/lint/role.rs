@@ -102,11 +102,16 @@ pub(super) fn doors<'c>(server: &Server<'c>) -> Vec<Door<'c>> {
 }
 
 /// Returns the first name of a server that is one; none where any name will do.
+///
+/// `localhost` is what packages write for any name; with a port of its own, somebody chose it.
 pub(super) fn name<'c>(server: &Server<'c>) -> Option<&'c str> {
     let words = server.level.all("server_name").flat_map(|node| node.words);
     let mut words = words.map(String::as_str);
+    let door = main_door(server);
+    let is_chosen = door.port != if door.is_tls { 443 } else { 80 };
     words.find(|word| {
-        !matches!(*word, "_" | "" | "localhost")
+        !matches!(*word, "_" | "")
+            && (is_chosen || *word != "localhost")
             && !word.contains(['*', '~', '$'])
             && !word.starts_with('.')
     })

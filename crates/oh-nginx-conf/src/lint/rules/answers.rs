@@ -290,7 +290,10 @@ fn own_page_is_refused(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
         }
         return;
     }
-    let name = role::name(&route.server);
+    // The origin of a site without a name is nobody's to judge.
+    if role::name(&route.server).is_none() {
+        return;
+    }
     let accepted = other_addresses(&route.request).into_iter().find(|origin| {
         let request = request.with(&[("origin", origin)]);
         matches!(run(route.server, &request), Outcome::Proxied(_))
@@ -301,7 +304,7 @@ fn own_page_is_refused(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     judge.say(Said {
         rule: "OH-NGX-509",
         severity: Severity::Error,
-        sure: name.is_some() && accepted.is_none(),
+        sure: accepted.is_none(),
         place: culprit.place(),
         what: match accepted {
             None => format!(

@@ -12,6 +12,7 @@ use super::{Known, beginning};
 use crate::inspect::Place;
 
 mod answers;
+mod chosen;
 mod general;
 mod headers;
 mod limits;
@@ -35,6 +36,7 @@ pub(super) fn all(config: Config<'_>, known: &Known) -> Vec<Finding> {
     tls::judge(&mut judge);
     security::judge(&mut judge);
     splitting::judge(&mut judge);
+    chosen::judge(&mut judge);
     general::judge(&mut judge);
     judge.found
 }
@@ -114,9 +116,10 @@ impl<'c> Judge<'c, '_> {
         Change::add(scope.level(), self.path(), lines)
     }
 
-    /// Adds lines to `http`.
+    /// Adds maps to `http`, at its end: nginx refuses `map_hash_bucket_size` after a map, and
+    /// lets a variable be used before its map stands.
     pub(super) fn add_to_http(&self, lines: impl IntoIterator<Item = String>) -> Change {
-        Change::add(self.config.http, self.path(), lines)
+        Change::append(self.config.http, self.path(), lines)
     }
 
     /// Returns a name for a variable that no map has.

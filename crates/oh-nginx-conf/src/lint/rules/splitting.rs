@@ -10,14 +10,9 @@ use alloc::vec::Vec;
 
 use super::super::finding::{Change, Severity};
 use super::super::model::{Matcher, Node, Scope};
-use super::super::request::{matched, variables_in};
+use super::super::request::{captured, compiled, variables_in};
+use super::super::sample::with_breaks;
 use super::{Judge, Said};
-
-/// What a client sends to split a line, once it is decoded.
-const SPLIT: &str = "\r\n";
-
-/// The longest prefix of a capture that is tried before the line break.
-const BEFORE: [&str; 6] = ["", "a", "/", "/a", "1", "/vscode/a"];
 
 pub(super) fn judge(judge: &mut Judge<'_, '_>) {
     for server in judge.config.servers() {
@@ -103,23 +98,16 @@ fn splits(scope: &Scope<'_>, name: &str, latest: Option<&str>) -> bool {
 
 /// Says whether a capture of a pattern can hold a line break: it is tried.
 fn captures_break(pattern: &str, name: &str) -> bool {
-    let starts = literal_start(pattern);
-    let tries = BEFORE.iter().flat_map(|before| {
-        [
-            format!("{before}{SPLIT}X: y"),
-            format!("{starts}{before}{SPLIT}X: y"),
-            format!("{before}\rX"),
-            format!("{starts}{before}\rX"),
-        ]
+    let Some(regex) = compiled(pattern, false) else { return false };
+    let mut tries = with_breaks(pattern).into_iter().flat_map(|text| {
+        // A path begins with `/`, and a pattern need not.
+        let path = format!("/{text}");
+        [text, path]
     });
-    let mut tries = tries.filter_map(|text| matched(pattern, false, &text).flatten());
-    tries.any(|captures| captures.iter().any(|(key, value)| key == name && value.contains('\r')))
-}
-
-/// Returns what a pattern begins with, as far as it is plain text.
-fn literal_start(pattern: &str) -> String {
-    let text = pattern.strip_prefix('^').unwrap_or(pattern);
-    text.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_')).collect()
+    tries.any(|text| {
+        let captures = captured(&regex, &text).unwrap_or_default();
+        captures.iter().any(|(key, value)| key == name && value.contains(['\r', '\n']))
+    })
 }
 
 fn say(judge: &mut Judge<'_, '_>, node: &Node<'_>, variable: &str) {
@@ -155,12 +143,29 @@ mod tests {
 
     #[test]
     fn a_capture_is_tried_with_a_line_break() {
-        assert!(
-            captures_break("^/vscode/(?<id>\\d+)(?<rest>/.*)", "rest")
-                || captures_break("(?<rest>/.*)", "rest")
-        );
-        assert!(captures_break("^/([^/]+)/", "1") || captures_break("^/([^/]+)", "1"));
-        assert!(!captures_break("^/vscode/(?<rest>/[^\\x00-\\x1f\\x7f]*)\\z", "rest"));
-        assert!(!captures_break("^/([a-z0-9_-]+)$", "1"));
+        for (pattern, name) in [
+            (r"(?<p>\d+)(?<rest>/.*)", "rest"),
+            (r"(?<p>\d+)(?<rest>/[^x]*)", "rest"),
+            (r"^/(?<p>\d+)(?<rest>/.*)$", "rest"),
+            (r"^/port/(?<p>\d+)(?<rest>/.*)$", "rest"),
+            (r"^/vscode/(?<id>\d+)(?<rest>/.*)", "rest"),
+            (r"^/apps/(?<app>[a-z]{3}-[0-9]+)/(?<rest>.*)$", "rest"),
+            (r"^/(a|b)/c(/.*)?$", "2"),
+            (r"^/(?:x|/port/[^/]{2,}/(\w+|[^/]+))", "1"),
+            ("^/([^/]+)/", "1"),
+            (r"^/v(\s)", "1"),
+        ] {
+            assert!(captures_break(pattern, name), "{pattern}");
+        }
+        for (pattern, name) in [
+            (r"^/vscode/(?<rest>/[^\x00-\x1f\x7f]*)\z", "rest"),
+            ("^/([a-z0-9_-]+)$", "1"),
+            (r"^/(?<p>\d+)(?<rest>/.*)$", "p"),
+            (r"^/(?<p>\d+)/.*$", "p"),
+            (r"^/(a|b|\d+)(/[!-~]*)$", "2"),
+            (r"^/(a{1000}){1000}(.*)", "1"),
+        ] {
+            assert!(!captures_break(pattern, name), "{pattern}");
+        }
     }
 }
