@@ -14,6 +14,8 @@ use oh_testsuite::{components, wait};
 use rustix::process::Signal;
 use serde_json::Value;
 
+#[path = "watch/beats.rs"]
+mod beats;
 #[path = "watch/hostile.rs"]
 mod hostile;
 #[path = "watch/strangers.rs"]

@@ -267,7 +267,7 @@ fn look(host: &Host, overlay: &Overlay, memory: &mut Memory) -> Result<Facts, Pu
     };
     let previous = text_of(&site::below(&paths.folder, staging::PREVIOUS)?)?
         .and_then(|text| served::read(&text).ok());
-    let (running, generation_port_taken) = running(&nginx, &tree, &built, &site)?;
+    let (running, generation_port_taken) = running(&nginx, &tree, &built, site.generation_port)?;
     Ok(Facts {
         hook: hook(&paths)?,
         login_wanted: login_wanted(&site)?,
@@ -393,13 +393,12 @@ fn workers_group(words: &[String], built: &Built, users: &Users) -> Option<u32> 
     }
 }
 
-fn running(
+pub(super) fn running(
     nginx: &Nginx,
     tree: &Tree,
     built: &Built,
-    site: &Site,
+    port: Port,
 ) -> Result<(Running, Option<String>), PublishFault> {
-    let port = site.generation_port;
     let answered = answered_generation(port);
     let Some(master) = nginx.master(&nginx::pid_file(tree, built)?)? else {
         // Workers that lost their master are root's or ours; whoever else answers may say anything.
@@ -447,7 +446,7 @@ pub(super) fn stranger_on(port: Port, master: &Master) -> Option<String> {
     }
 }
 
-fn text_of(path: &RealPath) -> Result<Option<String>, PublishFault> {
+pub(super) fn text_of(path: &RealPath) -> Result<Option<String>, PublishFault> {
     let bytes = atomic::read_limited(path, SET_BYTES_MAX)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }

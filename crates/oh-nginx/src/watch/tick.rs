@@ -6,11 +6,13 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use oh_host::folder::Memory;
-use oh_host::heartbeat::{Failing, HEARTBEAT_SCHEMA, Heartbeat};
+use oh_host::heartbeat::{Answered, Failing, HEARTBEAT_SCHEMA, Heartbeat};
 use oh_host::lock::{Held, Share, Watch};
 use oh_host::notify::Notifier;
 use oh_host::process::Identity;
-use oh_host::publish::{Asked, Host, PublishFault, Published, Step, publish_as_asked, real};
+use oh_host::publish::{
+    Asked, Host, PublishFault, Published, Step, publish_as_asked, real, standing,
+};
 use oh_host::retire::{self, Retired};
 use oh_host::sockets;
 use oh_host::watch::{Names, Watches};
@@ -43,8 +45,10 @@ pub(super) struct Look {
     /// Whether one has succeeded.
     ready: bool,
     generation: Option<String>,
-    routed: usize,
-    excluded: usize,
+    routed: Option<usize>,
+    excluded: Option<usize>,
+    served: Option<Answered>,
+    nginx_runs: Option<bool>,
     old_workers: Option<usize>,
     failing: Option<Failing>,
 }
@@ -135,11 +139,12 @@ impl Watcher {
                 (lines, self.settled(&published))
             }
             Err(fault) => {
-                let why = publish_failure(fault).text(&self.carried);
+                let failure = publish_failure(fault);
                 let since_ms =
                     self.so_far.failing.take().map_or_else(unix_ms, |failing| failing.since_ms);
-                let lines = self.news.failed(&why);
-                self.so_far.failing = Some(Failing { since_ms, reason: why });
+                let lines = self.news.failed(&failure.text(&self.carried));
+                self.so_far.failing = Some(Failing { since_ms, reason: failure.reason() });
+                self.stands();
                 (lines, Outcome::Failed)
             }
         };
@@ -234,12 +239,22 @@ impl Watcher {
 
     fn settled(&mut self, published: &Published) -> Outcome {
         let old_workers = published.workers.as_ref().map(|workers| workers.old.len());
+        let routed = published.routes.editors.len() + published.routes.apps.len();
+        let generation = published.generation.to_string();
         let so_far = &mut self.so_far;
         so_far.failing = None;
-        so_far.generation = Some(published.generation.to_string());
-        so_far.routed = published.routes.editors.len() + published.routes.apps.len();
-        so_far.excluded = published.routes.exclusions.len();
+        so_far.generation = Some(generation.clone());
+        so_far.routed = Some(routed);
+        so_far.excluded = Some(published.routes.exclusions.len());
         so_far.old_workers = old_workers;
+        if published.seen {
+            so_far.served = Some(Answered { generation, routed: Some(routed) });
+            so_far.nginx_runs = Some(true);
+        } else {
+            // Workers that lost their master may still serve what was before.
+            self.stands();
+        }
+        let so_far = &mut self.so_far;
         if !so_far.ready {
             so_far.ready = true;
             self.notifier.ready();
@@ -252,6 +267,21 @@ impl Watcher {
         ));
         let old_workers = old_workers.unwrap_or(0);
         Outcome::Settled { old_workers, reloaded: reloaded(published) }
+    }
+
+    /// Looks at what is in place and served, where publishing did not see it.
+    fn stands(&mut self) {
+        let standing = standing(&self.host);
+        let so_far = &mut self.so_far;
+        let before = so_far.served.take();
+        so_far.served = standing.served.map(|set| {
+            let generation = set.generation.to_string();
+            // The file names the routes by port; sessions on sockets are known from the look.
+            let known = before.filter(|set| set.generation == generation);
+            Answered { routed: known.map_or(set.routed, |set| set.routed), generation }
+        });
+        so_far.generation = standing.in_place.map(|generation| generation.to_string());
+        so_far.nginx_runs = standing.runs;
     }
 
     /// Leaves the heartbeat; that it cannot be left is a condition like others.
@@ -267,6 +297,8 @@ impl Watcher {
             generation: so_far.generation.clone(),
             routed: so_far.routed,
             excluded: so_far.excluded,
+            served: so_far.served.clone(),
+            nginx_runs: so_far.nginx_runs,
             retired: so_far.retired as u64,
             old_workers: so_far.old_workers,
             failing: so_far.failing.clone(),
