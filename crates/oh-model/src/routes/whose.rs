@@ -33,10 +33,10 @@ fn a_strangers_listener_is_not_routed_and_takes_nothing() {
     assert_eq!(
         exclusions,
         [
-            "session file app.json: uid 0 listens on port 5000, and the session is ubuntu's: \
-             stop that listener, or give the file to who runs it",
-            "session file theft.json: ubuntu listens on port 8000, and the session is uid \
-             1001's: stop that listener, or give the file to who runs it",
+            "session file app.json: uid 0 listens on port 5000, and the session's file belongs to \
+             \"ubuntu\": stop that listener, or give the file to who runs it",
+            "session file theft.json: user \"ubuntu\" listens on port 8000, and the session's file \
+             belongs to uid 1001: stop that listener, or give the file to who runs it",
         ]
     );
 }
