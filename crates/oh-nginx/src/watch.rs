@@ -19,6 +19,7 @@ use oh_host::notify::Notifier;
 use oh_host::signals::{End, Signals};
 use oh_host::watch::Haste;
 use oh_model::exit::Exit;
+use oh_model::hint::{Command, Hint};
 use oh_term::{Answer, Common, Failure, say};
 use serde_json::json;
 
@@ -192,7 +193,7 @@ fn locked(fault: oh_host::lock::LockFault) -> Failure {
     }
     Failure::new(Exit::Locked, fault)
         .state("another watch keeps the routes in step; nothing was done")
-        .hint("oh-nginx status says how it is")
+        .hint(Hint::run("how it is", Command::ours("oh-nginx", &["status"])))
 }
 
 fn could_not(what: &str, fault: std::io::Error) -> Failure {

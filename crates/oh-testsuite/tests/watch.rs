@@ -157,6 +157,8 @@ fn a_second_watch_is_refused_by_the_name_of_the_first() -> Result<()> {
         let said = lab.run(arguments)?.expect(5)?;
         let holder = format!("is held by process {} (oh-nginx watch)", watch.id());
         ensure!(said.stderr.contains(&holder), "{}", said.stderr);
+        let hint = format!("hint: how it is: oh-nginx status --root {}", lab.root());
+        ensure!(said.stderr.contains(&hint), "{}", said.stderr);
     }
     // What people do by hand goes on beside it.
     lab.run(&["apply"])?.expect(0)?;

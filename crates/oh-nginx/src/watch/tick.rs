@@ -16,6 +16,7 @@ use oh_host::publish::{
 use oh_host::retire::{self, Retired};
 use oh_host::sockets;
 use oh_host::watch::{Names, Watches};
+use oh_model::hint::Command;
 use oh_model::listening::Listening;
 use oh_model::path::InRoot;
 use oh_model::port::Port;
@@ -96,10 +97,10 @@ impl Watcher {
         Ok(Self {
             watches: watches(&host)?,
             host,
+            news: News::of(carried.clone()),
             carried,
             memory: Memory::default(),
             missing: None,
-            news: News::default(),
             claimed: BTreeSet::new(),
             listening: Listening::default(),
             // Without it the heartbeat could not be told from a dead one's, so none is left.
@@ -134,8 +135,9 @@ impl Watcher {
         let (lines, outcome) = match self.pass(held) {
             Ok(Pass { published, retired, troubles }) => {
                 let mut lines = self.news.published(&published, begun.elapsed().as_millis());
-                lines.extend(few(retired, "retired"));
-                conditions.extend(lasting(&published).into_iter().chain(troubles));
+                lines.extend(few(retired, "retired", &self.carried));
+                let lasting = lasting(&published, &self.carried);
+                conditions.extend(lasting.into_iter().chain(troubles));
                 (lines, self.settled(&published))
             }
             Err(fault) => {
@@ -162,9 +164,10 @@ impl Watcher {
         held: &mut Held<'_, Watch>,
     ) -> Result<(Published, Vec<String>), PublishFault> {
         let Pass { published, retired, troubles } = self.pass(held)?;
-        let troubles = lasting(&published).into_iter().chain(troubles);
+        let troubles = lasting(&published, &self.carried).into_iter().chain(troubles);
         let warnings = troubles.map(|line| format!("warning: {line}"));
-        Ok((published, few(retired, "retired").into_iter().chain(warnings).collect()))
+        let retired = few(retired, "retired", &self.carried);
+        Ok((published, retired.into_iter().chain(warnings).collect()))
     }
 
     /// Publishes, retires what is over, and publishes again where anything was.
@@ -313,12 +316,13 @@ impl Watcher {
 }
 
 /// What is not as it should be for as long as it lasts.
-fn lasting(published: &Published) -> Vec<String> {
+fn lasting(published: &Published, carried: &[String]) -> Vec<String> {
     let unknown = published.routes.listening_unknown.as_ref().map(|why| {
         format!("whose the ports of sessions are cannot be told ({why}), so every claim is routed")
     });
     let login = published.login_wanted.then(|| {
-        "nobody has a login yet, so nginx refuses everybody; make one:  oh-nginx login".to_owned()
+        let login = Command::ours("oh-nginx", &["login"]).line(carried);
+        format!("nobody has a login yet, so nginx refuses everybody; make one:  {login}")
     });
     let stopped = (!published.seen)
         .then(|| "no nginx master of this configuration runs, so nothing is served".to_owned());
