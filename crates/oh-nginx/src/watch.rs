@@ -25,7 +25,7 @@ use serde_json::json;
 
 use self::pace::Pace;
 use self::tick::{Look, Watcher, rhythm};
-use crate::edge::{context, publish_failure};
+use crate::edge::{context, lasting_context, publish_failure};
 use crate::report;
 
 pub(crate) use self::unit::{Unit, print};
@@ -53,7 +53,7 @@ struct Managed {
 /// Watches until a signal ends it.
 pub(crate) fn watch(common: &Common) -> Result<Answer, Failure> {
     let signals = Signals::listen().map_err(|fault| could_not("listen to signals", fault))?;
-    let context = context(common)?;
+    let context = lasting_context(common)?;
     let mut locks = Locks::open(&context.host.root, None).map_err(locked)?;
     let mut held = locks.watch(PURPOSE).map_err(locked)?;
     let managed = managed();
@@ -161,7 +161,7 @@ impl Ears {
 
 /// Reads the configuration again; a faulty one is told, and the old one stays.
 fn read_again(common: &Common, watcher: &mut Watcher, pace: &mut Pace) {
-    match context(common) {
+    match lasting_context(common) {
         Ok(context) => {
             context.warnings.iter().for_each(|line| say(line));
             pace.change(rhythm(&context.host));
