@@ -328,6 +328,26 @@ fn a_session_whose_editor_is_gone_is_retired() -> Result<()> {
 }
 
 #[test]
+fn a_session_that_the_rules_refuse_is_reported_and_stays() -> Result<()> {
+    let (lab, mut watch) = watched(&[
+        "--set",
+        "sessions.retire_after_s=1",
+        "--set",
+        "nginx.rescan_s=1",
+        "--set",
+        "sessions.editor_ports=[\"20000-65535\"]",
+    ])?;
+    lab.session("outside", &port_only(19_999))?;
+    watch.tells("not routed: session file outside.json")?;
+    // It is missing for less long than the refused one, which would be over first.
+    lab.session("dead", &silent(1))?;
+    watch.tells("retired dead.json")?;
+    let file = lab.at("tmp/openhands-sessions/outside.json");
+    ensure!(file.exists() && !watch.log().contains("retired outside"), "{}", watch.log());
+    Ok(())
+}
+
+#[test]
 fn a_timer_retires_as_a_watch_does() -> Result<()> {
     let mut lab = Lab::plain()?;
     lab.start_nginx()?;

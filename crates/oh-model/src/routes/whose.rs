@@ -104,3 +104,19 @@ fn an_editor_is_the_newest_files_of_its_user() {
         ]
     );
 }
+
+#[test]
+fn what_the_rules_refuse_is_not_claimable_and_what_others_took_is() {
+    let inputs = Inputs {
+        sessions: vec![
+            session("new.json", 2, r#"{"vscode_port":8000}"#),
+            session("old.json", 1, r#"{"vscode_port":8000}"#),
+            session("outside.json", 3, r#"{"vscode_port":9000}"#),
+        ],
+        ..Inputs::default()
+    };
+    let routes = agree(&inputs, &policy());
+    let claimable: Vec<(&str, bool)> =
+        routes.announced.iter().map(|one| (one.name.as_str(), one.claimable)).collect();
+    assert_eq!(claimable, [("outside.json", false), ("new.json", true), ("old.json", true)]);
+}
