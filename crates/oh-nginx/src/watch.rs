@@ -83,7 +83,7 @@ pub(crate) fn watch(common: &Common) -> Result<Answer, Failure> {
             (glance_at, ears.noise) = (ears.now() + GLANCE, 0);
         }
         if let Some(scan) = pace.due(ears.now()) {
-            let outcome = watcher.look(&mut held, scan);
+            let outcome = watcher.look(&mut held, scan, &signals);
             pace.done(ears.now(), scan, outcome);
             continue;
         }

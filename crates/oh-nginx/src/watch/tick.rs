@@ -14,6 +14,7 @@ use oh_host::publish::{
     Asked, Host, PublishFault, Published, Step, publish_as_asked, real, standing,
 };
 use oh_host::retire::{self, Retired};
+use oh_host::signals::Signals;
 use oh_host::sockets;
 use oh_host::watch::{Names, Watches};
 use oh_model::hint::Command;
@@ -124,7 +125,12 @@ impl Watcher {
     }
 
     /// Looks, publishes, tells, and leaves a heartbeat.
-    pub(super) fn look(&mut self, held: &mut Held<'_, Watch>, scan: Scan) -> Outcome {
+    pub(super) fn look(
+        &mut self,
+        held: &mut Held<'_, Watch>,
+        scan: Scan,
+        signals: &Signals,
+    ) -> Outcome {
         // What waits is answered by this look; what comes from here on is for the next one.
         self.watches.take();
         let mut conditions = self.watches.refresh();
@@ -139,6 +145,10 @@ impl Watcher {
                 let lasting = lasting(&published, &self.carried);
                 conditions.extend(lasting.into_iter().chain(troubles));
                 (lines, self.settled(&published))
+            }
+            // A supervisor ends all that belongs to a service: that is the end, and no failure.
+            Err(fault) if signals.end().is_some() && fault.is_of_ended_program() => {
+                return Outcome::Failed;
             }
             Err(fault) => {
                 let failure = publish_failure(fault);

@@ -1,9 +1,12 @@
-//! The heartbeat says what is served, and not only what is wanted.
+//! The heartbeat says what is served, and not only what is wanted; the end is no failure.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, Result, ensure};
 use oh_testsuite::lab::{Lab, back_end};
-use oh_testsuite::wait;
 use oh_testsuite::watching::{BOUND, Watch, heartbeat};
+use oh_testsuite::{components, wait};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -55,5 +58,32 @@ fn without_nginx_nothing_is_served_and_the_heartbeat_says_so() -> Result<()> {
     lab.start_nginx()?;
     let beat = beats(&lab, "/nginx_runs", &json!(true))?;
     ensure!(beat["served"]["generation"] == beat["generation"], "{beat}");
+    Ok(())
+}
+
+/// Writes a program that is nginx, but ends its caller and itself instead of the given answer.
+fn ending_nginx(lab: &Lab, at: &str) -> Result<String> {
+    let nginx = components::program("nginx")?;
+    let script = format!(
+        "#!/bin/sh\ncase \"$1\" in {at}) kill -TERM $PPID; kill -TERM $$;; esac\nexec {} \"$@\"\n",
+        nginx.display()
+    );
+    lab.write("nginx.sh", &script)?;
+    fs::set_permissions(lab.at("nginx.sh"), fs::Permissions::from_mode(0o755))?;
+    Ok(format!("nginx.program={}", lab.at("nginx.sh").display()))
+}
+
+#[test]
+fn a_program_that_ends_with_the_watch_has_not_failed() -> Result<()> {
+    for at in ["-V", "-t"] {
+        let lab = Lab::plain()?;
+        let program = ending_nginx(&lab, at)?;
+        let mut command = lab.command(&["--set", &program, "watch"])?;
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        ensure!(output.status.success(), "{at}: {said}");
+        ensure!(said.contains("ended by SIGTERM"), "{at}: {said}");
+        ensure!(!said.contains("error:") && !said.contains("because:"), "{at}: {said}");
+    }
     Ok(())
 }
