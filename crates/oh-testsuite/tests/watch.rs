@@ -63,6 +63,8 @@ fn what_comes_is_routed_and_what_goes_is_not() -> Result<()> {
     fs::write(lab.at(file), port_only(port))?;
     fs::set_permissions(lab.at(file), fs::Permissions::from_mode(0o644))?;
     routed(&lab, "two", Ok(port))?;
+    // Until the old workers have gone, they answer too.
+    watch.tells("came /vscode/two/")?;
     let status = lab.run(&["status"])?.expect(0)?;
     let line = format!("a watch (process {}) looked ", watch.id());
     ensure!(status.stdout.contains(&line), "{}", status.stdout);
