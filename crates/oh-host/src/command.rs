@@ -47,6 +47,14 @@ pub enum CommandFault {
         /// The limit.
         limit_ms: u128,
     },
+    /// Somebody ended it, so what it said is no answer.
+    #[error("{program} was ended by signal {signal}")]
+    Ended {
+        /// The program.
+        program: RealPath,
+        /// The signal.
+        signal: i32,
+    },
     /// Its output could not be read or its end not seen.
     #[error("could not follow {program}")]
     Follow {
@@ -69,6 +77,17 @@ pub struct Output {
 }
 
 impl Output {
+    /// Returns itself, unless a signal ended the program: then it did not come to an answer.
+    ///
+    /// # Errors
+    /// [`CommandFault::Ended`].
+    pub fn by_itself(self, program: &RealPath) -> Result<Self, CommandFault> {
+        match self.status.signal() {
+            Some(signal) => Err(CommandFault::Ended { program: program.clone(), signal }),
+            None => Ok(self),
+        }
+    }
+
     /// Says how the program ended, for a message.
     pub fn ending(&self) -> String {
         match (self.status.code(), self.status.signal()) {

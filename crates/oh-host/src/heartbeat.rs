@@ -32,12 +32,18 @@ pub struct Heartbeat {
     pub last_scan_ms: u64,
     /// How long it may be until it looks again, in milliseconds.
     pub interval_ms: u64,
-    /// The generation in place, where one was published.
+    /// The generation in place, whether or not it is served.
     pub generation: Option<String>,
-    /// How many editors and applications are routed.
-    pub routed: usize,
-    /// How many claims are not routed.
-    pub excluded: usize,
+    /// How many editors and applications are wanted; `None` until a look could tell.
+    pub routed: Option<usize>,
+    /// How many claims are not routed; `None` until a look could tell.
+    pub excluded: Option<usize>,
+    /// What nginx answers; `None` where it serves nothing of ours, or it cannot be told.
+    #[serde(default)]
+    pub served: Option<Answered>,
+    /// Whether an nginx of this configuration runs; `None` where it cannot be told.
+    #[serde(default)]
+    pub nginx_runs: Option<bool>,
     /// How many sessions were retired since it started.
     pub retired: u64,
     /// How many old workers of nginx linger, where that is known.
@@ -46,12 +52,21 @@ pub struct Heartbeat {
     pub failing: Option<Failing>,
 }
 
+/// The set that nginx was seen to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// The generation that is answered.
+    pub generation: String,
+    /// How many editors and applications it routes; `None` where its file is gone.
+    pub routed: Option<usize>,
+}
+
 /// Since when and why a watch cannot publish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failing {
     /// Since when, in milliseconds since 1970.
     pub since_ms: u64,
-    /// The message of the last failure.
+    /// The message of the last failure with its causes, on one line.
     pub reason: String,
 }
 

@@ -119,6 +119,7 @@ impl Nginx {
     /// [`NginxFault`].
     pub fn built(&self) -> Result<Built, NginxFault> {
         let output = command::run(&self.program, &["-V"], None, VERSION_LIMIT)?;
+        let output = output.by_itself(&self.program)?;
         let version = NginxVersion::parse(&output.stderr).ok_or_else(|| NginxFault::NoVersion {
             program: self.program.clone(),
             printed: output.stderr.lines().next().unwrap_or_default().into(),
@@ -149,6 +150,7 @@ impl Nginx {
     pub fn test(&self, config: &RealPath, user: Option<(u32, u32)>) -> Result<Tested, NginxFault> {
         let arguments = ["-t", "-c", config.as_str()];
         let output = command::run(&self.program, &arguments, user, TEST_LIMIT)?;
+        let output = output.by_itself(&self.program)?;
         Ok(tested(&output))
     }
 

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use thiserror::Error;
 
-use crate::process::{ProcessDir, ProcessFault};
+use crate::process::{self, ProcessDir, ProcessFault};
 
 /// The tables of IPv4 and IPv6; proc(5) has their format.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
@@ -185,6 +185,22 @@ pub fn holding(port: Port, processes: &[ProcessDir]) -> Result<Holding, SocketFa
     }
     let uid = asked.iter().find(|listener| !held.contains(&listener.inode)).unwrap_or(first).uid;
     Ok(Holding::Others { uid })
+}
+
+/// Returns a process that listens on this port of the loopback and is none of these, the one with
+/// the lowest number; `None` where that cannot be told.
+pub fn holder(port: Port, but: &[ProcessDir]) -> Option<ProcessDir> {
+    let listeners = listeners().ok()?;
+    let of_port = |listener: &&Listener| listener.address.port() == port.get();
+    let asked = reached(&listeners.iter().filter(of_port).collect::<Vec<_>>());
+    let mut wanted: BTreeSet<u64> = asked.iter().map(|listener| listener.inode).collect();
+    for inode in but.iter().filter_map(|process| process.socket_inodes().ok()).flatten() {
+        wanted.remove(&inode);
+    }
+    let opened = process::pids().ok()?.into_iter().filter_map(|pid| ProcessDir::open(pid).ok());
+    opened
+        .into_iter()
+        .find(|process| process.socket_inodes().is_ok_and(|inodes| !inodes.is_disjoint(&wanted)))
 }
 
 /// What a try to take a port says.
@@ -420,6 +436,8 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let stranger = [ProcessDir::open(Pid::new(child.id()).unwrap()).unwrap()];
         assert!(!is_listener_of(port, &stranger).unwrap());
+        assert_eq!(holder(port, &stranger).map(|process| process.pid()), Some(Pid::own()));
+        assert!(holder(port, &own).is_none());
         drop(listener);
         assert!(!is_listener_of(port, &own).unwrap());
         child.kill().unwrap();

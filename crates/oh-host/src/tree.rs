@@ -15,6 +15,8 @@ use oh_nginx_conf::parse::{Directive, SyntaxFault, parse, parse_beginning};
 use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
+use crate::folder::FileKind;
+
 /// The most files that one configuration may have.
 pub const FILES_MAX: usize = 20_000;
 
@@ -396,24 +398,21 @@ impl Source for Dump {
 /// not us.
 pub(crate) fn text_of(path: &str) -> Result<String, TreeFault> {
     let read = |source| TreeFault::Read { path: path.into(), source };
-    let unfit = || {
-        let what = "it is no regular file, or larger than 64 MiB";
-        read(io::Error::new(io::ErrorKind::InvalidData, what))
+    let unfit = |what: String| read(io::Error::new(io::ErrorKind::InvalidData, what));
+    let regular = |meta: &std::fs::Metadata| match FileKind::of_mode(meta.mode()) {
+        FileKind::Regular => Ok(()),
+        kind => Err(unfit(format!("it is {kind}"))),
     };
     // Looked at before it is opened: opening a FIFO wakes its writer.
-    if !std::fs::metadata(path).map_err(read)?.is_file() {
-        return Err(unfit());
-    }
+    regular(&std::fs::metadata(path).map_err(read)?)?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| read(errno.into()))?;
     let file = std::fs::File::from(file);
     let mut bytes = Vec::new();
-    if !file.metadata().map_err(read)?.is_file() {
-        return Err(unfit());
-    }
+    regular(&file.metadata().map_err(read)?)?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(unfit());
+        return Err(unfit(format!("it is larger than {} MiB", FILE_BYTES_MAX >> 20)));
     }
     // A comment in Latin-1 is no fault to nginx.
     Ok(String::from_utf8(bytes)

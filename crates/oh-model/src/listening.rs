@@ -119,11 +119,14 @@ impl Listening {
             Listens::Nobody | Listens::Own | Listens::Unknown => None,
         });
         let Some((port, uid)) = found else { return Ok(()) };
-        let (who, owner) =
-            (accounts.shown(uid), accounts.shown(whose.named.unwrap_or(whose.owner)));
+        let who = accounts.called(uid);
+        let expected = match whose.named {
+            Some(named) => format!("names {}", accounts.shown(named)),
+            None => format!("belongs to {}", accounts.shown(whose.owner)),
+        };
         Err(format!(
-            "{who} listens on port {port}, and the session is {owner}'s: stop that listener, or \
-             give the file to who runs it"
+            "{who} listens on port {port}, and the session's file {expected}: stop that listener, \
+             or give the file to who runs it"
         ))
     }
 }
@@ -146,9 +149,16 @@ impl Accounts {
         accounts
     }
 
-    /// Returns the name of a user for people, or `uid 1000` where it has none.
+    /// Returns the name of a user for people, in quotes because `nobody` is a name too, or
+    /// `uid 1000` where it has none.
     pub fn shown(&self, uid: u32) -> String {
-        self.by_number.get(&uid).cloned().unwrap_or_else(|| format!("uid {uid}"))
+        self.by_number.get(&uid).map_or_else(|| format!("uid {uid}"), |name| format!("{name:?}"))
+    }
+
+    /// Returns the same where a sentence begins with it.
+    fn called(&self, uid: u32) -> String {
+        let user = if self.by_number.contains_key(&uid) { "user " } else { "" };
+        format!("{user}{}", self.shown(uid))
     }
 
     /// Returns whose listeners a session file speaks of.
@@ -163,7 +173,7 @@ impl Accounts {
             Some(UserWord::Name(name)) => *self
                 .by_name
                 .get(name)
-                .ok_or_else(|| format!("`toolkit.user` names {name}, who is no user here"))?,
+                .ok_or_else(|| format!("`toolkit.user` names {name:?}, who is no user here"))?,
         };
         if owner == 0 || owner == uid {
             return Ok(Whose { owner, named: Some(uid) });
@@ -196,7 +206,7 @@ mod tests {
     #[test]
     fn a_user_is_named_by_name_or_number() {
         let accounts = Accounts::of([("root".into(), 0), ("toor".into(), 0), ("ann".into(), 7)]);
-        assert_eq!((accounts.shown(0), accounts.shown(8)), ("root".into(), "uid 8".into()));
+        assert_eq!((accounts.shown(0), accounts.shown(8)), ("\"root\"".into(), "uid 8".into()));
         let said = |owner, word: UserWord| accounts.whose(owner, Some(&word));
         let whose = |owner, named| Ok(Whose { owner, named });
         assert_eq!(said(0, UserWord::Name("ann".into())), whose(0, Some(7)));
@@ -205,7 +215,7 @@ mod tests {
         assert!(said(7, UserWord::Number(0)).is_err());
         assert_eq!(
             said(0, UserWord::Name("bob".into())),
-            Err("`toolkit.user` names bob, who is no user here".into())
+            Err("`toolkit.user` names \"bob\", who is no user here".into())
         );
         assert_eq!(accounts.whose(7, None), whose(7, None));
     }

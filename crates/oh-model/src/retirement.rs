@@ -38,7 +38,8 @@ pub struct Verdict {
     pub over: Vec<Announced>,
 }
 
-/// Decides which sessions are over: those whose editor is missing for longer than the limit.
+/// Decides which sessions are over: those whose editor is missing for longer than the limit. What
+/// the rules refuse anyway is never over: its owner has to see why.
 /// Without a limit none is, ever.
 pub fn judge(
     announced: &[Announced],
@@ -48,7 +49,7 @@ pub fn judge(
 ) -> Verdict {
     let mut verdict = Verdict::default();
     let Some(limit_ms) = limit_ms else { return verdict };
-    let gone = announced.iter().filter(|session| session.life == Life::Gone);
+    let gone = announced.iter().filter(|session| session.life == Life::Gone && session.claimable);
     for (session, editor) in gone.filter_map(|session| Some((session, session.editor?))) {
         let same = |known: &&Missing| {
             known.file == session.file
@@ -84,6 +85,7 @@ mod tests {
             apps: Vec::new(),
             whose: Whose { owner: 1000, named: None },
             life,
+            claimable: true,
         }
     }
 
@@ -104,12 +106,14 @@ mod tests {
         let unknown = || session("a.json", Life::Unknown);
         let newer = || Announced { modified_ns: 4, ..gone() };
         let other_port = || Announced { editor: Port::new(8001), ..gone() };
+        let refused = || Announced { claimable: false, ..gone() };
         let exchanged = || Announced { file: FileNumber { device: 1, inode: 9 }, ..gone() };
         for (what, looks, expected) in [
             ("never seen alive", vec![(100, gone()), (1000, gone()), (1001, gone())], Some(1001)),
             ("alive in between", vec![(0, gone()), (500, there()), (901, gone())], None),
             ("unknown in between", vec![(0, gone()), (500, unknown()), (901, gone())], None),
             ("written anew", vec![(0, gone()), (901, newer())], None),
+            ("refused by the rules", vec![(0, refused()), (901, refused())], None),
             ("another port", vec![(0, gone()), (901, other_port())], None),
             ("exchanged", vec![(0, gone()), (901, exchanged())], None),
             ("after a long time alive", vec![(0, there()), (9000, gone()), (9900, gone())], None),

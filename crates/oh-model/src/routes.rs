@@ -193,6 +193,9 @@ pub struct Announced {
     pub whose: Whose,
     /// Whether its editor is there.
     pub life: Life,
+    /// Whether it could be routed, were it the only session: what the rules refuse is reported, and
+    /// its file stays where it is.
+    pub claimable: bool,
 }
 
 /// Decides which routes there are.
@@ -215,9 +218,12 @@ pub fn agree(inputs: &Inputs, policy: &Policy) -> Routes {
     if let Listening::Unknown(why) = &inputs.listening {
         routes.listening_unknown = Some(why.clone());
     }
+    let alone_there = claims.clone();
     for (session, candidate, whose) in sessions(inputs, policy, &mut routes.exclusions) {
         let alone = inputs.listening.strangers(candidate.ports(), whose, &inputs.accounts);
-        routes.announced.push(announced(session, &candidate, whose, &inputs.listening, &claims));
+        let claimable = alone_there.judged(&candidate, Owner::Session).is_ok();
+        let announced = announced(session, &candidate, whose, &inputs.listening, &claims);
+        routes.announced.push(Announced { claimable, ..announced });
         match alone.and_then(|()| claims.claim(&candidate, Owner::Session)) {
             Ok(()) => routes.add(candidate, Owner::Session),
             Err(reason) => routes.exclude(candidate.subject, reason),
@@ -273,6 +279,7 @@ impl Candidate {
 }
 
 /// What is taken already, and by whom.
+#[derive(Clone)]
 struct Claims<'a> {
     policy: &'a Policy,
     ids: BTreeMap<String, String>,
@@ -283,7 +290,17 @@ struct Claims<'a> {
 
 impl Claims<'_> {
     fn claim(&mut self, candidate: &Candidate, owner: Owner) -> Result<(), String> {
-        let Candidate { subject, id, folded, target, apps, .. } = candidate;
+        self.judged(candidate, owner)?;
+        let Candidate { subject, folded, .. } = candidate;
+        self.ids.insert(folded.clone(), subject.clone());
+        self.ports.extend(candidate.ports().map(|port| (port, subject.clone())));
+        self.labels.extend(candidate.labels().map(|label| (label, subject.clone())));
+        Ok(())
+    }
+
+    /// Says whether the claim can be granted, and grants nothing.
+    fn judged(&self, candidate: &Candidate, owner: Owner) -> Result<(), String> {
+        let Candidate { id, folded, target, apps, .. } = candidate;
         let id_bytes_max = self.policy.id_bytes_max;
         if id.len() > id_bytes_max {
             return Err(format!(
@@ -310,9 +327,6 @@ impl Claims<'_> {
                 return Err(format!("port {port} is taken by {holder}"));
             }
         }
-        self.ids.insert(folded.clone(), subject.clone());
-        self.ports.extend(candidate.ports().map(|port| (port, subject.clone())));
-        self.labels.extend(candidate.labels().map(|label| (label, subject.clone())));
         Ok(())
     }
 
@@ -396,6 +410,7 @@ fn announced(
         apps: candidate.apps.clone(),
         whose,
         life: editor.map_or(Life::Unknown, life),
+        claimable: false,
     }
 }
 

@@ -30,6 +30,15 @@ pub(crate) fn context(common: &Common) -> Result<Context, Failure> {
     Ok(Context { host: found.into_host(), warnings })
 }
 
+/// Finds the configuration for what will go on publishing: one that no publish could work with is
+/// refused now, and not at each look.
+pub(crate) fn lasting_context(common: &Common) -> Result<Context, Failure> {
+    let context = context(common)?;
+    let required = context.host.settings.site.require_domain();
+    required.map_err(|fault| publish_failure(PublishFault::Config(fault)))?;
+    Ok(context)
+}
+
 /// Says what is odd and yet usable, one line each.
 pub(crate) fn warnings(found: &Found) -> Vec<String> {
     let odd = found.loaded.warnings.iter().map(|fault| format!("warning: {fault}"));

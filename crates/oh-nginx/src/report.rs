@@ -126,7 +126,7 @@ impl Seen {
             ),
             (Some(failing), true) => format!(
                 "a watch (process {pid}) looked {ago} s ago and cannot publish: {}",
-                failing.reason.lines().next().unwrap_or_default()
+                failing.reason
             ),
             (None, true) => format!("a watch (process {pid}) looked {ago} s ago"),
         }
@@ -279,6 +279,8 @@ fn watch_json(watch: &Seen) -> Value {
         "last_scan_ms": heartbeat.last_scan_ms,
         "interval_ms": heartbeat.interval_ms,
         "generation": heartbeat.generation,
+        "served": heartbeat.served,
+        "nginx_runs": heartbeat.nginx_runs,
         "failing": heartbeat.failing.as_ref().map(|failing| &failing.reason),
     })
 }

@@ -19,12 +19,13 @@ use oh_host::notify::Notifier;
 use oh_host::signals::{End, Signals};
 use oh_host::watch::Haste;
 use oh_model::exit::Exit;
+use oh_model::hint::{Command, Hint};
 use oh_term::{Answer, Common, Failure, say};
 use serde_json::json;
 
 use self::pace::Pace;
 use self::tick::{Look, Watcher, rhythm};
-use crate::edge::{context, publish_failure};
+use crate::edge::{context, lasting_context, publish_failure};
 use crate::report;
 
 pub(crate) use self::unit::{Unit, print};
@@ -52,7 +53,7 @@ struct Managed {
 /// Watches until a signal ends it.
 pub(crate) fn watch(common: &Common) -> Result<Answer, Failure> {
     let signals = Signals::listen().map_err(|fault| could_not("listen to signals", fault))?;
-    let context = context(common)?;
+    let context = lasting_context(common)?;
     let mut locks = Locks::open(&context.host.root, None).map_err(locked)?;
     let mut held = locks.watch(PURPOSE).map_err(locked)?;
     let managed = managed();
@@ -82,7 +83,7 @@ pub(crate) fn watch(common: &Common) -> Result<Answer, Failure> {
             (glance_at, ears.noise) = (ears.now() + GLANCE, 0);
         }
         if let Some(scan) = pace.due(ears.now()) {
-            let outcome = watcher.look(&mut held, scan);
+            let outcome = watcher.look(&mut held, scan, &signals);
             pace.done(ears.now(), scan, outcome);
             continue;
         }
@@ -160,7 +161,7 @@ impl Ears {
 
 /// Reads the configuration again; a faulty one is told, and the old one stays.
 fn read_again(common: &Common, watcher: &mut Watcher, pace: &mut Pace) {
-    match context(common) {
+    match lasting_context(common) {
         Ok(context) => {
             context.warnings.iter().for_each(|line| say(line));
             pace.change(rhythm(&context.host));
@@ -192,7 +193,7 @@ fn locked(fault: oh_host::lock::LockFault) -> Failure {
     }
     Failure::new(Exit::Locked, fault)
         .state("another watch keeps the routes in step; nothing was done")
-        .hint("oh-nginx status says how it is")
+        .hint(Hint::run("how it is", Command::ours("oh-nginx", &["status"])))
 }
 
 fn could_not(what: &str, fault: std::io::Error) -> Failure {

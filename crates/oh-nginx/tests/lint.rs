@@ -191,7 +191,10 @@ fn what_cannot_be_read_is_said() {
     symlink("/dev/zero", lab.here("zero")).unwrap();
     fs::write(lab.here("a.conf"), "include zero;\nserver { }\n").unwrap();
     let shown = lab.run(&["lint", "a.conf"]);
-    assert!(shown.contains("it is no regular file") && shown.ends_with("--- exit 4\n"), "{shown}");
+    assert!(shown.contains("it is a device") && shown.ends_with("--- exit 4\n"), "{shown}");
+    fs::write(lab.here("b.conf"), "include .;\nserver { }\n").unwrap();
+    let shown = lab.run(&["lint", "b.conf"]);
+    assert!(shown.contains("it is a folder") && shown.ends_with("--- exit 4\n"), "{shown}");
 }
 
 #[test]

@@ -62,6 +62,16 @@ impl Failure {
         said.split_off(1)
     }
 
+    /// Returns the error with its causes on one line, without state and hints: for records.
+    pub fn reason(&self) -> String {
+        let said = std::iter::once(self.error.to_string()).chain(self.causes());
+        let lines = |part: String| {
+            let lines = part.lines().map(str::trim).filter(|line| !line.is_empty());
+            lines.collect::<Vec<_>>().join("; ")
+        };
+        said.map(lines).collect::<Vec<_>>().join(": ")
+    }
+
     /// Returns the text for people; commands of ours get the common arguments.
     pub fn text(&self, common: &[String]) -> String {
         // Several faults of a configuration come as several blocks; each keeps its own lines.
@@ -129,6 +139,7 @@ mod tests {
              nothing was changed\nhint: chmod go-w /a\n\
              hint: mend it, then run: oh-nginx apply --root '/a b'"
         );
+        assert_eq!(failure.reason(), "could not reload nginx: line one; line two");
         let document = failure.to_json(&common);
         assert_eq!(document["exit"], 6);
         assert_eq!(document["hints"][1], "mend it, then run: oh-nginx apply --root '/a b'");

@@ -189,8 +189,14 @@ fn a_stranger_on_the_generations_port_is_not_believed() -> Result<()> {
     // It answers whatever it is asked, on the port that nginx should have.
     back_end_on(lab.generation_port)?;
     let said = lab.run(&["apply"])?.expect(2)?;
-    ensure!(said.stderr.contains("that is not nginx"), "{}", said.stderr);
+    // The one that listens is this very process.
+    let who = format!("is taken by process {} (", std::process::id());
+    ensure!(said.stderr.contains(&who), "{}", said.stderr);
+    let what = "that is not the nginx of this configuration";
+    ensure!(said.stderr.contains(what), "{}", said.stderr);
     ensure!(said.stderr.contains("choose another nginx.generation_port"), "{}", said.stderr);
+    let command = ": oh-nginx apply --set nginx.generation_port=";
+    ensure!(said.stderr.contains(command), "{}", said.stderr);
     Ok(())
 }
 

@@ -14,6 +14,8 @@ use oh_testsuite::{components, wait};
 use rustix::process::Signal;
 use serde_json::Value;
 
+#[path = "watch/beats.rs"]
+mod beats;
 #[path = "watch/hostile.rs"]
 mod hostile;
 #[path = "watch/strangers.rs"]
@@ -61,6 +63,8 @@ fn what_comes_is_routed_and_what_goes_is_not() -> Result<()> {
     fs::write(lab.at(file), port_only(port))?;
     fs::set_permissions(lab.at(file), fs::Permissions::from_mode(0o644))?;
     routed(&lab, "two", Ok(port))?;
+    // Until the old workers have gone, they answer too.
+    watch.tells("came /vscode/two/")?;
     let status = lab.run(&["status"])?.expect(0)?;
     let line = format!("a watch (process {}) looked ", watch.id());
     ensure!(status.stdout.contains(&line), "{}", status.stdout);
@@ -155,6 +159,8 @@ fn a_second_watch_is_refused_by_the_name_of_the_first() -> Result<()> {
         let said = lab.run(arguments)?.expect(5)?;
         let holder = format!("is held by process {} (oh-nginx watch)", watch.id());
         ensure!(said.stderr.contains(&holder), "{}", said.stderr);
+        let hint = format!("hint: how it is: oh-nginx status --root {}", lab.root());
+        ensure!(said.stderr.contains(&hint), "{}", said.stderr);
     }
     // What people do by hand goes on beside it.
     lab.run(&["apply"])?.expect(0)?;
@@ -320,6 +326,26 @@ fn a_session_whose_editor_is_gone_is_retired() -> Result<()> {
     ensure!(again.is_ok() && lab.routed("dead")? == Err(404), "a stranger is served");
     let retired = heartbeat(&lab)?.get("retired").and_then(Value::as_u64);
     ensure!(retired == Some(1), "{retired:?}");
+    Ok(())
+}
+
+#[test]
+fn a_session_that_the_rules_refuse_is_reported_and_stays() -> Result<()> {
+    let (lab, mut watch) = watched(&[
+        "--set",
+        "sessions.retire_after_s=1",
+        "--set",
+        "nginx.rescan_s=1",
+        "--set",
+        "sessions.editor_ports=[\"20000-65535\"]",
+    ])?;
+    lab.session("outside", &port_only(19_999))?;
+    watch.tells("not routed: session file outside.json")?;
+    // It is missing for less long than the refused one, which would be over first.
+    lab.session("dead", &silent(1))?;
+    watch.tells("retired dead.json")?;
+    let file = lab.at("tmp/openhands-sessions/outside.json");
+    ensure!(file.exists() && !watch.log().contains("retired outside"), "{}", watch.log());
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use crate::folder::Memory;
 use crate::http::{self, Get, Target};
 use crate::inputs;
 use crate::nginx::{self, Built, Master, Nginx};
-use crate::sockets::{self, Holding};
+use crate::sockets::{self, BindProbe, Holding};
 use crate::tree::{self, Changeable, Overlay, addable_by_others, changeable_by_others};
 use crate::users::{Users, is_root};
 
@@ -31,6 +31,9 @@ const ANSWER_BYTES_MAX: usize = 256;
 
 /// How long the generation's listener may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// How many ports are tried for one that is free.
+const PORTS_TRIED: u16 = 32;
 
 /// The folders of sockets, by kind of address.
 const SOCKET_FOLDERS: [&str; 2] = ["vscode", "apps"];
@@ -170,8 +173,10 @@ pub struct Facts {
     pub changeable: Option<Changeable>,
     /// Who but root could put a socket where nginx looks for those of sessions.
     pub sockets_addable: Option<Changeable>,
-    /// Who has the generation's port, if it is not nginx.
+    /// Who has the generation's port, if it is not this nginx.
     pub generation_port_taken: Option<String>,
+    /// A port that could be taken instead, where it is taken.
+    pub free_port: Option<Port>,
     /// How long to wait for a generation to be seen.
     pub seen_limit: Duration,
 }
@@ -267,7 +272,8 @@ fn look(host: &Host, overlay: &Overlay, memory: &mut Memory) -> Result<Facts, Pu
     };
     let previous = text_of(&site::below(&paths.folder, staging::PREVIOUS)?)?
         .and_then(|text| served::read(&text).ok());
-    let (running, generation_port_taken) = running(&nginx, &tree, &built, &site)?;
+    let port = site.generation_port;
+    let (running, generation_port_taken) = running(&nginx, &tree, &built, port)?;
     Ok(Facts {
         hook: hook(&paths)?,
         login_wanted: login_wanted(&site)?,
@@ -292,6 +298,7 @@ fn look(host: &Host, overlay: &Overlay, memory: &mut Memory) -> Result<Facts, Pu
         live_text,
         previous,
         running,
+        free_port: generation_port_taken.as_ref().and_then(|_| free_port_after(port)),
         generation_port_taken,
     })
 }
@@ -393,13 +400,12 @@ fn workers_group(words: &[String], built: &Built, users: &Users) -> Option<u32> 
     }
 }
 
-fn running(
+pub(super) fn running(
     nginx: &Nginx,
     tree: &Tree,
     built: &Built,
-    site: &Site,
+    port: Port,
 ) -> Result<(Running, Option<String>), PublishFault> {
-    let port = site.generation_port;
     let answered = answered_generation(port);
     let Some(master) = nginx.master(&nginx::pid_file(tree, built)?)? else {
         // Workers that lost their master are root's or ours; whoever else answers may say anything.
@@ -442,12 +448,30 @@ fn stranger_listens(port: Port) -> bool {
 pub(super) fn stranger_on(port: Port, master: &Master) -> Option<String> {
     // Where it cannot be told whose the port is, the generation alone has to convince.
     match sockets::holding(port, std::slice::from_ref(master.process())).ok()? {
-        Holding::Others { uid } => Some(format!("a process of uid {uid} that is not nginx")),
+        Holding::Others { uid } => {
+            let holder = sockets::holder(port, std::slice::from_ref(master.process()));
+            let process = holder.map_or_else(
+                || "a process".to_owned(),
+                |process| {
+                    let name = process.stat().map(|stat| stat.name).unwrap_or_default();
+                    format!("process {} ({name:?})", process.pid())
+                },
+            );
+            Some(format!("{process} of uid {uid} that is not the nginx of this configuration"))
+        }
         Holding::Nobody | Holding::These => None,
     }
 }
 
-fn text_of(path: &RealPath) -> Result<Option<String>, PublishFault> {
+/// Returns the next port that nobody has now.
+fn free_port_after(taken: Port) -> Option<Port> {
+    let after = (1..=PORTS_TRIED).filter_map(|step| taken.get().checked_add(step));
+    after.filter_map(|number| Port::new(number.into())).find(|port| {
+        sockets::bind_probe_everywhere(*port).is_ok_and(|probe| probe == BindProbe::Free)
+    })
+}
+
+pub(super) fn text_of(path: &RealPath) -> Result<Option<String>, PublishFault> {
     let bytes = atomic::read_limited(path, SET_BYTES_MAX)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }

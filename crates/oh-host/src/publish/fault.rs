@@ -9,6 +9,7 @@ use oh_nginx_conf::write::Unquotable;
 use thiserror::Error;
 
 use crate::atomic::FileFault;
+use crate::command::CommandFault;
 use crate::folder::FolderFault;
 use crate::lock::LockFault;
 use crate::login::LoginFault;
@@ -168,6 +169,21 @@ impl PublishFault {
                 Now::PutBack(_) => Exit::RolledBack,
                 Now::Unknown(_) => Exit::RollbackFailed,
             },
+        }
+    }
+
+    /// Says whether nothing failed but a program that was asked, because a signal ended it, and
+    /// nothing was changed.
+    pub fn is_of_ended_program(&self) -> bool {
+        let ended =
+            |fault: &NginxFault| matches!(fault, NginxFault::Run(CommandFault::Ended { .. }));
+        match self {
+            Self::Nginx(fault) => ended(fault),
+            Self::Step { source, .. } => match &**source {
+                StepFault::Nginx(fault) => ended(fault),
+                _ => false,
+            },
+            _ => false,
         }
     }
 

@@ -25,6 +25,7 @@ mod plan;
 mod reload;
 mod site;
 mod staging;
+mod standing;
 mod traces;
 mod wrapper;
 
@@ -40,6 +41,7 @@ pub use fault::{Now, PublishFault};
 pub use plan::{Step, objections, plan};
 pub use reload::{Reloaded, reload};
 pub use site::real;
+pub use standing::{ServedSet, Standing, standing};
 pub use traces::traces;
 
 use crate::folder::Memory;

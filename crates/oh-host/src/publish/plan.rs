@@ -5,6 +5,7 @@ use std::fmt;
 use oh_model::hint::{Command, Hint};
 use oh_model::path::RealPath;
 use oh_model::plan::{Objection, Plan};
+use oh_model::port::Port;
 use oh_nginx_conf::layout::Generation;
 use oh_nginx_conf::served;
 
@@ -168,10 +169,20 @@ fn refuse(facts: &Facts) -> Result<(), PublishFault> {
     if let Some(who) = &facts.generation_port_taken {
         return refused(
             format!("port {} is taken by {who}", site.generation_port),
-            "choose another nginx.generation_port".into(),
+            another_port(facts.free_port),
         );
     }
     Ok(())
+}
+
+/// Names the port that could be taken instead.
+fn another_port(free: Option<Port>) -> Hint {
+    let Some(port) = free else { return "choose another nginx.generation_port".into() };
+    let set = format!("nginx.generation_port={port}");
+    Hint::run(
+        "choose another nginx.generation_port, and write it into the configuration",
+        Command::ours("oh-nginx", &["apply", "--set", &set]),
+    )
 }
 
 /// Distrusts the planner: what must hold of any plan, checked by other means.

@@ -45,6 +45,7 @@ impl Scene {
             apps: Vec::new(),
             whose: Whose { owner: facts.uid, named: None },
             life: Life::Gone,
+            claimable: true,
         }
     }
 

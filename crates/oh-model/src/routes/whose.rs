@@ -33,10 +33,10 @@ fn a_strangers_listener_is_not_routed_and_takes_nothing() {
     assert_eq!(
         exclusions,
         [
-            "session file app.json: uid 0 listens on port 5000, and the session is ubuntu's: \
-             stop that listener, or give the file to who runs it",
-            "session file theft.json: ubuntu listens on port 8000, and the session is uid \
-             1001's: stop that listener, or give the file to who runs it",
+            "session file app.json: uid 0 listens on port 5000, and the session's file belongs to \
+             \"ubuntu\": stop that listener, or give the file to who runs it",
+            "session file theft.json: user \"ubuntu\" listens on port 8000, and the session's file \
+             belongs to uid 1001: stop that listener, or give the file to who runs it",
         ]
     );
 }
@@ -103,4 +103,20 @@ fn an_editor_is_the_newest_files_of_its_user() {
             ("old.json", Life::Gone),
         ]
     );
+}
+
+#[test]
+fn what_the_rules_refuse_is_not_claimable_and_what_others_took_is() {
+    let inputs = Inputs {
+        sessions: vec![
+            session("new.json", 2, r#"{"vscode_port":8000}"#),
+            session("old.json", 1, r#"{"vscode_port":8000}"#),
+            session("outside.json", 3, r#"{"vscode_port":9000}"#),
+        ],
+        ..Inputs::default()
+    };
+    let routes = agree(&inputs, &policy());
+    let claimable: Vec<(&str, bool)> =
+        routes.announced.iter().map(|one| (one.name.as_str(), one.claimable)).collect();
+    assert_eq!(claimable, [("outside.json", false), ("new.json", true), ("old.json", true)]);
 }

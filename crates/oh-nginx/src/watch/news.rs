@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use oh_host::publish::{Published, Step};
+use oh_model::hint::Command;
 use oh_model::plan::Exclusion;
 use oh_model::routes::Routes;
 use oh_model::upstream::Target;
@@ -18,6 +19,8 @@ const CAUSES_MAX: usize = 64;
 /// What has been told.
 #[derive(Debug, Default)]
 pub(crate) struct News {
+    /// The arguments that commands get.
+    carried: Vec<String>,
     routes: BTreeMap<String, Target>,
     exclusions: BTreeSet<Exclusion>,
     conditions: BTreeSet<String>,
@@ -27,6 +30,11 @@ pub(crate) struct News {
 }
 
 impl News {
+    /// Has told nothing yet; commands that it names get these arguments.
+    pub(crate) fn of(carried: Vec<String>) -> Self {
+        Self { carried, ..Self::default() }
+    }
+
     /// Tells what a publish did.
     pub(crate) fn published(&mut self, done: &Published, took_ms: u128) -> Vec<String> {
         let swapped = done.steps.iter().any(|(step, _)| matches!(step, Step::Swap(_)));
@@ -89,8 +97,8 @@ impl News {
         let begun = now.difference(&self.exclusions).map(|one| format!("not routed: {one}"));
         let ended = self.exclusions.iter().filter(|one| !subjects.contains(one.subject.as_str()));
         let ended = ended.map(|one| format!("no longer refused: {}", one.subject));
-        let mut lines = few(begun.collect(), "not routed");
-        lines.extend(few(ended.collect(), "no longer refused"));
+        let mut lines = few(begun.collect(), "not routed", &self.carried);
+        lines.extend(few(ended.collect(), "no longer refused", &self.carried));
         self.exclusions = now;
         lines
     }
@@ -126,11 +134,12 @@ fn names<'r>(
 }
 
 /// Keeps the first lines, and says how many more there are.
-pub(crate) fn few(mut lines: Vec<String>, what: &str) -> Vec<String> {
+pub(crate) fn few(mut lines: Vec<String>, what: &str, carried: &[String]) -> Vec<String> {
     if lines.len() > TOLD_MAX {
         let more = lines.len() - TOLD_MAX;
         lines.truncate(TOLD_MAX);
-        lines.push(format!("{what}: {more} more; all of them:  oh-nginx status"));
+        let all = Command::ours("oh-nginx", &["status"]).line(carried);
+        lines.push(format!("{what}: {more} more; all of them:  {all}"));
     }
     lines
 }

@@ -6,14 +6,18 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use oh_host::folder::Memory;
-use oh_host::heartbeat::{Failing, HEARTBEAT_SCHEMA, Heartbeat};
+use oh_host::heartbeat::{Answered, Failing, HEARTBEAT_SCHEMA, Heartbeat};
 use oh_host::lock::{Held, Share, Watch};
 use oh_host::notify::Notifier;
 use oh_host::process::Identity;
-use oh_host::publish::{Asked, Host, PublishFault, Published, Step, publish_as_asked, real};
+use oh_host::publish::{
+    Asked, Host, PublishFault, Published, Step, publish_as_asked, real, standing,
+};
 use oh_host::retire::{self, Retired};
+use oh_host::signals::Signals;
 use oh_host::sockets;
 use oh_host::watch::{Names, Watches};
+use oh_model::hint::Command;
 use oh_model::listening::Listening;
 use oh_model::path::InRoot;
 use oh_model::port::Port;
@@ -43,8 +47,10 @@ pub(super) struct Look {
     /// Whether one has succeeded.
     ready: bool,
     generation: Option<String>,
-    routed: usize,
-    excluded: usize,
+    routed: Option<usize>,
+    excluded: Option<usize>,
+    served: Option<Answered>,
+    nginx_runs: Option<bool>,
     old_workers: Option<usize>,
     failing: Option<Failing>,
 }
@@ -92,10 +98,10 @@ impl Watcher {
         Ok(Self {
             watches: watches(&host)?,
             host,
+            news: News::of(carried.clone()),
             carried,
             memory: Memory::default(),
             missing: None,
-            news: News::default(),
             claimed: BTreeSet::new(),
             listening: Listening::default(),
             // Without it the heartbeat could not be told from a dead one's, so none is left.
@@ -119,7 +125,12 @@ impl Watcher {
     }
 
     /// Looks, publishes, tells, and leaves a heartbeat.
-    pub(super) fn look(&mut self, held: &mut Held<'_, Watch>, scan: Scan) -> Outcome {
+    pub(super) fn look(
+        &mut self,
+        held: &mut Held<'_, Watch>,
+        scan: Scan,
+        signals: &Signals,
+    ) -> Outcome {
         // What waits is answered by this look; what comes from here on is for the next one.
         self.watches.take();
         let mut conditions = self.watches.refresh();
@@ -130,16 +141,22 @@ impl Watcher {
         let (lines, outcome) = match self.pass(held) {
             Ok(Pass { published, retired, troubles }) => {
                 let mut lines = self.news.published(&published, begun.elapsed().as_millis());
-                lines.extend(few(retired, "retired"));
-                conditions.extend(lasting(&published).into_iter().chain(troubles));
+                lines.extend(few(retired, "retired", &self.carried));
+                let lasting = lasting(&published, &self.carried);
+                conditions.extend(lasting.into_iter().chain(troubles));
                 (lines, self.settled(&published))
             }
+            // A supervisor ends all that belongs to a service: that is the end, and no failure.
+            Err(fault) if signals.end().is_some() && fault.is_of_ended_program() => {
+                return Outcome::Failed;
+            }
             Err(fault) => {
-                let why = publish_failure(fault).text(&self.carried);
+                let failure = publish_failure(fault);
                 let since_ms =
                     self.so_far.failing.take().map_or_else(unix_ms, |failing| failing.since_ms);
-                let lines = self.news.failed(&why);
-                self.so_far.failing = Some(Failing { since_ms, reason: why });
+                let lines = self.news.failed(&failure.text(&self.carried));
+                self.so_far.failing = Some(Failing { since_ms, reason: failure.reason() });
+                self.stands();
                 (lines, Outcome::Failed)
             }
         };
@@ -157,9 +174,10 @@ impl Watcher {
         held: &mut Held<'_, Watch>,
     ) -> Result<(Published, Vec<String>), PublishFault> {
         let Pass { published, retired, troubles } = self.pass(held)?;
-        let troubles = lasting(&published).into_iter().chain(troubles);
+        let troubles = lasting(&published, &self.carried).into_iter().chain(troubles);
         let warnings = troubles.map(|line| format!("warning: {line}"));
-        Ok((published, few(retired, "retired").into_iter().chain(warnings).collect()))
+        let retired = few(retired, "retired", &self.carried);
+        Ok((published, retired.into_iter().chain(warnings).collect()))
     }
 
     /// Publishes, retires what is over, and publishes again where anything was.
@@ -234,12 +252,22 @@ impl Watcher {
 
     fn settled(&mut self, published: &Published) -> Outcome {
         let old_workers = published.workers.as_ref().map(|workers| workers.old.len());
+        let routed = published.routes.editors.len() + published.routes.apps.len();
+        let generation = published.generation.to_string();
         let so_far = &mut self.so_far;
         so_far.failing = None;
-        so_far.generation = Some(published.generation.to_string());
-        so_far.routed = published.routes.editors.len() + published.routes.apps.len();
-        so_far.excluded = published.routes.exclusions.len();
+        so_far.generation = Some(generation.clone());
+        so_far.routed = Some(routed);
+        so_far.excluded = Some(published.routes.exclusions.len());
         so_far.old_workers = old_workers;
+        if published.seen {
+            so_far.served = Some(Answered { generation, routed: Some(routed) });
+            so_far.nginx_runs = Some(true);
+        } else {
+            // Workers that lost their master may still serve what was before.
+            self.stands();
+        }
+        let so_far = &mut self.so_far;
         if !so_far.ready {
             so_far.ready = true;
             self.notifier.ready();
@@ -252,6 +280,21 @@ impl Watcher {
         ));
         let old_workers = old_workers.unwrap_or(0);
         Outcome::Settled { old_workers, reloaded: reloaded(published) }
+    }
+
+    /// Looks at what is in place and served, where publishing did not see it.
+    fn stands(&mut self) {
+        let standing = standing(&self.host);
+        let so_far = &mut self.so_far;
+        let before = so_far.served.take();
+        so_far.served = standing.served.map(|set| {
+            let generation = set.generation.to_string();
+            // The file names the routes by port; sessions on sockets are known from the look.
+            let known = before.filter(|set| set.generation == generation);
+            Answered { routed: known.map_or(set.routed, |set| set.routed), generation }
+        });
+        so_far.generation = standing.in_place.map(|generation| generation.to_string());
+        so_far.nginx_runs = standing.runs;
     }
 
     /// Leaves the heartbeat; that it cannot be left is a condition like others.
@@ -267,6 +310,8 @@ impl Watcher {
             generation: so_far.generation.clone(),
             routed: so_far.routed,
             excluded: so_far.excluded,
+            served: so_far.served.clone(),
+            nginx_runs: so_far.nginx_runs,
             retired: so_far.retired as u64,
             old_workers: so_far.old_workers,
             failing: so_far.failing.clone(),
@@ -281,12 +326,13 @@ impl Watcher {
 }
 
 /// What is not as it should be for as long as it lasts.
-fn lasting(published: &Published) -> Vec<String> {
+fn lasting(published: &Published, carried: &[String]) -> Vec<String> {
     let unknown = published.routes.listening_unknown.as_ref().map(|why| {
         format!("whose the ports of sessions are cannot be told ({why}), so every claim is routed")
     });
     let login = published.login_wanted.then(|| {
-        "nobody has a login yet, so nginx refuses everybody; make one:  oh-nginx login".to_owned()
+        let login = Command::ours("oh-nginx", &["login"]).line(carried);
+        format!("nobody has a login yet, so nginx refuses everybody; make one:  {login}")
     });
     let stopped = (!published.seen)
         .then(|| "no nginx master of this configuration runs, so nothing is served".to_owned());

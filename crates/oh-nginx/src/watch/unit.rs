@@ -14,7 +14,7 @@ use oh_model::path::InRoot;
 use oh_term::{Answer, Common, Failure};
 use serde_json::json;
 
-use crate::edge::{context, publish_failure};
+use crate::edge::{lasting_context, publish_failure};
 
 /// A unit that can be printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,7 +64,7 @@ const VOLATILE: [&str; 3] = ["/tmp", "/var/tmp", "/run"];
 
 /// Prints a unit that fits this configuration.
 pub(crate) fn print(unit: Unit, common: &Common) -> Result<Answer, Failure> {
-    let context = context(common)?;
+    let context = lasting_context(common)?;
     let text = match unit {
         Unit::Service => service(&context.host, common, true)?,
         Unit::Once => service(&context.host, common, false)?,
@@ -117,6 +117,8 @@ fn service(host: &Host, common: &Common, watches: bool) -> Result<String, Failur
         line(format!("WatchdogSec={WATCHDOG_S}"));
         line("Restart=on-failure".into());
         line("RestartSec=5".into());
+        let faulty = [Exit::Refused, Exit::Config].map(|exit| exit.code().to_string()).join(" ");
+        line(format!("RestartPreventExitStatus={faulty}"));
     }
     for folder in written(host)? {
         // A folder that is not there yet is made by the first run, outside of any sandbox.

@@ -27,7 +27,9 @@ fn a_strangers_listener_is_not_routed_until_it_is_gone() -> Result<()> {
     let stranger = strangers_listener(port)?;
     routed(&lab, "mine", Err(404))?;
     let told = watch.tells("not routed: session file mine.json")?;
-    let reason = format!("uid {STRANGER} listens on port {port}, and the session is root's");
+    let reason = format!(
+        "uid {STRANGER} listens on port {port}, and the session's file belongs to \"root\""
+    );
     ensure!(told.contains(&reason), "{told}");
     for command in ["plan", "status", "apply"] {
         let said = lab.run(&[command])?;

@@ -36,6 +36,23 @@ fn systemd_understands_the_units() -> Result<()> {
     ensure!(good && about_ours.is_empty(), "{said}");
     let service = fs::read_to_string(&files[0])?;
     ensure!(service.contains(&format!("--root {} watch", lab.root())), "{service}");
+    ensure!(service.contains("\nRestartPreventExitStatus=2 78\n"), "{service}");
+    Ok(())
+}
+
+#[test]
+fn a_configuration_that_cannot_work_has_no_unit_and_no_watch() -> Result<()> {
+    let lab = Lab::plain()?;
+    let config = lab.at("etc/openhands-toolkit/config.toml");
+    let text = fs::read_to_string(&config)?;
+    let without: Vec<&str> = text.lines().filter(|line| !line.starts_with("domain")).collect();
+    lab.write("etc/openhands-toolkit/config.toml", &without.join("\n"))?;
+    for unit in ["service", "once", "timer", "path"] {
+        let said = lab.run(&["watch", "--print-unit", unit])?.expect(78)?;
+        ensure!(said.stdout.is_empty() && said.stderr.contains("site.domain"), "{said:?}");
+    }
+    let said = lab.run(&["watch"])?.expect(78)?;
+    ensure!(said.stderr.contains("site.domain"), "{said:?}");
     Ok(())
 }
 
