@@ -4,7 +4,7 @@
 //! `;` or `{`; a quote counts only where a word begins, and after its end only a blank, `;`, `{`
 //! or `)` may stand; `#` starts a comment only where a word could begin; a backslash takes the
 //! next character; `${name}` is a variable and its brace no block. The bodies of
-//! `*_by_lua_block` are not nginx's syntax and are skipped as [`crate::lua`] finds their end.
+//! `*_by_lua_block` are not nginx's syntax and are skipped as `lua` finds their end.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,7 +1,7 @@
 //! Names what in a configuration breaks VS Code in the browser or Socket.IO, or opens a hole.
 //!
 //! The rules do not look for words. They let requests go through the configuration as nginx
-//! would ([`simulate`]): a browser that opens the editor's page, loads a file of it, opens a
+//! would (`simulate`): a browser that opens the editor's page, loads a file of it, opens a
 //! WebSocket; Socket.IO by polling; a foreign page that tries the same. What such a request meets
 //! (which location, which answer, which headers go on) is judged, and the directive that decided
 //! it is named. What a text cannot tell arrives as [`Known`]; a rule that cannot tell says so.
