@@ -13,6 +13,7 @@ pub mod databases;
 pub mod exit;
 pub mod hint;
 pub mod id;
+pub mod instance;
 pub mod listening;
 pub mod path;
 pub mod plan;
