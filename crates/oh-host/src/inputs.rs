@@ -55,6 +55,18 @@ pub fn gather(host: &Host, memory: &mut Memory) -> Result<Inputs, PublishFault> 
     })
 }
 
+/// Reads the text of the database of repositories; `None` where there is none.
+///
+/// # Errors
+/// [`PublishFault::Database`] where it cannot be read or is not whole.
+pub fn repositories(host: &Host) -> Result<Option<String>, PublishFault> {
+    let path = &host.settings.instances.repository_database;
+    let text = database(host, path, &owners(host), |text| {
+        RepositoriesDb::parse(text).map(drop).map_err(|fault| fault.to_string())
+    })?;
+    Ok(text.and_then(Result::ok))
+}
+
 fn found(entry: &Entry) -> FoundSession {
     let facts = entry.verdict.as_ref();
     FoundSession {

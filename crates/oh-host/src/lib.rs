@@ -22,6 +22,7 @@ pub mod instances;
 pub mod lint;
 pub mod lock;
 pub mod login;
+pub mod logs;
 pub mod nginx;
 pub mod notify;
 pub mod process;

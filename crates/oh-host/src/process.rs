@@ -160,6 +160,19 @@ impl Identity {
         ProcessDir::open(pid)?.identity()
     }
 
+    /// Says whether the process that was written down lives; the dead that are not reaped do not.
+    ///
+    /// # Errors
+    /// [`ProcessFault`] where that cannot be told.
+    pub fn lives(&self) -> Result<bool, ProcessFault> {
+        let process = ProcessDir::open(self.pid);
+        match process.and_then(|process| Ok(process.is(self)? && !process.is_gone()?)) {
+            Ok(lives) => Ok(lives),
+            Err(fault) if fault.is_gone() => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
     /// Writes down this process.
     ///
     /// # Errors

@@ -32,8 +32,8 @@ const HELD_MAX: usize = 512;
 /// What is to be stopped, as it was written down.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The leader.
-    pub identity: Identity,
+    /// The leader, where it is known.
+    pub identity: Option<Identity>,
     /// The token in the environment of everything that it started.
     pub token: Option<String>,
 }
@@ -81,8 +81,11 @@ impl Outcome {
 #[derive(Debug, Error)]
 pub enum StopFault {
     /// A token is too short to be nobody else's.
-    #[error("the token of process {0} has fewer than {TOKEN_CHARACTERS_MIN} characters")]
-    Token(Pid),
+    #[error(
+        "the token of {} has fewer than {TOKEN_CHARACTERS_MIN} characters",
+        .0.map_or_else(|| "a target".into(), |pid| format!("process {pid}"))
+    )]
+    Token(Option<Pid>),
     /// The boot is not known.
     #[error("cannot tell which boot this is")]
     Boot(#[from] BootFault),
@@ -138,7 +141,7 @@ impl<'t> Run<'t> {
     fn new(targets: &'t [Target]) -> Result<Self, StopFault> {
         let short = |token: &&String| token.len() < TOKEN_CHARACTERS_MIN;
         if let Some(target) = targets.iter().find(|t| t.token.as_ref().filter(short).is_some()) {
-            return Err(StopFault::Token(target.identity.pid));
+            return Err(StopFault::Token(target.identity.as_ref().map(|leader| leader.pid)));
         }
         let me = Pid::own();
         let all = Processes::look().map_err(StopFault::Look)?;
@@ -152,6 +155,7 @@ impl<'t> Run<'t> {
     /// Looks whether each recorded leader is still that process.
     fn meet_leaders(&mut self) -> Result<(), StopFault> {
         for (target, Target { identity, .. }) in self.targets.iter().enumerate() {
+            let Some(identity) = identity else { continue };
             let met = if identity.boot_id == self.boot_id {
                 meet(identity)
             } else {
@@ -274,7 +278,8 @@ impl<'t> Run<'t> {
                 && self
                     .targets
                     .get(leader.target)
-                    .is_some_and(|t| t.identity.boot_id == self.boot_id)
+                    .and_then(|target| target.identity.as_ref())
+                    .is_some_and(|leader| leader.boot_id == self.boot_id)
         });
         self.known.keys().map(|(pid, _)| *pid).chain(gone.map(|leader| leader.pid)).collect()
     }

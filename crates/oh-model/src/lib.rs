@@ -19,6 +19,7 @@ pub mod listening;
 pub mod path;
 pub mod plan;
 pub mod port;
+pub mod restart;
 pub mod retirement;
 pub mod routes;
 pub mod session;

@@ -25,7 +25,7 @@ fn start(script: &str, token: Option<&str>) -> (Child, Target, Vec<Pid>) {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let pids = line.split_whitespace().map(|word| Pid::new(word.parse().unwrap()).unwrap());
     let identity = Identity::of(Pid::new(child.id()).unwrap()).unwrap();
-    let target = Target { identity, token: token.map(str::to_owned) };
+    let target = Target { identity: Some(identity), token: token.map(str::to_owned) };
     (child, target, pids.collect())
 }
 
@@ -211,7 +211,7 @@ fn several_targets_share_one_grace() {
 #[test]
 fn this_process_is_never_signalled() {
     let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-    let target = Target { identity: Identity::own().unwrap(), token: None };
+    let target = Target { identity: Some(Identity::own().unwrap()), token: None };
     let outcomes = stop(&[target], LONG).unwrap();
     assert_eq!(outcomes.len(), 1, "{outcomes:?}");
     assert_eq!((outcomes[0].pid, outcomes[0].how), (Pid::own(), How::Protected));
@@ -222,7 +222,7 @@ fn this_process_is_never_signalled() {
 
 #[test]
 fn a_token_that_anybody_might_have_is_refused() {
-    let target = Target { identity: Identity::own().unwrap(), token: Some("x".into()) };
+    let target = Target { identity: Some(Identity::own().unwrap()), token: Some("x".into()) };
     assert!(matches!(stop(&[target], LONG), Err(StopFault::Token(_))));
     assert_eq!(IDENTITY_SCHEMA, 1);
 }
