@@ -280,10 +280,10 @@ impl<'t, 's> Lines<'t, 's> {
                 (MEMBER_COLUMN, Some(b'"')) if left => self.member(begin, ends),
                 (MEMBER_COLUMN, Some(b'}' | b']')) if leaves => self.end_of_member(ends),
                 (ENTRY_COLUMN, Some(b'"')) if self.inside && !self.shape.list => {
-                    self.entry(begin, ends)
+                    self.entry(begin, ends);
                 }
                 (ENTRY_COLUMN, Some(b'{')) if self.inside && self.shape.list => {
-                    self.entry(begin, ends)
+                    self.entry(begin, ends);
                 }
                 (ENTRY_COLUMN, Some(b'}')) if self.inside => self.end_of_entry(ends),
                 _ => {}
