@@ -19,6 +19,7 @@ pub mod folder;
 pub mod heartbeat;
 pub mod http;
 pub mod inputs;
+pub mod instances;
 pub mod lint;
 pub mod lock;
 pub mod login;
