@@ -19,7 +19,9 @@ use std::thread;
 
 use jiff::Timestamp;
 use oh_model::databases::{DatabaseFault, Document, Lost};
-use oh_model::hint::shell_word;
+use oh_model::diagnostic::Diagnostic;
+use oh_model::exit::Exit;
+use oh_model::hint::{Command, Hint};
 use oh_model::path::{InRoot, PathFault, RealPath};
 use thiserror::Error;
 
@@ -147,18 +149,51 @@ pub enum EditFault {
     File(#[from] FileFault),
 }
 
-impl EditFault {
-    /// Returns the command that mends it or shows more, where there is one.
-    pub fn hint(&self) -> Option<String> {
+impl Diagnostic for EditFault {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Lock(fault) if fault.is_held() => Exit::Locked,
+            Self::Path { .. } => Exit::Config,
+            Self::Lock(_)
+            | Self::NoFolder { .. }
+            | Self::Refused(_)
+            | Self::Another { .. }
+            | Self::Torn { .. } => Exit::CouldNotLook,
+            Self::File(FileFault::Unsynced { .. }) => Exit::No,
+            Self::Busy { .. } | Self::File(_) => Exit::Intact,
+        }
+    }
+
+    fn state(&self) -> Option<String> {
+        match self {
+            Self::File(FileFault::Unsynced { .. }) => None,
+            _ => Some("the database is as it was".into()),
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let show = |path: &RealPath| Command::other("head", &["--bytes=2000", path.as_str()]);
         match self {
             Self::NoFolder { path } => {
-                Some(format!("ls -ld {}", shell_word(path.parent().as_str())))
+                let folder = path.parent();
+                let make = Command::other("mkdir", &["--parents", folder.as_str()]);
+                let keys = "or set instances.port_database and instances.repository_database";
+                vec![Hint::run("install the application, or", make), keys.into()]
             }
-            Self::Another { path, .. } | Self::Torn { path, .. } => {
-                Some(format!("head -c 2000 {}", shell_word(path.as_str())))
+            Self::Another { path, .. } => {
+                vec![Hint::run("move it away if it is not needed; it begins with", show(path))]
             }
-            Self::Busy { path } => Some(format!("fuser -v {}", shell_word(path.as_str()))),
-            Self::Path { .. } | Self::Lock(_) | Self::Refused(_) | Self::File(_) => None,
+            Self::Torn { path, .. } => {
+                let lead =
+                    "the next change keeps it beside and saves what is whole; it begins with";
+                vec![Hint::run(lead, show(path))]
+            }
+            Self::Busy { path } => {
+                let folder = path.parent();
+                let who = Command::other("fuser", &["--verbose", folder.as_str(), path.as_str()]);
+                vec![Hint::run("stop who writes it, then try again", who)]
+            }
+            Self::Path { .. } | Self::Lock(_) | Self::Refused(_) | Self::File(_) => Vec::new(),
         }
     }
 }
