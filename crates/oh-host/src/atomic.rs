@@ -432,6 +432,18 @@ impl<'f> Temp<'f> {
         Ok(true)
     }
 
+    /// Takes the name of the target and gives it ours, so that what is dropped is the old file; says
+    /// whether this file system can. [`confirm`] makes it last; a second time undoes it.
+    pub(crate) fn exchange_with(&self, target: &RealPath) -> Result<bool, FileFault> {
+        let flags = RenameFlags::EXCHANGE;
+        match rustix::fs::renameat_with(self.folder, &self.name, self.folder, target.name(), flags)
+        {
+            Ok(()) => Ok(true),
+            Err(Errno::INVAL | Errno::NOSYS) => Ok(false),
+            Err(errno) => Err(FileFault::io("put the new file in place of", target, errno)),
+        }
+    }
+
     /// Makes a file of ours that has everything but its name.
     pub(crate) fn filled(
         folder: BorrowedFd<'f>,
@@ -444,7 +456,7 @@ impl<'f> Temp<'f> {
         Ok(temp)
     }
 
-    fn rename_to(&mut self, target: &RealPath) -> Result<(), FileFault> {
+    pub(crate) fn rename_to(&mut self, target: &RealPath) -> Result<(), FileFault> {
         rustix::fs::renameat(self.folder, &self.name, self.folder, target.name())
             .map_err(|errno| FileFault::io("put the new file in place of", target, errno))?;
         self.placed = true;

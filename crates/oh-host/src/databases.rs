@@ -3,11 +3,12 @@
 //! [`edit`] reads a database, changes it and puts the new one in its place by one rename, so that
 //! every reader meets a whole file, and a full disk or a kill leaves the old one. Our own tools
 //! keep apart by their locks. The application knows none, so the file is compared to what was
-//! read at the last moment before the rename, and where it is another, everything starts over.
+//! read at the last moment before the rename, and once more behind it: old and new exchange their
+//! names, so the old one can be put back. Where it is another, everything starts over.
 //!
 //! What this cannot do: the application keeps what it once read and writes all of it, so an edit
-//! of ours may be gone a moment later. [`verify`] tells. And a write of the application that falls
-//! between the comparison and the rename, some microseconds, is lost.
+//! of ours may be gone a moment later. [`verify`] tells. And what the application writes into a
+//! file that it opened before the exchange and had not written by then is lost.
 //!
 //! A file that is no JSON is given time, as its writer may be half way. If it holds still it is
 //! torn: it is kept beside, and what can be read of it is gone on with. It is never taken for an
@@ -329,7 +330,11 @@ impl<'p> File<'p> {
     }
 
     fn look(&self) -> Result<Option<FileBytes>, Refusal> {
-        read_owned_bytes(self.folder.as_fd(), self.path.name(), DATABASE_BYTES_MAX, self.owners)
+        self.look_at(self.path.name())
+    }
+
+    fn look_at(&self, name: &str) -> Result<Option<FileBytes>, Refusal> {
+        read_owned_bytes(self.folder.as_fd(), name, DATABASE_BYTES_MAX, self.owners)
     }
 
     /// Looks until the file is whole, or torn and still.
@@ -398,14 +403,30 @@ impl<'p> File<'p> {
             Some((temp, lost)) => Some(Torn { kept: self.keep(temp)?, lost }),
             None => None,
         };
-        if read.is_some() {
-            new.take_the_place_of(&self.path)?;
-        } else if !new.take_the_free_name(&self.path)? {
+        let placed = match read {
+            Some(read) => self.replace(&mut new, read)?,
+            None => new.take_the_free_name(&self.path)?,
+        };
+        if !placed {
             return Ok(None);
-        } else {
-            atomic::confirm(folder, &self.path)?;
         }
+        atomic::confirm(folder, &self.path)?;
         Ok(Some(torn))
+    }
+
+    /// Puts the new file in the place of the one that was read. A write that came since is found
+    /// in the old file, which then gets its place back.
+    fn replace(&self, new: &mut Temp<'_>, read: &FileBytes) -> Result<bool, EditFault> {
+        if !new.exchange_with(&self.path)? {
+            new.rename_to(&self.path)?;
+            return Ok(true);
+        }
+        let old = self.look_at(new.name());
+        if old.is_ok_and(|old| old.is_some_and(|old| old.is_as_written(read))) {
+            return Ok(true);
+        }
+        new.exchange_with(&self.path)?;
+        Ok(false)
     }
 
     /// Root gives a new file to whom its folder belongs to; another can only keep it.

@@ -174,6 +174,14 @@ pub(crate) struct FileBytes {
     state: (i128, i128, i128),
 }
 
+impl FileBytes {
+    /// Says whether it was not written to since; under which name it is does not count.
+    pub(crate) fn is_as_written(&self, then: &Self) -> bool {
+        let written = |one: &Self| (one.file, one.state.0, one.state.1);
+        written(self) == written(then) && self.bytes == then.bytes
+    }
+}
+
 /// Says why a file is not believed, and what mends it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
