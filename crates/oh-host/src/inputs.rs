@@ -7,13 +7,11 @@ use oh_model::databases::{PortDb, RepositoriesDb};
 use oh_model::path::{InRoot, RealPath};
 use oh_model::routes::{FileNumber, FoundSession, Inputs};
 
+use crate::databases::DATABASE_BYTES_MAX;
 use crate::folder::{self, Entry, Folder, Limits, Memory};
 use crate::publish::{Host, PublishFault, real};
 use crate::sockets;
 use crate::users::{OwnerSet, Users};
-
-/// The largest database that is read, in bytes.
-const DATABASE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// How often a database is read again that is not whole: the original application writes it in
 /// place, so a reader can meet it half written.
