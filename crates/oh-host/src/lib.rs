@@ -18,6 +18,7 @@ pub mod folder;
 pub mod heartbeat;
 pub mod http;
 pub mod inputs;
+pub mod instances;
 pub mod lint;
 pub mod lock;
 pub mod login;

@@ -90,6 +90,23 @@ id_type! {
     RepoId
 }
 
+id_type! {
+    /// The id of an editor instance: of a session or of a repository, which share `/vscode/{id}/`.
+    InstanceId
+}
+
+impl From<SessionId> for InstanceId {
+    fn from(id: SessionId) -> Self {
+        Self(id.0)
+    }
+}
+
+impl From<RepoId> for InstanceId {
+    fn from(id: RepoId) -> Self {
+        Self(id.0)
+    }
+}
+
 impl RepoId {
     /// Makes an id of a repository's name as the original application does:
     /// `name.replace(/[^a-zA-Z0-9-_]/g, '-').toLowerCase()`, which counts UTF-16 units.

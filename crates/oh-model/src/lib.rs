@@ -10,9 +10,11 @@
 extern crate alloc;
 
 pub mod databases;
+pub mod diagnostic;
 pub mod exit;
 pub mod hint;
 pub mod id;
+pub mod instance;
 pub mod listening;
 pub mod path;
 pub mod plan;
