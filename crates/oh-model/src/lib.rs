@@ -13,6 +13,7 @@ pub mod databases;
 pub mod exit;
 pub mod hint;
 pub mod id;
+pub mod idleness;
 pub mod listening;
 pub mod path;
 pub mod plan;
