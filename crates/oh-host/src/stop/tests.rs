@@ -3,7 +3,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use super::*;
-use crate::process::IDENTITY_SCHEMA;
+use crate::process::{IDENTITY_SCHEMA, Identity};
+use crate::spawn::TOKEN_KEY;
 
 /// Longer than any test may take: whoever waits for it has failed.
 const LONG: Duration = Duration::from_secs(30);
