@@ -17,9 +17,10 @@ use thiserror::Error;
 pub const ACTIVITY_SCHEMA: u32 = 1;
 /// From how much of one processor on an instance is in use, in thousandths.
 ///
-/// Measured on two cores, over all processes of the instance. code-server 4.139.1 (Node 24): never
-/// looked at 0.2, an hour's worth of extension host, pty host and shell left behind by a closed
-/// browser 2.9 on average and 11 in the worst 10 s; an open page that nobody touches 28.
+/// Measured on two cores over all processes of an instance, with what a closed browser leaves
+/// behind (extension host, pty host, a shell, language servers): code-server 4.100.3 needs 3.0 on
+/// average over four minutes and 5 in the worst 10 s, 4.139.1 2.9 and 11. One that nobody ever
+/// looked at needs up to 3; a page that is open and not touched 28, but that one is connected.
 pub const CPU_BUSY_PERMILLE: u64 = 50;
 /// The shortest time over which processor time is judged, in milliseconds: over less, one
 /// collection of garbage looks like work.
