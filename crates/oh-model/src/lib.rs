@@ -14,6 +14,7 @@ pub mod diagnostic;
 pub mod exit;
 pub mod hint;
 pub mod id;
+pub mod idleness;
 pub mod instance;
 pub mod listening;
 pub mod path;
