@@ -31,7 +31,7 @@ use serde_json::json;
 use crate::commands::context;
 use crate::editor::{self, Places};
 use crate::fault::Fault;
-use crate::ready;
+use crate::{inputs, ready};
 
 use watch::{Event, Seen};
 
@@ -70,12 +70,17 @@ fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
     let mut locks = Locks::open(&host.root, None)?;
     let names = lease_names(&record);
     let purpose = format!("oh-instances: the editor of {id}");
-    let _held = locks.leases(names.iter().map(String::as_str), &purpose, LEASE_WAIT)?;
+    let mut held = locks.leases(names.iter().map(String::as_str), &purpose, LEASE_WAIT)?;
     let places = Places::of(host, &record)?;
     let mut run = Run::new(host, record, places, signals)?;
     let outcome = run.run();
     if let Err(fault) = &outcome {
         run.give_up(crate::report::chain(fault));
+    }
+    if run.stays_ended() {
+        // A port that nobody holds any more would be routed to whoever takes it next.
+        inputs::withdraw(host, &run.record, &mut held)?;
+        publish::publish_within(&mut held, host, &purpose)?;
     }
     outcome
 }
@@ -154,6 +159,12 @@ impl<'h> Run<'h> {
                 }
             }
         }
+    }
+
+    /// Says whether an editor that was served has ended for good, by itself.
+    fn stays_ended(&self) -> bool {
+        let is_over = matches!(self.state.phase, Phase::Failed { .. } | Phase::Ended);
+        self.was_ready && is_over && self.signals.end().is_none()
     }
 
     /// The editor of a forerunner, where it lives.
