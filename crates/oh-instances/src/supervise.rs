@@ -23,6 +23,7 @@ use oh_host::spawn;
 use oh_host::stop::{self, Target};
 use oh_model::exit::Exit;
 use oh_model::id::InstanceId;
+use oh_model::instance::Server;
 use oh_model::port::Port;
 use oh_model::restart::{self, End, Next, Policy};
 use oh_term::{Answer, Common, Failure};
@@ -302,7 +303,9 @@ impl<'h> Run<'h> {
             restarts_max: usize::try_from(settings.restarts_max).unwrap_or(usize::MAX),
             window_ms: settings.restart_window_s * 1000,
         };
-        let end = End { is_clean: seen.is_clean, was_ready: self.was_ready };
+        // code-server ends with 0 even where its own server was killed.
+        let is_told = self.record.server != Server::CodeServer;
+        let end = End { is_clean: seen.is_clean && is_told, was_ready: self.was_ready };
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut chance = [0; 8];
         oh_host::random::fill(&mut chance)?;
