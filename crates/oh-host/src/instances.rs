@@ -54,7 +54,7 @@ pub enum InstanceFault {
         /// What the system said.
         source: std::io::Error,
     },
-    /// There are more records than [`RECORDS_MAX`].
+    /// There are more records than are read.
     #[error("{path} has more than {RECORDS_MAX} records")]
     TooMany {
         /// The folder.

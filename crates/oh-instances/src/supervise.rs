@@ -65,6 +65,9 @@ fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
         Some(record) if record.wanted == Wanted::Running => record,
         _ => return Err(Fault::Unknown(id.to_string())),
     };
+    // Whoever starts us from a terminal of another instance must not take us along when that ends.
+    // Under systemd it is so already, and the call says so.
+    let _: Result<_, rustix::io::Errno> = rustix::process::setsid();
     // What editors leave behind when they fail becomes our child, to be reaped.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(std::io::Error::from)?;
