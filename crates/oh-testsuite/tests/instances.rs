@@ -191,9 +191,11 @@ fn an_editor_that_crashes_again_and_again_is_given_up_and_not_routed() -> Result
         let state = format!("run/openhands-toolkit/instances/hello.json");
         instance = wait::until("what becomes of it", BOUND, || {
             let state = scene.json(&state)?;
-            let settled = state["phase"] == json!("ready") || state["phase"].get("failed").is_some();
+            let settled =
+                state["phase"] == json!("ready") || state["phase"].get("failed").is_some();
             let is_new = state["editor"]["pid"] != json!(editor);
-            Ok((settled && is_new).then(|| json!({ "pid": state["editor"]["pid"], "phase": state["phase"] })))
+            Ok((settled && is_new)
+                .then(|| json!({ "pid": state["editor"]["pid"], "phase": state["phase"] })))
         })?;
     }
     let why = instance["phase"]["failed"]["why"].as_str().unwrap_or_default().to_owned();

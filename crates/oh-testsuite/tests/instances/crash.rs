@@ -78,7 +78,10 @@ impl Scene {
         ensure!(running.is_empty() || is_recorded, "without a record: {running:?}");
         self.start()?;
         let ports = self.instances.json(PORTS)?;
-        ensure!(ports["instances"]["hello"]["port"] == json!(self.instances.first_port), "{ports:#}");
+        ensure!(
+            ports["instances"]["hello"]["port"] == json!(self.instances.first_port),
+            "{ports:#}"
+        );
         self.stop()
     }
 
