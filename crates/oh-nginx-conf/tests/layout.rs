@@ -46,6 +46,7 @@ fn policy() -> Policy {
         repository_ports: all,
         reserved: BTreeMap::new(),
         id_bytes_max: 64,
+        sockets: true,
         hosts: false,
         site_label: None,
         session_upstream: Upstream::default(),
@@ -55,7 +56,11 @@ fn policy() -> Policy {
 
 fn text_of(site: &Site, sessions: Vec<FoundSession>) -> String {
     let routes = agree(&Inputs { sessions, ..Inputs::default() }, &policy());
-    layout(site, &routes, |folder: &InRoot| Some(real(folder.as_str()))).unwrap().text(7)
+    layout(site, &routes, |folder: &InRoot| Some(real(folder.as_str())))
+        .unwrap()
+        .text(7)
+        .reveal()
+        .into()
 }
 
 fn session(name: &str, text: &str) -> FoundSession {

@@ -41,12 +41,13 @@ fn hold(batches: usize) -> Result<()> {
         let routes = agree(&Inputs { sessions, ..Inputs::default() }, &policy(&site)?);
         let folders = |folder: &InRoot| RealPath::parse(folder.as_str()).ok();
         let text = layout(&site, &routes, folders)?.text(7);
-        let lines = data_lines(&text)?;
+        let text = text.reveal();
+        let lines = data_lines(text)?;
         ensure!(lines >= routes.editors.len(), "{lines} lines for {}", routes.editors.len());
         good += routes.editors.len();
         all += BATCH;
 
-        lab.write("etc/nginx/conf.d/generated.conf", &text)?;
+        lab.write("etc/nginx/conf.d/generated.conf", text)?;
         let config = lab.at("etc/nginx/nginx.conf");
         let nginx = components::program("nginx")?;
         let judged: Said =
@@ -168,6 +169,7 @@ fn policy(site: &Site) -> Result<Policy> {
         repository_ports: all,
         reserved: BTreeMap::from([(site.port, "the site")]),
         id_bytes_max: 64,
+        sockets: true,
         hosts: matches!(site.isolation, Isolation::Hosts(_)),
         site_label: None,
         session_upstream: Upstream::default(),

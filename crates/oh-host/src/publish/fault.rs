@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::atomic::FileFault;
 use crate::command::CommandFault;
 use crate::folder::FolderFault;
+use crate::instances::InstanceFault;
 use crate::lock::LockFault;
 use crate::login::LoginFault;
 use crate::nginx::NginxFault;
@@ -46,6 +47,9 @@ pub enum PublishFault {
         /// Why.
         why: String,
     },
+    /// The records of editors cannot be used.
+    #[error("could not read the records of editors")]
+    Instances(#[from] InstanceFault),
     /// A file of ours cannot be read, or its folder not be opened.
     #[error("could not look at our own files")]
     Look(#[from] FileFault),
@@ -158,6 +162,7 @@ impl PublishFault {
             Self::Lock(_) => Exit::CouldNotLook,
             Self::Database { .. }
             | Self::Sessions(_)
+            | Self::Instances(_)
             | Self::Look(_)
             | Self::Tree(_)
             | Self::Nginx(_) => Exit::CouldNotLook,
@@ -203,6 +208,7 @@ impl PublishFault {
             Self::Database { path, .. } => {
                 vec![format!("mend {path}, or move it away if there are no repositories").into()]
             }
+            Self::Instances(fault) => fault.hint().into_iter().map(Hint::from).collect(),
             Self::Tree(_) | Self::Test { .. } | Self::NotSeen { .. } => {
                 vec![Hint::run("mend what is named above, then run", apply_again())]
             }
