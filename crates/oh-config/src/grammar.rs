@@ -40,6 +40,7 @@ pub(crate) enum Parsed {
     WebOrigins(Vec<WebOrigin>),
     Listen(Vec<Listen>),
     Owners(Vec<Owner>),
+    User(Owner),
 }
 
 /// Says why a value cannot be used; the caller knows where it stands.
@@ -118,7 +119,8 @@ impl Kind {
             | Self::RepositoryPath
             | Self::HomePath
             | Self::Endpoint
-            | Self::HttpUrl => Shape::Text,
+            | Self::HttpUrl
+            | Self::User => Shape::Text,
         }
     }
 
@@ -152,6 +154,7 @@ impl Kind {
             Self::WebOrigins => "a list of origins such as [\"https://other.example\"]",
             Self::Listen => "a list of addresses: \"*\", \"192.0.2.1\", \"[2001:db8::1]\"",
             Self::Owners => "a list of user names or numbers such as [\"root\", \"1000\"]",
+            Self::User => "a user name or number such as \"ubuntu\" or \"1000\"",
         };
         String::from(fixed)
     }
@@ -209,6 +212,7 @@ impl Kind {
             Self::HomePath => home_path(text).map(Parsed::HomePath),
             Self::Endpoint => endpoint(text).map(Parsed::Endpoint),
             Self::HttpUrl => http_url(text).map(Parsed::HttpUrl),
+            Self::User => owner(text).map(Parsed::User),
             _ => path(text, None).map(Parsed::Path),
         }
     }

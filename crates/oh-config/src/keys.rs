@@ -94,6 +94,8 @@ pub enum Kind {
     Listen,
     /// A list of users, by name or number.
     Owners,
+    /// A user, by name or number.
+    User,
 }
 
 /// Holds a default in a form that a constant can have.
@@ -470,6 +472,13 @@ pub const KEYS: &[Key] = &[
         Preset::Text("/home/ubuntu/openhands-workspace/{id}"),
         "The workspace of a session; {id} stands for the session.",
     ),
+    trusted(
+        "sessions.user",
+        Kind::User,
+        Preset::Text("ubuntu"),
+        "The user whom the editor of a session runs as, where oh-instances is run by root and told \
+         nobody else. Anybody else's editors run as themselves.",
+    ),
     open(
         "instances.ports",
         Kind::PortRange,
@@ -499,6 +508,129 @@ pub const KEYS: &[Key] = &[
         Kind::Path,
         Preset::Text("/var/www/ai-desktop/data/repositories.json"),
         "The record of the repositories.",
+    ),
+    open(
+        "instances.server",
+        Kind::Choice(&["code-server", "openvscode-server"]),
+        Preset::Text("code-server"),
+        "Which program serves VS Code: code-server, or one with the options of VS Code's own server.",
+    ),
+    with_example(
+        trusted(
+            "instances.program",
+            Kind::Path,
+            Preset::Unset,
+            "That program. Without it: /usr/bin/code-server, or \
+             /openhands/.openvscode-server/bin/openvscode-server.",
+        ),
+        "\"/usr/local/bin/code-server\"",
+    ),
+    with_example(
+        trusted(
+            "instances.user",
+            Kind::User,
+            Preset::Unset,
+            "The user whom the editor of a repository runs as, where oh-instances is run by root. \
+             Without it: the owner of the repository's folder, unless that is root.",
+        ),
+        "\"ubuntu\"",
+    ),
+    open(
+        "instances.transport",
+        Kind::Choice(&["port", "unix"]),
+        Preset::Text("port"),
+        "Where editors listen. port: on a port of 127.0.0.1. unix: on a socket in sessions.sockets, \
+         without a limit on their number.",
+    ),
+    trusted(
+        "instances.auth",
+        Kind::Choice(&["key", "none"]),
+        Preset::Text("key"),
+        "What editors ask of whoever connects. key: a key of their own, which nginx presents for \
+         visitors it has let in; with site.auth = \"editor\" visitors enter it themselves. none: \
+         nothing, so every user and program of this machine can use the editor as its user.",
+    ),
+    trusted(
+        "instances.directory",
+        Kind::Path,
+        Preset::Text("/var/lib/openhands-editors"),
+        "The folder of what editors keep: settings, extensions and the like, a folder for each.",
+    ),
+    trusted(
+        "instances.runtime_directory",
+        Kind::Path,
+        Preset::Text("/run/openhands-editors"),
+        "The folder of what editors keep while they run: sockets. Its path has to be short.",
+    ),
+    trusted(
+        "instances.log_directory",
+        Kind::Path,
+        Preset::Text("/var/log/openhands-editors"),
+        "The folder of what editors print, a file for each.",
+    ),
+    open(
+        "instances.log_bytes_max",
+        Kind::Integer { min: 4096, max: 1_073_741_824, unit: "bytes" },
+        Preset::Integer(10_485_760),
+        "The size at which the log of an editor is set aside and begun anew.",
+    ),
+    open(
+        "instances.log_files",
+        Kind::Integer { min: 0, max: 100, unit: "files" },
+        Preset::Integer(3),
+        "How many logs that were set aside are kept, of each editor.",
+    ),
+    open(
+        "instances.ready_timeout_s",
+        Kind::Integer { min: 1, max: 3600, unit: "seconds" },
+        Preset::Integer(60),
+        "How long an editor may take until it answers.",
+    ),
+    open(
+        "instances.stop_grace_s",
+        Kind::Integer { min: 0, max: 3600, unit: "seconds" },
+        Preset::Integer(10),
+        "How long an editor has to end by itself before it is killed.",
+    ),
+    open(
+        "instances.restarts_max",
+        Kind::Integer { min: 0, max: 1000, unit: "restarts" },
+        Preset::Integer(5),
+        "How often an editor that ends by a fault is started again within instances.restart_window_s; \
+         0 is never.",
+    ),
+    open(
+        "instances.restart_window_s",
+        Kind::Integer { min: 1, max: 86_400, unit: "seconds" },
+        Preset::Integer(300),
+        "The time within which restarts count.",
+    ),
+    open(
+        "instances.memory_max_mib",
+        Kind::Integer { min: 0, max: 1_048_576, unit: "MiB" },
+        Preset::Integer(0),
+        "The most memory of an editor and all that it starts; 0 is no limit. Under systemd only.",
+    ),
+    open(
+        "instances.cpu_max_percent",
+        Kind::Integer { min: 0, max: 100_000, unit: "percent of one processor" },
+        Preset::Integer(0),
+        "The most processor time of an editor and all that it starts; 0 is no limit. Under systemd \
+         only.",
+    ),
+    open(
+        "instances.tasks_max",
+        Kind::Integer { min: 0, max: 1_000_000, unit: "tasks" },
+        Preset::Integer(4096),
+        "The most processes and threads of an editor and all that it starts; 0 is no limit. Under \
+         systemd only.",
+    ),
+    open(
+        "instances.supervision",
+        Kind::Choice(&["auto", "systemd", "process"]),
+        Preset::Text("auto"),
+        "What holds the supervisor of an editor. systemd: a transient unit, with its limits. process: \
+         nothing, it is a process of its own. auto: systemd where it runs, for root and without --root.",
     ),
     trusted(
         "instances.environment_file",

@@ -41,7 +41,10 @@ pub use literal::Literal;
 pub use merge::{Shadowed, Value};
 pub use network::{Domain, HttpUrl, Listen, Scheme, WebOrigin};
 pub use places::{HomePath, Owner, RepositoryPath, SessionPath};
-pub use settings::{Auth, Instances, Isolation, Nginx, Sessions, Settings, Site, Tls, Wscheck};
+pub use settings::{
+    Auth, Instances, Isolation, Limits, Nginx, Sessions, Settings, Site, Supervision, Tls,
+    Transport, Wscheck,
+};
 pub use show::{fault_json, report, report_json, show, show_json, show_origin};
 pub use write_example::example;
 pub use write_reference::reference;

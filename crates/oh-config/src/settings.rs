@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::num::NonZeroU64;
 
+use oh_model::instance::Server;
 use oh_model::path::InRoot;
 use oh_model::port::{Port, PortRange, PortSet};
 use oh_model::upstream::Upstream;
@@ -216,9 +217,11 @@ pub struct Sessions {
     pub sockets: Option<InRoot>,
     /// The workspace of a session.
     pub workspace: SessionPath,
+    /// The user whom the editor of a session runs as, where root starts it.
+    pub user: Owner,
 }
 
-/// Editor instances of repositories.
+/// Editor instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instances {
     /// The ports that instances are given.
@@ -233,6 +236,69 @@ pub struct Instances {
     pub repository_database: InRoot,
     /// The file of variables that editors start with.
     pub environment_file: HomePath,
+    /// Which program serves VS Code.
+    pub server: Server,
+    /// That program: the configured one, or the usual place of its kind.
+    pub program: InRoot,
+    /// The user whom the editor of a repository runs as; `None` is the owner of its folder.
+    pub user: Option<Owner>,
+    /// Where editors listen.
+    pub transport: Transport,
+    /// Whether editors ask for a key.
+    pub asks_for_key: bool,
+    /// The folder of what editors keep.
+    pub directory: InRoot,
+    /// The folder of what they keep while they run.
+    pub runtime_directory: InRoot,
+    /// The folder of what they print.
+    pub log_directory: InRoot,
+    /// The size at which a log is set aside, in bytes.
+    pub log_bytes_max: u64,
+    /// How many logs that were set aside are kept.
+    pub log_files: u64,
+    /// How long an editor may take until it answers, in seconds.
+    pub ready_timeout_s: u64,
+    /// How long it has to end by itself, in seconds.
+    pub stop_grace_s: u64,
+    /// How often it is started again within the window.
+    pub restarts_max: u64,
+    /// The time within which restarts count, in seconds.
+    pub restart_window_s: u64,
+    /// What it may use.
+    pub limits: Limits,
+    /// What holds its supervisor.
+    pub supervision: Supervision,
+}
+
+/// Where editors listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// On a port of 127.0.0.1.
+    Port,
+    /// On a unix socket.
+    Unix,
+}
+
+/// What an editor and all that it starts may use; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory, in MiB.
+    pub memory_mib: Option<NonZeroU64>,
+    /// Processor time, in percent of one processor.
+    pub cpu_percent: Option<NonZeroU64>,
+    /// Processes and threads.
+    pub tasks: Option<NonZeroU64>,
+}
+
+/// What holds the supervisor of an editor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Supervision {
+    /// systemd where it can.
+    Auto,
+    /// A transient unit of systemd.
+    Systemd,
+    /// Nothing: it is a process of its own.
+    Process,
 }
 
 /// The WebSocket check.
@@ -285,6 +351,7 @@ pub(crate) fn build(merged: &Merged, file: &str) -> Option<Settings> {
             upstream: take(merged, "sessions.upstream")?,
             sockets: take(merged, "sessions.sockets")?,
             workspace: take(merged, "sessions.workspace")?,
+            user: take(merged, "sessions.user")?,
         },
         instances: Instances {
             ports: take(merged, "instances.ports")?,
@@ -293,6 +360,29 @@ pub(crate) fn build(merged: &Merged, file: &str) -> Option<Settings> {
             port_database: take(merged, "instances.port_database")?,
             repository_database: take(merged, "instances.repository_database")?,
             environment_file: take(merged, "instances.environment_file")?,
+            server: take(merged, "instances.server")?,
+            program: program(
+                take(merged, "instances.program")?,
+                take(merged, "instances.server")?,
+            )?,
+            user: take(merged, "instances.user")?,
+            transport: take(merged, "instances.transport")?,
+            asks_for_key: matches!(merged.parsed("instances.auth")?, Parsed::Choice("key")),
+            directory: take(merged, "instances.directory")?,
+            runtime_directory: take(merged, "instances.runtime_directory")?,
+            log_directory: take(merged, "instances.log_directory")?,
+            log_bytes_max: take(merged, "instances.log_bytes_max")?,
+            log_files: take(merged, "instances.log_files")?,
+            ready_timeout_s: take(merged, "instances.ready_timeout_s")?,
+            stop_grace_s: take(merged, "instances.stop_grace_s")?,
+            restarts_max: take(merged, "instances.restarts_max")?,
+            restart_window_s: take(merged, "instances.restart_window_s")?,
+            limits: Limits {
+                memory_mib: NonZeroU64::new(take(merged, "instances.memory_max_mib")?),
+                cpu_percent: NonZeroU64::new(take(merged, "instances.cpu_max_percent")?),
+                tasks: NonZeroU64::new(take(merged, "instances.tasks_max")?),
+            },
+            supervision: take(merged, "instances.supervision")?,
         },
         wscheck: Wscheck { development_ports: take(merged, "wscheck.development_ports")? },
     })
@@ -332,6 +422,17 @@ fn certificate(path: InRoot, domain: Option<&Domain>) -> Option<Option<InRoot>> 
         }
         None => Some(None),
     }
+}
+
+/// Fills in where a program usually is.
+fn program(configured: Option<InRoot>, server: Server) -> Option<InRoot> {
+    configured.or_else(|| {
+        let usual = match server {
+            Server::CodeServer => "/usr/bin/code-server",
+            Server::Openvscode => "/openhands/.openvscode-server/bin/openvscode-server",
+        };
+        InRoot::parse(usual).ok()
+    })
 }
 
 fn auth(merged: &Merged) -> Option<Auth> {
@@ -385,6 +486,7 @@ take_from! {
     WebOrigins => Vec<WebOrigin>,
     Listen => Vec<Listen>,
     Owners => Vec<Owner>,
+    User => Owner,
 }
 
 impl Take for Tls {
@@ -404,6 +506,36 @@ impl Take for Isolation {
             Parsed::Choice("path") => Some(Self::Path),
             Parsed::Choice("sandbox") => Some(Self::Sandbox),
             Parsed::Choice("subdomain") => Some(Self::Subdomain),
+            _ => None,
+        }
+    }
+}
+
+impl Take for Server {
+    fn take(parsed: &Parsed) -> Option<Self> {
+        match parsed {
+            Parsed::Choice(name) => Self::parse(name),
+            _ => None,
+        }
+    }
+}
+
+impl Take for Transport {
+    fn take(parsed: &Parsed) -> Option<Self> {
+        match parsed {
+            Parsed::Choice("port") => Some(Self::Port),
+            Parsed::Choice("unix") => Some(Self::Unix),
+            _ => None,
+        }
+    }
+}
+
+impl Take for Supervision {
+    fn take(parsed: &Parsed) -> Option<Self> {
+        match parsed {
+            Parsed::Choice("auto") => Some(Self::Auto),
+            Parsed::Choice("systemd") => Some(Self::Systemd),
+            Parsed::Choice("process") => Some(Self::Process),
             _ => None,
         }
     }

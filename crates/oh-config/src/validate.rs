@@ -52,6 +52,7 @@ const FILES: &[&str] = &[
     "nginx.hook",
     "nginx.legacy_site",
     "nginx.legacy_generator",
+    "instances.program",
     "instances.port_database",
     "instances.repository_database",
 ];

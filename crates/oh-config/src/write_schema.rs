@@ -71,6 +71,7 @@ fn rule(kind: Kind) -> Json {
             list
         }
         Kind::PortRange => text(&range()),
+        Kind::User => text(places::OWNER),
         Kind::Domain => json!({"type": "string", "anyOf": [
             {"pattern": anchored(network::NAME), "maxLength": NAME_BYTES_MAX},
             {"pattern": anchored(&network::v4())},

@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use oh_config::{FILE_DEFAULT, Faults, Loaded, SourceText, Sources};
+use oh_model::diagnostic::Diagnostic;
 use oh_model::exit::Exit;
+use oh_model::hint::Hint;
 use oh_model::path::{InRoot, PathFault, RealPath};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::folder::{FileKind, TrustFault, read_trusted};
@@ -17,6 +20,9 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The file that a user other than root may keep in the folder where the tool is run.
 const LOCAL_FILE: &str = "config.toml";
 
+/// The prefix of the environment's names that are ours.
+const ENVIRONMENT_PREFIX: &str = "OHT_";
+
 /// What decides which configuration is read.
 #[derive(Debug, Clone, Default)]
 pub struct Wish {
@@ -28,6 +34,18 @@ pub struct Wish {
     pub sets: Vec<String>,
     /// The environment.
     pub environment: Vec<(String, String)>,
+}
+
+impl Wish {
+    /// Takes what the command line says, and our names of the environment of this process.
+    pub fn of(config: Option<String>, root: Option<String>, sets: Vec<String>) -> Self {
+        // A name or value that is not UTF-8 is none of ours: our names are ASCII.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+            .collect();
+        Self { config, root, sets, environment }
+    }
 }
 
 /// Says why there is no configuration to work with.
@@ -54,26 +72,40 @@ pub enum SettingsFault {
     #[error("the configuration file cannot be used")]
     Trust(#[from] TrustFault),
     /// It was read, and is wrong.
-    #[error("{0}")]
+    #[error("{}", counted(.0))]
     Faults(Faults),
 }
 
-impl SettingsFault {
-    /// Returns how a run ends that failed so.
-    pub const fn exit(&self) -> Exit {
+impl Diagnostic for SettingsFault {
+    fn exit(&self) -> Exit {
         match self {
             Self::Root(_) | Self::Path { .. } => Exit::Refused,
             Self::Missing { .. } | Self::Trust(_) | Self::Faults(_) => Exit::Config,
         }
     }
 
-    /// Returns what mends it, where a command does.
-    pub fn hint(&self) -> Option<String> {
-        match self {
+    fn hints(&self) -> Vec<Hint> {
+        let hint = match self {
             Self::Root(fault) => fault.hint(),
             Self::Trust(fault) => fault.hint(),
             _ => None,
+        };
+        hint.map(Hint::from).into_iter().collect()
+    }
+
+    fn faults(&self) -> Vec<Value> {
+        match self {
+            Self::Faults(faults) => faults.0.iter().map(oh_config::fault_json).collect(),
+            _ => Vec::new(),
         }
+    }
+}
+
+/// Several faults come below a line that counts them.
+fn counted(faults: &Faults) -> String {
+    match faults.0.len() {
+        1 => faults.to_string(),
+        count => format!("the configuration has {count} faults\n{faults}"),
     }
 }
 
@@ -91,6 +123,17 @@ pub struct Found {
 }
 
 impl Found {
+    /// Says what is odd and yet usable, one line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let odd = self.loaded.warnings.iter().map(|fault| format!("warning: {fault}"));
+        self.passed_over_warning().into_iter().chain(odd).collect()
+    }
+
+    /// Names a file that people may think counts.
+    pub fn passed_over_warning(&self) -> Option<String> {
+        self.passed_over.as_ref().map(|what| format!("warning: {what}"))
+    }
+
     /// Keeps what tools work with.
     pub fn into_host(self) -> Host {
         Host { root: self.root, settings: self.loaded.settings }

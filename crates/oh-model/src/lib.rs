@@ -10,6 +10,7 @@
 extern crate alloc;
 
 pub mod databases;
+pub mod diagnostic;
 pub mod exit;
 pub mod hint;
 pub mod id;

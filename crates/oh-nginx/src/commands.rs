@@ -5,14 +5,14 @@ use std::time::SystemTime;
 use oh_host::heartbeat;
 use oh_host::lock::Locks;
 use oh_host::login;
-use oh_host::publish::{self, Facts, Running};
+use oh_host::publish::{self, Facts, PublishFault, Running};
 use oh_model::exit::Exit;
 use oh_nginx_conf::layout::Auth;
 use oh_term::{Answer, Common, Failure};
 use serde_json::json;
 use similar::TextDiff;
 
-use crate::edge::{Context, context, publish_failure};
+use crate::edge::{Context, context};
 use crate::report::{self, Seen};
 
 /// How many unchanged lines a diff shows around a change.
@@ -27,7 +27,7 @@ pub(crate) fn render(common: &Common) -> Result<Answer, Failure> {
 
 pub(crate) fn plan(common: &Common) -> Result<Answer, Failure> {
     let (facts, notes) = gather(common)?;
-    let plan = publish::plan(&facts).map_err(publish_failure)?;
+    let plan = publish::plan(&facts).map_err(Failure::of)?;
     let (live, wanted) = (facts.live_text.shown(), facts.target_text().shown());
     let diff = TextDiff::from_lines(live.as_str(), wanted.as_str());
     let name = facts.paths.live.as_str();
@@ -41,13 +41,13 @@ pub(crate) fn plan(common: &Common) -> Result<Answer, Failure> {
 
 pub(crate) fn apply(common: &Common) -> Result<Answer, Failure> {
     let context = context(common)?;
-    let published = publish::publish(&context.host, "oh-nginx apply").map_err(publish_failure)?;
+    let published = publish::publish(&context.host, "oh-nginx apply").map_err(Failure::of)?;
     Ok(report::published(&published).notes(context.warnings))
 }
 
 pub(crate) fn status(common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings: notes } = context(common)?;
-    let facts = publish::gather(&host).map_err(publish_failure)?;
+    let facts = publish::gather(&host).map_err(Failure::of)?;
     let root = host.root;
     let unknown = facts
         .routes
@@ -56,7 +56,7 @@ pub(crate) fn status(common: &Common) -> Result<Answer, Failure> {
         .map(|why| format!("warning: whose the ports of sessions are cannot be told ({why})"));
     let workers = match &facts.running {
         Running::Master { master, .. } => {
-            Some(master.workers().map_err(|fault| publish_failure(fault.into()))?)
+            Some(master.workers().map_err(|fault| Failure::of(PublishFault::from(fault)))?)
         }
         Running::Nothing { .. } => None,
     };
@@ -74,12 +74,12 @@ pub(crate) fn status(common: &Common) -> Result<Answer, Failure> {
 pub(crate) fn login(common: &Common) -> Result<Answer, Failure> {
     let context = context(common)?;
     // An `apply` that runs meanwhile could take away what is made here.
-    let mut locks =
-        Locks::open(&context.host.root, None).map_err(|fault| publish_failure(fault.into()))?;
+    let mut locks = Locks::open(&context.host.root, None)
+        .map_err(|fault| Failure::of(PublishFault::from(fault)))?;
     let _held = locks
         .publish("oh-nginx login", publish::LOCK_WAIT)
-        .map_err(|fault| publish_failure(fault.into()))?;
-    let facts = publish::gather(&context.host).map_err(publish_failure)?;
+        .map_err(|fault| Failure::of(PublishFault::from(fault)))?;
+    let facts = publish::gather(&context.host).map_err(Failure::of)?;
     let Auth::Basic { users } = &facts.site.auth else {
         let what = "nginx asks for no password here: site.auth is not \"basic\"";
         return Err(Failure::new(Exit::Refused, what));
@@ -93,6 +93,6 @@ pub(crate) fn login(common: &Common) -> Result<Answer, Failure> {
 /// Looks at everything; beside the facts, what is odd in the configuration.
 fn gather(common: &Common) -> Result<(Facts, Vec<String>), Failure> {
     let context = context(common)?;
-    let facts = publish::gather(&context.host).map_err(publish_failure)?;
+    let facts = publish::gather(&context.host).map_err(Failure::of)?;
     Ok((facts, context.warnings))
 }

@@ -6,13 +6,13 @@ use oh_model::exit::Exit;
 use oh_term::{Answer, Common, Failure};
 
 use crate::cli::ConfigCommand;
-use crate::edge::{find, passed_over, settings_failure, warnings};
+use crate::edge::find;
 
 pub(crate) fn answer(command: &ConfigCommand, common: &Common) -> Result<Answer, Failure> {
     match command {
         ConfigCommand::Show { origin } => {
-            let found = find(common).map_err(settings_failure)?;
-            let (notes, loaded) = (passed_over(&found), found.loaded);
+            let found = find(common).map_err(Failure::of)?;
+            let (notes, loaded) = (found.passed_over_warning(), found.loaded);
             let human =
                 if *origin { oh_config::show_origin(&loaded) } else { oh_config::show(&loaded) };
             Ok(Answer::new(human, oh_config::show_json(&loaded)).notes(notes))
@@ -27,14 +27,14 @@ fn check(common: &Common) -> Result<Answer, Failure> {
             match required(&found.loaded) {
                 // The report has the warnings of the file itself.
                 Ok(()) => {
-                    let notes = passed_over(&found).into_iter().collect();
+                    let notes = found.passed_over_warning().into_iter().collect();
                     (Ok(found.loaded), notes)
                 }
-                Err(faults) => (Err(faults), warnings(&found)),
+                Err(faults) => (Err(faults), found.warnings()),
             }
         }
         Err(SettingsFault::Faults(faults)) => (Err(faults), Vec::new()),
-        Err(other) => return Err(settings_failure(other)),
+        Err(other) => return Err(Failure::of(other)),
     };
     let exit = if result.is_ok() { Exit::Ok } else { Exit::Config };
     let human = oh_config::report(&result);

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use oh_host::lock::Locks;
 use oh_host::notify::Notifier;
+use oh_host::publish::PublishFault;
 use oh_host::signals::{End, Signals};
 use oh_host::watch::Haste;
 use oh_model::exit::Exit;
@@ -25,7 +26,7 @@ use serde_json::json;
 
 use self::pace::Pace;
 use self::tick::{Look, Watcher, rhythm};
-use crate::edge::{context, lasting_context, publish_failure};
+use crate::edge::{context, lasting_context};
 use crate::report;
 
 pub(crate) use self::unit::{Unit, print};
@@ -112,7 +113,7 @@ pub(crate) fn once(common: &Common) -> Result<Answer, Failure> {
     let silent = Notifier::of(None).map_err(|fault| could_not("begin", fault))?;
     let mut watcher = Watcher::new(context.host, silent, common.carried())
         .map_err(|fault| could_not("watch folders", fault))?;
-    let (published, notes) = watcher.once(&mut held).map_err(publish_failure)?;
+    let (published, notes) = watcher.once(&mut held).map_err(Failure::of)?;
     Ok(report::published(&published).notes(context.warnings).notes(notes))
 }
 
@@ -189,7 +190,7 @@ fn managed() -> Managed {
 
 fn locked(fault: oh_host::lock::LockFault) -> Failure {
     if !fault.is_held() {
-        return publish_failure(fault.into());
+        return Failure::of(PublishFault::from(fault));
     }
     Failure::new(Exit::Locked, fault)
         .state("another watch keeps the routes in step; nothing was done")

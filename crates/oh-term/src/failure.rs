@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use oh_model::diagnostic::Diagnostic;
 use oh_model::exit::Exit;
 use oh_model::hint::Hint;
 use serde_json::{Value, json};
@@ -25,6 +26,13 @@ impl Failure {
     /// Makes a failure of an error.
     pub fn new(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { exit, error: error.into(), state: None, hints: Vec::new(), faults: Vec::new() }
+    }
+
+    /// Makes a failure of a fault that knows what it means for people.
+    pub fn of(fault: impl Diagnostic + Send + Sync + 'static) -> Self {
+        let (exit, state) = (fault.exit(), fault.state());
+        let (hints, faults) = (fault.hints(), fault.faults());
+        Self { exit, error: Box::new(fault), state, hints, faults }
     }
 
     /// Says in which state things are now.

@@ -189,6 +189,13 @@ const VALUES: &[&str] = &[
     "[{}]",
     "'subdomain'",
     "'strip'",
+    "'code-server'",
+    "'unix'",
+    "'key'",
+    "'process'",
+    "'ubuntu'",
+    "'4294967295'",
+    "'a b'",
 ];
 
 /// What the schema takes and the loader refuses, by a rule about more than one value.

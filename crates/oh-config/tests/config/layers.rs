@@ -172,6 +172,18 @@ fn trusted_keys_come_from_the_file_or_the_command_line_alone() {
             "sessions.upstream",
             "instances.ports",
             "instances.upstream",
+            "instances.server",
+            "instances.transport",
+            "instances.log_bytes_max",
+            "instances.log_files",
+            "instances.ready_timeout_s",
+            "instances.stop_grace_s",
+            "instances.restarts_max",
+            "instances.restart_window_s",
+            "instances.memory_max_mib",
+            "instances.cpu_max_percent",
+            "instances.tasks_max",
+            "instances.supervision",
             "wscheck.development_ports",
         ]
     );

@@ -12,6 +12,7 @@ use oh_host::settings::SettingsFault;
 use oh_host::sockets::SocketFault;
 use oh_host::spawn::SpawnFault;
 use oh_host::stop::StopFault;
+use oh_model::diagnostic::Diagnostic as _;
 use oh_model::exit::Exit;
 use oh_model::hint::Hint;
 use oh_model::path::PathFault;
@@ -116,7 +117,7 @@ impl SandboxFault {
             Self::Publish(fault) => {
                 fault.hints().into_iter().next().map(|hint| commands::in_sandbox(hint, dir))
             }
-            Self::Settings(fault) => fault.hint().map(Hint::from),
+            Self::Settings(fault) => fault.hints().into_iter().next(),
             Self::Root(fault) => fault.hint().map(Hint::from),
             Self::Ended { source: Some(_), .. }
             | Self::NotReady { source: Some(_), .. }

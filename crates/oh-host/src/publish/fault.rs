@@ -1,11 +1,13 @@
 //! Why publishing did not happen, and which routes are served now.
 
+use oh_model::diagnostic::Diagnostic;
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
 use oh_model::path::PathFault;
 use oh_model::plan::Objection;
 use oh_nginx_conf::layout::Generation;
 use oh_nginx_conf::write::Unquotable;
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::atomic::FileFault;
@@ -71,7 +73,7 @@ pub enum PublishFault {
     #[error("the configuration cannot be written for nginx")]
     Layout(#[from] Unquotable),
     /// The configuration has something to be set first.
-    #[error("{0}")]
+    #[error("{}", without_hint(.0))]
     Config(Box<oh_config::Fault>),
     /// Something stands in the way that only the operator can decide.
     #[error("{what}")]
@@ -150,33 +152,16 @@ pub(super) fn apply_again() -> Command {
     Command::ours("oh-nginx", &["apply"])
 }
 
+/// Its hint is among the hints, so it need not stand in the message as well.
+fn without_hint(fault: &oh_config::Fault) -> oh_config::Fault {
+    oh_config::Fault { hint: None, ..fault.clone() }
+}
+
 fn listed(objections: &[Objection]) -> String {
     objections.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl PublishFault {
-    /// Returns how a run ends that failed so.
-    pub const fn exit(&self) -> Exit {
-        match self {
-            Self::Lock(fault) if fault.is_held() => Exit::Locked,
-            Self::Lock(_) => Exit::CouldNotLook,
-            Self::Database { .. }
-            | Self::Sessions(_)
-            | Self::Instances(_)
-            | Self::Look(_)
-            | Self::Tree(_)
-            | Self::Nginx(_) => Exit::CouldNotLook,
-            Self::Layout(_) | Self::Config(_) | Self::Path { .. } => Exit::Config,
-            Self::Refused { .. } | Self::Objections(_) => Exit::Refused,
-            Self::Test { .. } | Self::Step { .. } => Exit::Intact,
-            Self::NotSeen { now, .. } | Self::AfterSwap { now, .. } => match now {
-                Now::Unchanged => Exit::Intact,
-                Now::PutBack(_) => Exit::RolledBack,
-                Now::Unknown(_) => Exit::RollbackFailed,
-            },
-        }
-    }
-
     /// Says whether nothing failed but a program that was asked, because a signal ended it, and
     /// nothing was changed.
     pub fn is_of_ended_program(&self) -> bool {
@@ -199,20 +184,66 @@ impl PublishFault {
             _ => &Now::Unchanged,
         }
     }
+}
 
-    /// Returns what to do next.
-    pub fn hints(&self) -> Vec<Hint> {
+impl Diagnostic for PublishFault {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Lock(fault) if fault.is_held() => Exit::Locked,
+            Self::Lock(_) => Exit::CouldNotLook,
+            Self::Database { .. }
+            | Self::Sessions(_)
+            | Self::Instances(_)
+            | Self::Look(_)
+            | Self::Tree(_)
+            | Self::Nginx(_) => Exit::CouldNotLook,
+            Self::Layout(_) | Self::Config(_) | Self::Path { .. } => Exit::Config,
+            Self::Refused { .. } | Self::Objections(_) => Exit::Refused,
+            Self::Test { .. } | Self::Step { .. } => Exit::Intact,
+            Self::NotSeen { now, .. } | Self::AfterSwap { now, .. } => match now {
+                Now::Unchanged => Exit::Intact,
+                Now::PutBack(_) => Exit::RolledBack,
+                Now::Unknown(_) => Exit::RollbackFailed,
+            },
+        }
+    }
+
+    fn state(&self) -> Option<String> {
+        Some(match self.now() {
+            Now::Unchanged => "nothing was changed; what was served is still served".into(),
+            Now::PutBack(Some(generation)) => {
+                format!("the routes of generation {generation} were put back and are served")
+            }
+            Now::PutBack(None) => "what was changed was taken back".into(),
+            Now::Unknown(why) => format!("the routes could not be put back: {why}"),
+        })
+    }
+
+    fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Refused { hint, .. } => vec![hint.clone()],
+            Self::Sessions(FolderFault::NotAFolder { .. }) => {
+                vec!["put a real folder there, or set sessions.directory to one".into()]
+            }
             Self::Sessions(fault) => fault.hint().map(Hint::from).into_iter().collect(),
             Self::Database { path, .. } => {
                 vec![format!("mend {path}, or move it away if there are no repositories").into()]
             }
             Self::Instances(fault) => fault.hint().into_iter().map(Hint::from).collect(),
+            Self::Nginx(NginxFault::Run(CommandFault::Start { .. })) => {
+                vec!["install nginx, or set nginx.program to where it is".into()]
+            }
             Self::Tree(_) | Self::Test { .. } | Self::NotSeen { .. } => {
                 vec![Hint::run("mend what is named above, then run", apply_again())]
             }
             Self::Config(fault) => fault.hint.clone().map(Hint::from).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn faults(&self) -> Vec<Value> {
+        match self {
+            Self::Config(fault) => vec![oh_config::fault_json(fault)],
             _ => Vec::new(),
         }
     }

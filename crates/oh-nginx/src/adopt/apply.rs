@@ -18,7 +18,6 @@ use super::fault::{AdoptFault, then};
 use super::plan::{Change, Doing, Step};
 use super::record::{self, Receipt};
 use super::{Consent, Prepared, derive, release, report};
-use crate::edge::publish_failure;
 
 /// What waits for the lock, in the words of whoever waits for us.
 const PURPOSE: &str = "oh-nginx adopt";
@@ -97,7 +96,7 @@ pub(super) fn resume(receipt: &Receipt, found: Found, consent: Consent) -> Resul
     match take_over(&host, receipt, &held, true) {
         Ok(published) => Ok(report::went_on(&plan, &published)),
         Err(failed) => Err(End::Failure(match *failed.source {
-            AdoptFault::Publish(fault) if settled => publish_failure(fault),
+            AdoptFault::Publish(fault) if settled => Failure::of(fault),
             source => put_back(&host, receipt, Failed { source: Box::new(source), ..failed }),
         })),
     }

@@ -6,6 +6,7 @@ use oh_host::entry::EntryFault;
 use oh_host::lock::LockFault;
 use oh_host::publish::PublishFault;
 use oh_host::tree::TreeFault;
+use oh_model::diagnostic::Diagnostic as _;
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
 use oh_model::path::PathFault;
@@ -13,8 +14,6 @@ use oh_model::plan::Objection;
 use oh_nginx_conf::legacy::Beyond;
 use oh_term::Failure;
 use thiserror::Error;
-
-use crate::edge::publish_failure;
 
 /// Says why it did not happen.
 #[derive(Debug, Error)]
@@ -132,7 +131,7 @@ impl AdoptFault {
         Self::Refused { what: what.into(), hints: vec![hint.into()] }
     }
 
-    const fn exit(&self) -> Exit {
+    fn exit(&self) -> Exit {
         match self {
             Self::Refused { .. } | Self::Lost { .. } | Self::Objections(_) => Exit::Refused,
             Self::Underivable { .. } | Self::Derived(_) | Self::Path { .. } => Exit::Config,
@@ -185,7 +184,7 @@ impl AdoptFault {
         };
         let failure = match self {
             // A key that is missing is said as everywhere else.
-            Self::Publish(fault @ PublishFault::Config(_)) => return publish_failure(fault),
+            Self::Publish(fault @ PublishFault::Config(_)) => return Failure::of(fault),
             fault => Failure::new(exit, fault),
         };
         hints.into_iter().fold(failure.state(state), Failure::hint)

@@ -28,7 +28,7 @@ use oh_model::path::InRoot;
 use oh_model::plan::Plan;
 use oh_term::{Answer, Common, Failure};
 
-use crate::edge::{find, settings_failure, warnings, wish};
+use crate::edge::{find, wish};
 use facts::{Facts, GeneratorKind};
 use fault::AdoptFault;
 use plan::{Change, Doing, Draft, Step};
@@ -62,8 +62,8 @@ struct Prepared {
 
 /// Takes an older installation over.
 pub(crate) fn adopt(consent: Consent, common: &Common) -> Result<Answer, Failure> {
-    let found = find(common).map_err(settings_failure)?;
-    let notes = warnings(&found);
+    let found = find(common).map_err(Failure::of)?;
+    let notes = found.warnings();
     take_over(found, consent, common).map(|answer| answer.notes(notes))
 }
 
@@ -81,7 +81,7 @@ fn take_over(found: Found, consent: Consent, common: &Common) -> Result<Answer, 
     }
     oh_term::consent(&shown.human, consent.yes)?;
     let again = || {
-        let found = find(common).map_err(settings_failure)?;
+        let found = find(common).map_err(Failure::of)?;
         prepare(found, common).map_err(AdoptFault::into_failure)
     };
     apply::first(&prepared, again)

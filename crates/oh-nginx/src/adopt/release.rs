@@ -8,6 +8,7 @@ use oh_host::lock::Locks;
 use oh_host::login;
 use oh_host::publish::{self, Host, LOCK_WAIT, Reloaded, real};
 use oh_host::root::Root;
+use oh_host::settings::SettingsFault;
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
 use oh_model::path::RealPath;
@@ -19,7 +20,7 @@ use super::fault::{AdoptFault, then};
 use super::plan::{Change, Doing};
 use super::record::{self, Receipt};
 use super::{Consent, report};
-use crate::edge::{settings_failure, wish};
+use crate::edge::wish;
 
 /// What waits for the lock, in the words of whoever waits for us.
 const PURPOSE: &str = "oh-nginx release";
@@ -114,9 +115,8 @@ pub(crate) fn release(consent: Consent, common: &Common) -> Result<Answer, Failu
 fn root(common: &Common) -> Result<Root, Failure> {
     match wish(common).root {
         None => Ok(Root::system()),
-        Some(dir) => {
-            Root::below(std::path::Path::new(&dir)).map_err(|fault| settings_failure(fault.into()))
-        }
+        Some(dir) => Root::below(std::path::Path::new(&dir))
+            .map_err(|fault| Failure::of(SettingsFault::from(fault))),
     }
 }
 

@@ -24,12 +24,11 @@ use oh_model::path::InRoot;
 use oh_model::port::Port;
 use oh_model::retirement::{MissingEditors, judge};
 use oh_model::routes::Routes;
-use oh_term::say;
+use oh_term::{Failure, say};
 
 use super::PURPOSE;
 use super::news::{News, few};
 use super::pace::{Outcome, REST_MOST, Rhythm, Scan};
-use crate::edge::publish_failure;
 use crate::report::{counted, several};
 
 /// How long to wait for others that hold a lock before the look is given up until the next one.
@@ -152,7 +151,7 @@ impl Watcher {
                 return Outcome::Failed;
             }
             Err(fault) => {
-                let failure = publish_failure(fault);
+                let failure = Failure::of(fault);
                 let since_ms =
                     self.so_far.failing.take().map_or_else(unix_ms, |failing| failing.since_ms);
                 let lines = self.news.failed(&failure.text(&self.carried));

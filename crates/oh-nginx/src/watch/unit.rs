@@ -14,7 +14,7 @@ use oh_model::path::InRoot;
 use oh_term::{Answer, Common, Failure};
 use serde_json::json;
 
-use crate::edge::{lasting_context, publish_failure};
+use crate::edge::lasting_context;
 
 /// A unit that can be printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -154,7 +154,7 @@ fn written(host: &Host) -> Result<Vec<String>, Failure> {
 }
 
 fn real(host: &Host, path: &InRoot) -> Result<String, Failure> {
-    let real = oh_host::publish::real(&host.root, path).map_err(publish_failure)?;
+    let real = oh_host::publish::real(&host.root, path).map_err(Failure::of)?;
     Ok(real.to_string())
 }
 
