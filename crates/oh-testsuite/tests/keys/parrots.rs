@@ -72,7 +72,7 @@ fn a_key_goes_to_its_own_editor_before_what_the_visitor_brings() -> Result<()> {
         let own = [("Cookie", "a=b")];
         assert_eq!(cookie(&site.get(path, &own)?.text()).as_deref(), Some("a=b"), "{path}");
     }
-    for path in ["/vscode/none/x", "/vscode/S-0/", "/vscode/two%2F/"] {
+    for path in ["/vscode/none/x", "/vscode/S-0/"] {
         assert_eq!(site.get(path, &[])?.status, 404, "{path}");
     }
     assert_eq!(site.lab.get("/vscode/S/x", &[])?.status, 401);
@@ -176,7 +176,7 @@ fn a_watch_presents_a_key_once_its_editor_listens_and_no_longer() -> Result<()> 
     lab.run(&["apply"])?.expect(0)?;
     let mut command = lab.command(&["watch", "--set", "nginx.rescan_s=3600"])?;
     let mut watch = oh_testsuite::process::Running::start(&mut command)?;
-    watch.wait_for_line("watching", START_BOUND)?;
+    watch.wait_for_line("generation 1-", START_BOUND)?;
     let port = net::free_port()?;
     put_session(&lab, &record_on("s", Server::CodeServer, &key("a1"), port)?)?;
     let routes = lab.at("etc/nginx/openhands/routes.conf");

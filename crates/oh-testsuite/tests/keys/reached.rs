@@ -73,7 +73,7 @@ fn nothing_but_two_questions_is_passed_on_and_nothing_with_them() -> Result<()> 
         "/reach/vscode/S/login",
         "/reach/vscode/S/proxy/22/version",
         "/reach/vscode/S/../S/healthzz",
-        "/reach/vscode/S%2F/healthz",
+        "/reach/vscode/S/x%2Fhealthz",
         "/reach/vscode/none/healthz",
         "/reach/vscode/none/version",
         "/reach/apps/S-0/healthz",
