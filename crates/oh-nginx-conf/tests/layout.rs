@@ -186,7 +186,7 @@ fn the_proof_accepts_keys_of_one_form_and_repeats_none() {
         format!("vscode/code \"code-server-session={}\";", KEY.to_uppercase()),
         format!("vscode/code \"code-server-session={KEY}; a=b\";"),
         format!("vscode/code {KEY};"),
-        format!("vscode/code \"code-server-session=$http_cookie\";"),
+        "vscode/code \"code-server-session=$http_cookie\";".to_owned(),
         format!("vscode/code \"code-server-session={KEY}\" {KEY};"),
         format!("~.* \"code-server-session={KEY}\";"),
     ] {

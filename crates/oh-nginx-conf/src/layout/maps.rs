@@ -68,6 +68,10 @@ fn map(text: &mut Text, from: &'static str, to: &'static str, lines: &[[&'static
     });
 }
 
+/// Below these code-server is a proxy to any port of the machine; its routes ignore case.
+const PROXIED: [&str; 2] =
+    ["\"~*^/(?:abs)?proxy[/ ]| (?:/vscode/[^/?]*)?/+(?:abs)?proxy(?:[/?]|$)\"", "''"];
+
 /// What is asked, and by whom.
 pub(super) fn of_requests(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
     text.comment("Only `Upgrade: websocket` goes on: anything else would smuggle.");
@@ -104,8 +108,11 @@ pub(super) fn of_requests(text: &mut Text, site: &Site) -> Result<(), Unquotable
     text.comment("believe the first. Where it has none, the visitor's cookies are all.");
     let more = [["default", "\"; $http_cookie\""], ["''", "''"]];
     map(text, "$http_cookie", "$oh_more_cookies", &more);
-    let cookies = [["default", "$oh_key$oh_more_cookies"], ["''", "$http_cookie"]];
-    map(text, "$oh_key", "$oh_cookies", &cookies);
+    let cookies = [["default", "$oh_presented$oh_more_cookies"], ["''", "$http_cookie"]];
+    map(text, "$oh_presented", "$oh_cookies", &cookies);
+    text.comment("Older code-servers hand it on to any port that their own proxy is asked for.");
+    text.comment("The address counts as we read it and as it came: some ways hand it on unread.");
+    map(text, "\"$oh_rest $request_uri\"", "$oh_presented", &[["default", "$oh_key"], PROXIED]);
     text.comment("The folder is opened once: GET of exactly the root, no query, no upgrade.");
     let at_root = "$request_method$oh_upgrading$is_args$oh_rest";
     map(text, at_root, "$oh_at_root", &[["default", "0"], ["GET0/", "1"]]);

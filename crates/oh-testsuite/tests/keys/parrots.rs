@@ -65,6 +65,15 @@ fn a_key_goes_to_its_own_editor_before_what_the_visitor_brings() -> Result<()> {
     let lines: Vec<_> = heads[0].lines().filter(|line| line.starts_with("Cookie:")).collect();
     assert_eq!(lines, [format!("Cookie: {first}; a=b; code-server-session=forged; c=d")]);
 
+    // code-server 4.100 hands all cookies on to any port of the machine, whosever it is.
+    for path in
+        ["proxy/22/", "PROXY/22/x", "absproxy/22/", "/proxy/22/", "%70roxy/22/", "x/../proxy/22"]
+    {
+        let path = format!("/vscode/S/{path}");
+        assert_eq!(cookie(&site.get(&path, &[])?.text()), None, "{path}");
+    }
+    assert_eq!(cookie(&site.get("/vscode/S/proxyx", &[])?.text()).as_ref(), Some(&first));
+
     // Applications, OpenHands and what has no key get what the visitor brings, as ever.
     other.received();
     for path in ["/apps/S-0/x", "/apps/S-0/vscode/S/", "/", "/api/vscode/S/"] {
@@ -89,6 +98,11 @@ fn with_hosts_of_their_own_a_key_goes_to_the_editors_host_alone() -> Result<()> 
     let first = net::get(&at("s"), &login)?.text();
     let own = format!("code-server-session={}", key("a1"));
     assert_eq!(header(&first, "Cookie"), Some(own.as_str()), "{first}");
+    // Read, the second leads elsewhere; the editor's host hands it on unread.
+    for path in ["x/..//%50roxy/22/", "proxy/22/..%2F..%2Fx", "PROXY/22"] {
+        let said = net::get(&at("s").replace("/x", &format!("/{path}")), &login)?.text();
+        assert_eq!(header(&said, "Cookie"), None, "{path}: {said}");
+    }
     let second = net::get(&at("two"), &login)?.text();
     assert_eq!(header(&second, "Cookie"), Some(format!("vscode-tkn={}", key("b2")).as_str()));
     assert_eq!(header(&net::get(&at("s-0"), &login)?.text(), "Cookie"), None);
