@@ -559,7 +559,7 @@ pub const KEYS: &[Key] = &[
     trusted(
         "instances.runtime_directory",
         Kind::Path,
-        Preset::Text("/run/openhands-editors"),
+        Preset::Text("/run/oh-editors"),
         "The folder of what editors keep while they run: sockets. Its path has to be short.",
     ),
     trusted(

@@ -180,9 +180,7 @@ pub fn replace(path: &RealPath, bytes: &[u8], meta: Meta) -> Result<Change, File
     if is_already(folder.as_fd(), path, bytes, meta)? {
         return Ok(Change::Unchanged);
     }
-    let (temp, file) = Temp::create(folder.as_fd(), path)?;
-    fill(file, bytes, meta).map_err(|source| FileFault::io("write the new", path, source))?;
-    temp.take_the_place_of(path)?;
+    Temp::filled(folder.as_fd(), path, bytes, meta)?.take_the_place_of(path)?;
     Ok(Change::Changed)
 }
 
@@ -422,7 +420,43 @@ impl<'f> Temp<'f> {
         confirm(self.folder, target)
     }
 
-    fn rename_to(&mut self, target: &RealPath) -> Result<(), FileFault> {
+    /// Takes a name in the folder that is free, and says whether it was; [`confirm`] makes it last.
+    pub(crate) fn take_the_free_name(&mut self, target: &RealPath) -> Result<bool, FileFault> {
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(self.folder, &self.name, self.folder, target.name(), flags)
+        {
+            Ok(()) => self.placed = true,
+            Err(Errno::EXIST) => return Ok(false),
+            Err(errno) => return Err(FileFault::io("give its name to the new", target, errno)),
+        }
+        Ok(true)
+    }
+
+    /// Takes the name of the target and gives it ours, so that what is dropped is the old file; says
+    /// whether this file system can. [`confirm`] makes it last; a second time undoes it.
+    pub(crate) fn exchange_with(&self, target: &RealPath) -> Result<bool, FileFault> {
+        let flags = RenameFlags::EXCHANGE;
+        match rustix::fs::renameat_with(self.folder, &self.name, self.folder, target.name(), flags)
+        {
+            Ok(()) => Ok(true),
+            Err(Errno::INVAL | Errno::NOSYS) => Ok(false),
+            Err(errno) => Err(FileFault::io("put the new file in place of", target, errno)),
+        }
+    }
+
+    /// Makes a file of ours that has everything but its name.
+    pub(crate) fn filled(
+        folder: BorrowedFd<'f>,
+        target: &RealPath,
+        bytes: &[u8],
+        meta: Meta,
+    ) -> Result<Self, FileFault> {
+        let (temp, file) = Self::create(folder, target)?;
+        fill(file, bytes, meta).map_err(|source| FileFault::io("write the new", target, source))?;
+        Ok(temp)
+    }
+
+    pub(crate) fn rename_to(&mut self, target: &RealPath) -> Result<(), FileFault> {
         rustix::fs::renameat(self.folder, &self.name, self.folder, target.name())
             .map_err(|errno| FileFault::io("put the new file in place of", target, errno))?;
         self.placed = true;
@@ -502,7 +536,8 @@ pub(crate) fn parent_of(path: &RealPath) -> Result<OwnedFd, FileFault> {
         .map_err(|errno| FileFault::io("open the folder", parent, errno))
 }
 
-fn confirm(folder: BorrowedFd<'_>, path: &RealPath) -> Result<(), FileFault> {
+/// Makes what was renamed in a folder last.
+pub(crate) fn confirm(folder: BorrowedFd<'_>, path: &RealPath) -> Result<(), FileFault> {
     rustix::fs::fsync(folder)
         .map_err(|errno| FileFault::Unsynced { path: path.to_string(), source: errno.into() })
 }

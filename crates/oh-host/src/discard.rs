@@ -1,8 +1,8 @@
-//! Removes a folder that is ours alone: its owner is us and nobody else may write to it.
+//! Removes a folder that is ours alone, or one user's: nobody else may write to it.
 //!
-//! Such a folder has nobody who could swap a part of it for a link, so this is simple on purpose.
-//! It still never follows a link, never leaves the file system, and stops at the first thing that
-//! is not as expected. Folders that others can write to are the business of `oh-cleanup`.
+//! It is simple on purpose. It never follows a link, never leaves the file system, and stops at the
+//! first thing that is not as expected; whoever owns the folder can exchange things in it
+//! meanwhile, and loses by it only what they have put there. Folders that others can write to are the business of `oh-cleanup`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,12 +26,20 @@ pub type Left = (String, io::Error);
 /// # Errors
 /// [`Left`]: the first thing that could not be removed; what came before it is gone.
 pub fn remove_folder(path: &RealPath) -> Result<(), Left> {
+    remove_folder_of(path, rustix::process::geteuid().as_raw())
+}
+
+/// [`remove_folder`] for a folder that may be this user's too.
+///
+/// # Errors
+/// As [`remove_folder`].
+pub fn remove_folder_of(path: &RealPath, uid: u32) -> Result<(), Left> {
     let left = |errno: Errno| (path.to_string(), errno.into());
     let parent = rustix::fs::open(path.parent().as_str(), FOLDER, Mode::empty()).map_err(left)?;
     let folder = rustix::fs::openat(&parent, path.name(), FOLDER, Mode::empty()).map_err(left)?;
     let stat = rustix::fs::fstat(&folder).map_err(left)?;
     let own = rustix::process::geteuid().as_raw();
-    if stat.st_uid != own || stat.st_mode & 0o022 != 0 {
+    if ![own, uid].contains(&stat.st_uid) || stat.st_mode & 0o022 != 0 {
         let why = "it belongs to another user, or others may write to it";
         return Err((path.to_string(), io::Error::new(io::ErrorKind::PermissionDenied, why)));
     }

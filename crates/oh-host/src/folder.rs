@@ -162,6 +162,26 @@ pub struct FileFacts {
     pub size: u64,
 }
 
+/// The bytes of a file, and all that shows that it is another or was written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileBytes {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) file: FileNumber,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mode: u32,
+    /// Its size, and its times in nanoseconds since 1970.
+    state: (i128, i128, i128),
+}
+
+impl FileBytes {
+    /// Says whether it was not written to since; under which name it is does not count.
+    pub(crate) fn is_as_written(&self, then: &Self) -> bool {
+        let written = |one: &Self| (one.file, one.state.0, one.state.1);
+        written(self) == written(then) && self.bytes == then.bytes
+    }
+}
+
 /// Says why a file is not believed, and what mends it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -392,6 +412,31 @@ pub fn read_owned_file(
         .map_err(|refusal| OwnedFault { path: path.to_string(), refusal })
 }
 
+/// [`read_owned_file`] in a folder that is open, whatever the bytes are.
+pub(crate) fn read_owned_bytes(
+    folder: BorrowedFd<'_>,
+    name: &str,
+    bytes_max: u64,
+    owners: &OwnerSet,
+) -> Result<Option<FileBytes>, Refusal> {
+    let mut reader = Reader::new(bytes_max, owners);
+    let name = OsStr::new(name);
+    let Some(before) = reader.look(folder, name)? else { return Ok(None) };
+    let Some((stat, length)) = reader.open_and_fill(folder, name, &before)? else {
+        return Ok(None);
+    };
+    let mut bytes = reader.buffer;
+    bytes.truncate(length);
+    Ok(Some(FileBytes {
+        bytes,
+        file: number(&stat),
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mode: stat.st_mode & 0o7777,
+        state: state(&stat),
+    }))
+}
+
 /// Calls back with each name of a folder but `.` and `..`, until the answer is false.
 pub(crate) fn each_name(
     folder: BorrowedFd<'_>,
@@ -424,17 +469,49 @@ impl<'o> Reader<'o> {
     }
 
     fn read(&mut self, folder: BorrowedFd<'_>, name: &OsStr) -> Result<Option<FileFacts>, Refusal> {
-        // Looked at before it is opened: opening a FIFO wakes its writer, opening a device may
-        // do anything. What is opened is looked at again, and has to be the same file.
+        let Some(before) = self.look(folder, name)? else { return Ok(None) };
+        if let Some(facts) = self.memory.recall(name, &before) {
+            return Ok(Some(facts));
+        }
+        let Some((opened, length)) = self.open_and_fill(folder, name, &before)? else {
+            return Ok(None);
+        };
+        let bytes = self.buffer.get(..length).unwrap_or_default();
+        let text = core::str::from_utf8(bytes)
+            .map_err(|fault| Refusal::NotUtf8(fault.valid_up_to()))?
+            .to_owned();
+        let facts = FileFacts {
+            text,
+            file: number(&opened),
+            uid: opened.st_uid,
+            gid: opened.st_gid,
+            mode: opened.st_mode & 0o7777,
+            modified_ns: modified_ns(&opened),
+            size: length as u64,
+        };
+        self.memory.keep(name, &opened, &facts);
+        Ok(Some(facts))
+    }
+
+    /// Looks before it is opened: opening a FIFO wakes its writer, opening a device may do
+    /// anything. What is opened is looked at again, and has to be the same file.
+    fn look(&self, folder: BorrowedFd<'_>, name: &OsStr) -> Result<Option<Stat>, Refusal> {
         let before = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(Refusal::Unreadable(errno)),
         };
         self.judge(&before)?;
-        if let Some(facts) = self.memory.recall(name, &before) {
-            return Ok(Some(facts));
-        }
+        Ok(Some(before))
+    }
+
+    /// Reads the file that was looked at; returns what it is, and how many bytes are in the buffer.
+    fn open_and_fill(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        name: &OsStr,
+        before: &Stat,
+    ) -> Result<Option<(Stat, usize)>, Refusal> {
         let file = match rustix::fs::openat(folder, name, WARY, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
@@ -451,21 +528,7 @@ impl<'o> Reader<'o> {
         if state(&opened) != state(&after) || u64::try_from(opened.st_size) != Ok(length as u64) {
             return Err(Refusal::Changing);
         }
-        let bytes = self.buffer.get(..length).unwrap_or_default();
-        let text = core::str::from_utf8(bytes)
-            .map_err(|fault| Refusal::NotUtf8(fault.valid_up_to()))?
-            .to_owned();
-        let facts = FileFacts {
-            text,
-            file: number(&opened),
-            uid: opened.st_uid,
-            gid: opened.st_gid,
-            mode: opened.st_mode & 0o7777,
-            modified_ns: modified_ns(&opened),
-            size: length as u64,
-        };
-        self.memory.keep(name, &opened, &facts);
-        Ok(Some(facts))
+        Ok(Some((opened, length)))
     }
 
     fn judge(&self, stat: &Stat) -> Result<(), Refusal> {

@@ -7,14 +7,12 @@ use oh_model::databases::{PortDb, RepositoriesDb};
 use oh_model::path::{InRoot, RealPath};
 use oh_model::routes::{FileNumber, FoundSession, Inputs};
 
+use crate::databases::DATABASE_BYTES_MAX;
 use crate::folder::{self, Entry, Folder, Limits, Memory};
 use crate::instances;
 use crate::publish::{Host, PublishFault, real};
 use crate::sockets;
 use crate::users::{OwnerSet, Users};
-
-/// The largest database that is read, in bytes.
-const DATABASE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// How often a database is read again that is not whole: the original application writes it in
 /// place, so a reader can meet it half written.
@@ -58,6 +56,18 @@ pub fn gather(host: &Host, memory: &mut Memory) -> Result<Inputs, PublishFault> 
             PortDb::parse(text).map(drop).map_err(|fault| fault.to_string())
         })?,
     })
+}
+
+/// Reads the text of the database of repositories; `None` where there is none.
+///
+/// # Errors
+/// [`PublishFault::Database`] where it cannot be read or is not whole.
+pub fn repositories(host: &Host) -> Result<Option<String>, PublishFault> {
+    let path = &host.settings.instances.repository_database;
+    let text = database(host, path, &owners(host), |text| {
+        RepositoriesDb::parse(text).map(drop).map_err(|fault| fault.to_string())
+    })?;
+    Ok(text.and_then(Result::ok))
 }
 
 fn found(entry: &Entry) -> FoundSession {

@@ -108,6 +108,9 @@ pub enum LockFault {
         /// The folder of those that are needed.
         wanted: String,
     },
+    /// The lock of a database is needed that is not among those that are held.
+    #[error("the lock of the database {0} is not held")]
+    NotHeld(String),
     /// What is there is no lock file of ours.
     #[error("{path} is no lock file of ours: {why}")]
     NotOurs {
@@ -266,6 +269,8 @@ pub struct Held<'before, Level> {
     /// Empty where a parent's are gone on with.
     #[expect(dead_code, reason = "kept for the locks, which end with the files")]
     files: Vec<Taken>,
+    /// What they are, those of a parent among them.
+    names: Vec<String>,
     before: PhantomData<&'before mut ()>,
     level: PhantomData<Level>,
 }
@@ -320,6 +325,7 @@ impl Locks {
         Ok(Self {
             place: Arc::new(place),
             files: Vec::new(),
+            names: Vec::new(),
             before: PhantomData,
             level: PhantomData,
         })
@@ -426,7 +432,24 @@ impl<Level> Held<'_, Level> {
         for name in names {
             files.extend(self.place.take(name, share, purpose, until)?);
         }
-        Ok(Held { place: Arc::clone(&self.place), files, before: PhantomData, level: PhantomData })
+        Ok(Held {
+            place: Arc::clone(&self.place),
+            files,
+            names: names.to_vec(),
+            before: PhantomData,
+            level: PhantomData,
+        })
+    }
+}
+
+impl Held<'_, Databases> {
+    /// Makes sure that the lock of a database is among these.
+    ///
+    /// # Errors
+    /// [`LockFault::NotHeld`].
+    pub fn demand_database(&self, name: &str) -> Result<(), LockFault> {
+        let held = self.names.iter().any(|held| held.strip_prefix("database-") == Some(name));
+        if held { Ok(()) } else { Err(LockFault::NotHeld(name.to_owned())) }
     }
 }
 

@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::folder::{FileKind, TrustFault, read_trusted};
 use crate::publish::Host;
 use crate::root::{Root, RootFault};
+use crate::spawn::TOKEN_KEY;
 
 /// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -42,7 +43,8 @@ impl Wish {
         // A name or value that is not UTF-8 is none of ours: our names are ASCII.
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+            // The mark of what we started is no setting, and terminals of editors have it.
+            .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX) && name != TOKEN_KEY)
             .collect();
         Self { config, root, sets, environment }
     }

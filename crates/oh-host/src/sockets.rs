@@ -5,6 +5,7 @@
 //! process that holds it. Looks at the network namespace of this process; sockets of another
 //! (a container's) are not seen.
 
+mod connections;
 mod diag;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use thiserror::Error;
 
 use crate::process::{self, ProcessDir, ProcessFault};
+
+pub use connections::{Connections, SocketConnections};
 
 /// The tables of IPv4 and IPv6; proc(5) has their format.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
@@ -82,13 +85,13 @@ pub fn listeners() -> Result<Vec<Listener>, SocketFault> {
     // A kernel built without it, or a sandbox that forbids it: the tables say the same.
     let mut found = match diag::listeners() {
         Ok(found) => found,
-        Err(_) => listeners_of_tables()?,
+        Err(_) => of_tables(LISTEN)?,
     };
     found.sort_unstable();
     Ok(found)
 }
 
-fn listeners_of_tables() -> Result<Vec<Listener>, SocketFault> {
+fn of_tables(state: &str) -> Result<Vec<Listener>, SocketFault> {
     let mut found = Vec::new();
     for path in TABLES {
         let text = match std::fs::read_to_string(path) {
@@ -98,7 +101,8 @@ fn listeners_of_tables() -> Result<Vec<Listener>, SocketFault> {
             }
             Err(source) => return Err(SocketFault::Read { path, source }),
         };
-        let mut listening = parse(&text).map_err(|line| SocketFault::Parse { path, line })?;
+        let mut listening =
+            parse(&text, state).map_err(|line| SocketFault::Parse { path, line })?;
         found.append(&mut listening);
     }
     Ok(found)
@@ -299,13 +303,13 @@ fn try_bind(address: SocketAddr, reuse: bool) -> Result<bool, Errno> {
     }
 }
 
-/// Reads a table; the fault is the number of the line.
-fn parse(text: &str) -> Result<Vec<Listener>, usize> {
+/// Reads the sockets of a table that are in this state; the fault is the number of the line.
+fn parse(text: &str, wanted: &str) -> Result<Vec<Listener>, usize> {
     let mut found = Vec::new();
     for (at, line) in text.lines().enumerate().skip(1) {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let (local, _, state) = (fields.next(), fields.next(), fields.next());
-        if state != Some(LISTEN) {
+        if state != Some(wanted) {
             continue;
         }
         // tx:rx, tr:when and retrnsmt stand between the state and the uid; the timeout follows.
@@ -413,7 +417,7 @@ mod tests {
             \x20  0: 0100007F:22B8 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12345 1 00\n\
             \x20  1: 0100007F:22B8 0100007F:9999 01 00000000:00000000 00:00000000 00000000  1000        0 12346 1 00\n\
             \x20  2: 00000000000000000000000001000000:0016 00000000000000000000000000000000:0000 0A 0:0 00:0 0  0  0 7 1\n";
-        let found = parse(text).unwrap();
+        let found = parse(text, LISTEN).unwrap();
         assert_eq!(
             found,
             [
@@ -421,7 +425,7 @@ mod tests {
                 Listener { inode: 7, ..socket("[::1]:22", 0) },
             ]
         );
-        assert_eq!(parse("head\n 0: xyz 0:0 0A 0:0 0:0 0 0 0 1"), Err(2));
+        assert_eq!(parse("head\n 0: xyz 0:0 0A 0:0 0:0 0 0 0 1", LISTEN), Err(2));
     }
 
     #[test]

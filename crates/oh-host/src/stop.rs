@@ -1,10 +1,8 @@
 //! Ending what was started: all of it, nothing else, and not a moment longer than it takes.
 //!
-//! What belongs to a record is found in four ways, because each alone misses some: the recorded
-//! leader itself, what descends from it, what is in a process group or session that it or its
-//! descendants lead, and whatever carries the record's token in its environment. The last finds
-//! orphans of a leader that is long gone. A process found once is held by its open `/proc` folder
-//! and signalled through it, so a number that is reused meanwhile never leads to a stranger.
+//! What belongs to a record is found as [`crate::members`] says: by its leader, descent, groups
+//! and sessions, and its token. A process found once is held by its open `/proc` folder and
+//! signalled through it, so a number that is reused meanwhile never leads to a stranger.
 //!
 //! This process, its ancestors and the first process are never signalled. Deciding *whether* to
 //! stop is the caller's, and so is recording before that it is wanted stopped: something that
@@ -17,10 +15,11 @@ use std::time::Instant;
 use thiserror::Error;
 
 use crate::boot::{BootFault, BootId, boot_id};
-use crate::process::{
-    Identity, Pid, ProcessDir, ProcessFault, ProcessStat, Processes, Sent, Signal,
-};
-use crate::spawn::{TOKEN_CHARACTERS_MIN, TOKEN_KEY};
+use crate::members::{self, Key, Kin, Met, Tokens, is_candidate, key};
+use crate::process::{Pid, ProcessDir, ProcessFault, ProcessStat, Processes, Sent, Signal};
+use crate::spawn::TOKEN_CHARACTERS_MIN;
+
+pub use crate::members::Target;
 
 /// How long after SIGKILL a process may take to go before it counts as surviving.
 pub const KILL_WAIT: Duration = Duration::from_secs(2);
@@ -28,15 +27,6 @@ pub const KILL_WAIT: Duration = Duration::from_secs(2);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 /// How many processes are held open at once; more are recognised by their start time alone.
 const HELD_MAX: usize = 512;
-
-/// What is to be stopped, as it was written down.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// The leader.
-    pub identity: Identity,
-    /// The token in the environment of everything that it started.
-    pub token: Option<String>,
-}
 
 /// What became of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +71,8 @@ impl Outcome {
 #[derive(Debug, Error)]
 pub enum StopFault {
     /// A token is too short to be nobody else's.
-    #[error("the token of process {0} has fewer than {TOKEN_CHARACTERS_MIN} characters")]
-    Token(Pid),
+    #[error("a token has fewer than {TOKEN_CHARACTERS_MIN} characters")]
+    Token,
     /// The boot is not known.
     #[error("cannot tell which boot this is")]
     Boot(#[from] BootFault),
@@ -110,9 +100,6 @@ pub fn stop(targets: &[Target], grace: Duration) -> Result<Vec<Outcome>, StopFau
     run.outcomes()
 }
 
-/// A process at one time of this boot.
-type Key = (Pid, u64);
-
 /// A process that is ours.
 struct Known {
     target: usize,
@@ -136,9 +123,8 @@ struct Run<'t> {
 
 impl<'t> Run<'t> {
     fn new(targets: &'t [Target]) -> Result<Self, StopFault> {
-        let short = |token: &&String| token.len() < TOKEN_CHARACTERS_MIN;
-        if let Some(target) = targets.iter().find(|t| t.token.as_ref().filter(short).is_some()) {
-            return Err(StopFault::Token(target.identity.pid));
+        if members::with_short_token(targets).is_some() {
+            return Err(StopFault::Token);
         }
         let me = Pid::own();
         let all = Processes::look().map_err(StopFault::Look)?;
@@ -152,20 +138,15 @@ impl<'t> Run<'t> {
     /// Looks whether each recorded leader is still that process.
     fn meet_leaders(&mut self) -> Result<(), StopFault> {
         for (target, Target { identity, .. }) in self.targets.iter().enumerate() {
-            let met = if identity.boot_id == self.boot_id {
-                meet(identity)
-            } else {
-                Err(ProcessFault::Gone(identity.pid))
-            };
-            let how = match met {
-                Ok(Some((process, stat))) => {
+            let Some(identity) = identity else { continue };
+            let how = match members::meet(identity, &self.boot_id).map_err(StopFault::Look)? {
+                Met::Itself(process, stat) => {
                     self.learn(target, process, &stat);
                     continue;
                 }
-                Ok(None) => How::Stranger,
-                Err(fault) if fault.is_gone() => How::AlreadyGone,
-                Err(ProcessFault::Denied { .. }) => How::Denied,
-                Err(fault) => return Err(StopFault::Look(fault)),
+                Met::Stranger => How::Stranger,
+                Met::Gone => How::AlreadyGone,
+                Met::Denied => How::Denied,
             };
             self.leaders.push(Outcome { target, pid: identity.pid, name: String::new(), how });
         }
@@ -188,9 +169,7 @@ impl<'t> Run<'t> {
     }
 
     fn find_tokens(&mut self, all: &Processes) -> Result<(), StopFault> {
-        let tokens: Vec<(usize, &str)> = (self.targets.iter().enumerate())
-            .filter_map(|(at, target)| Some((at, target.token.as_deref()?)))
-            .collect();
+        let tokens = Tokens::of(self.targets);
         if tokens.is_empty() {
             return Ok(());
         }
@@ -198,26 +177,11 @@ impl<'t> Run<'t> {
             if self.known.contains_key(&key(stat)) {
                 continue;
             }
-            let look = ProcessDir::open(stat.pid)
-                .and_then(|process| Ok((process.environment_value(TOKEN_KEY)?, process)));
-            let (value, process) = match look {
-                Ok((Some(value), process)) => (value, process),
+            match tokens.carried_by(stat.pid) {
+                Ok(Some((target, process, stat))) => self.learn(target, process, &stat),
                 // Whose environment we may not read we could not signal either.
-                Ok((None, _)) | Err(ProcessFault::Gone(_) | ProcessFault::Denied { .. }) => {
-                    continue;
-                }
+                Ok(None) | Err(ProcessFault::Denied { .. }) => {}
                 Err(fault) => return Err(StopFault::Look(fault)),
-            };
-            let owner = tokens.iter().find(|(_, token)| token.as_bytes() == value);
-            if let Some((target, _)) = owner {
-                // The number may have another process by now than when all were looked at; what
-                // carries the token is ours in either case.
-                match process.stat() {
-                    Ok(stat) if is_candidate(&stat) => self.learn(*target, process, &stat),
-                    Ok(_) => {}
-                    Err(fault) if fault.is_gone() => {}
-                    Err(fault) => return Err(StopFault::Look(fault)),
-                }
             }
         }
         Ok(())
@@ -225,8 +189,7 @@ impl<'t> Run<'t> {
 
     /// Finds children of what is known, and what is in the groups and sessions that it leads.
     fn find_families(&mut self, all: &Processes) -> Result<(), StopFault> {
-        let (mut parents, mut groups, mut sessions) =
-            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut kin = Kin::default();
         let leads: BTreeSet<Pid> = self.leading_numbers();
         for stat in &all.stats {
             let Some(known) = self.known.get(&key(stat)) else { continue };
@@ -235,25 +198,16 @@ impl<'t> Run<'t> {
             if stat.pid == self.me || !is_alive(&key(stat), known).map_err(StopFault::Look)? {
                 continue;
             }
-            parents.insert(stat.pid, known.target);
-            if known.protected {
-                continue;
+            kin.take_children_of(stat, known.target);
+            if !known.protected {
+                kin.take_groups_of(stat, known.target, &leads);
             }
-            let led = |number: &Pid| leads.contains(number);
-            groups.extend(stat.group.filter(led).map(|group| (group, known.target)));
-            sessions.extend(stat.session.filter(led).map(|session| (session, known.target)));
         }
-        let member = |map: &BTreeMap<Pid, usize>, number: Option<Pid>| {
-            number.and_then(|number| map.get(&number).copied())
-        };
         for stat in all.stats.iter().filter(|stat| is_candidate(stat)) {
             if self.known.contains_key(&key(stat)) {
                 continue;
             }
-            let target = member(&parents, stat.parent)
-                .or_else(|| member(&groups, stat.group))
-                .or_else(|| member(&sessions, stat.session));
-            let Some(target) = target else { continue };
+            let Some(target) = kin.claims(stat) else { continue };
             let look = ProcessDir::open(stat.pid).and_then(|p| Ok((p.stat()?, p)));
             match look {
                 Ok((now, process)) if key(&now) == key(stat) && is_candidate(&now) => {
@@ -274,7 +228,8 @@ impl<'t> Run<'t> {
                 && self
                     .targets
                     .get(leader.target)
-                    .is_some_and(|t| t.identity.boot_id == self.boot_id)
+                    .and_then(|target| target.identity.as_ref())
+                    .is_some_and(|leader| leader.boot_id == self.boot_id)
         });
         self.known.keys().map(|(pid, _)| *pid).chain(gone.map(|leader| leader.pid)).collect()
     }
@@ -387,18 +342,6 @@ impl<'t> Run<'t> {
     }
 }
 
-/// Opens a recorded process; `None` where the number is another's now.
-fn meet(identity: &Identity) -> Result<Option<(ProcessDir, ProcessStat)>, ProcessFault> {
-    let process = ProcessDir::open(identity.pid)?;
-    let stat = process.stat()?;
-    let recorded = stat.start_time_ticks == identity.start_time_ticks;
-    if stat.is_dead() && recorded {
-        // The dead have no arguments to be recognised by, and need not be told apart.
-        return Err(ProcessFault::Gone(identity.pid));
-    }
-    Ok(process.is(identity)?.then_some((process, stat)))
-}
-
 /// Does something with a known process; `None` where it is gone.
 fn reach<T>(
     key: &Key,
@@ -427,14 +370,6 @@ fn reach<T>(
 
 fn is_alive(key: &Key, known: &Known) -> Result<bool, ProcessFault> {
     Ok(reach(key, known, |_| Ok(()))?.is_some())
-}
-
-fn is_candidate(stat: &ProcessStat) -> bool {
-    !stat.is_kernel && !stat.is_dead() && stat.pid != Pid::INIT
-}
-
-fn key(stat: &ProcessStat) -> Key {
-    (stat.pid, stat.start_time_ticks)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 pub mod browser;
 pub mod components;
 pub mod editor;
+pub mod instances;
 pub mod lab;
 pub mod machine;
 pub mod net;

@@ -105,10 +105,10 @@ fn start(facts: &Facts, part: Part, record: &mut Record) -> Result<Waiting, Sand
 /// for a while, and so do the workers of nginx for ever.
 fn stop_leftovers(record: &Record, part: Part, token: &str) -> Result<(), SandboxFault> {
     let Some(identity) = record.started.get(&part) else { return Ok(()) };
-    let mut left = vec![Target { identity: identity.clone(), token: Some(token.into()) }];
+    let mut left = vec![Target { identity: Some(identity.clone()), token: Some(token.into()) }];
     if part == Part::Nginx {
         let workers = orphaned_workers(record)?.into_iter();
-        left.extend(workers.map(|identity| Target { identity, token: None }));
+        left.extend(workers.map(|identity| Target { identity: Some(identity), token: None }));
     }
     stop::stop(&left, LEFTOVER_GRACE)?;
     Ok(())

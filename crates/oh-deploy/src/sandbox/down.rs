@@ -83,8 +83,11 @@ fn targets(home: &Home, record: &Record) -> Result<Vec<Target>, SandboxFault> {
             all.entry(part).or_insert(identity);
         }
     }
-    let target = |(part, identity)| Target { identity, token: Some(part_token(record, part)) };
+    let target = |(part, identity)| Target {
+        identity: Some(identity),
+        token: Some(part_token(record, part)),
+    };
     let workers = orphaned_workers(record)?.into_iter();
-    let workers = workers.map(|identity| Target { identity, token: None });
+    let workers = workers.map(|identity| Target { identity: Some(identity), token: None });
     Ok(all.into_iter().map(target).chain(workers).collect())
 }

@@ -131,7 +131,7 @@ fn ours(process: &ProcessDir) -> Result<Option<(String, Target)>, ProcessFault> 
     if !is_token(&token) {
         return Ok(None);
     }
-    let target = Target { identity: process.identity()?, token: Some(token.clone()) };
+    let target = Target { identity: Some(process.identity()?), token: Some(token.clone()) };
     Ok(Some((token, target)))
 }
 

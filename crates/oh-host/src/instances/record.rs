@@ -57,6 +57,8 @@ pub struct Record {
     pub unit: Option<String>,
     /// Who is starting it; `None` once the start is whole.
     pub starter: Option<Identity>,
+    /// How often a restart was asked for.
+    pub generation: u32,
     /// When it was made, in milliseconds since 1970.
     pub created_ms: u64,
 }
@@ -107,6 +109,7 @@ struct Raw {
     unit: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     starter: Option<Identity>,
+    generation: u32,
     created_ms: u64,
 }
 
@@ -148,6 +151,7 @@ impl TryFrom<Raw> for Record {
             key_is_nginxs: raw.key_is_nginxs,
             unit: raw.unit,
             starter: raw.starter,
+            generation: raw.generation,
             created_ms: raw.created_ms,
         })
     }
@@ -172,6 +176,7 @@ impl From<Record> for Raw {
             key_is_nginxs: record.key_is_nginxs,
             unit: record.unit,
             starter: record.starter,
+            generation: record.generation,
             created_ms: record.created_ms,
         }
     }
@@ -195,6 +200,7 @@ pub(super) fn sample() -> Record {
         key_is_nginxs: true,
         unit: None,
         starter: None,
+        generation: 0,
         created_ms: 1_700_000_000_000,
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::{Identity, ProcessDir, ProcessFault};
+use crate::process::{Identity, ProcessFault};
 
 /// The version of the state.
 pub const STATE_SCHEMA: u32 = 1;
@@ -19,6 +19,8 @@ pub struct State {
     pub phase: Phase,
     /// The editor, while there is one.
     pub editor: Option<Identity>,
+    /// Up to which restart it has heard: [`Record::generation`](super::Record::generation).
+    pub generation: u32,
     /// How often the editor was started since the supervisor began.
     pub starts: u32,
     /// How it ended, the last one last.
@@ -63,7 +65,7 @@ impl State {
     /// # Errors
     /// [`ProcessFault`] where that cannot be told.
     pub fn is_supervised(&self) -> Result<bool, ProcessFault> {
-        lives(&self.supervisor)
+        self.supervisor.lives()
     }
 
     /// Says whether the editor lives.
@@ -71,19 +73,6 @@ impl State {
     /// # Errors
     /// [`ProcessFault`] where that cannot be told.
     pub fn editor_lives(&self) -> Result<bool, ProcessFault> {
-        self.editor.as_ref().map_or(Ok(false), lives)
-    }
-}
-
-fn lives(identity: &Identity) -> Result<bool, ProcessFault> {
-    let process = match ProcessDir::open(identity.pid) {
-        Ok(process) => process,
-        Err(fault) if fault.is_gone() => return Ok(false),
-        Err(fault) => return Err(fault),
-    };
-    match process.is(identity) {
-        Ok(is) => Ok(is && !process.is_gone()?),
-        Err(fault) if fault.is_gone() => Ok(false),
-        Err(fault) => Err(fault),
+        self.editor.as_ref().map_or(Ok(false), Identity::lives)
     }
 }

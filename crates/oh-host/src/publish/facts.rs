@@ -257,6 +257,20 @@ pub(super) fn gather_again(host: &Host, memory: &mut Memory) -> Result<Facts, Pu
     look(host, &Overlay::new(), memory)
 }
 
+/// Returns the group of nginx's workers, where somebody may give files to it: root alone may.
+///
+/// # Errors
+/// [`PublishFault`] where nginx or its configuration cannot be read.
+pub fn group_of_workers(host: &Host) -> Result<Option<u32>, PublishFault> {
+    let settings = &host.settings.nginx;
+    let nginx = Nginx {
+        program: site::program(&settings.program)?,
+        config: site::real(&host.root, &settings.config)?,
+    };
+    let (built, tree) = (nginx.built()?, tree::read(&nginx.config)?);
+    Ok(login_meta(&tree, &built).owner.map(|(_, group)| group))
+}
+
 fn look(host: &Host, overlay: &Overlay, memory: &mut Memory) -> Result<Facts, PublishFault> {
     let settings = &host.settings;
     let real = |path: &InRoot| site::real(&host.root, path);

@@ -37,7 +37,7 @@ use oh_model::plan::Outcome;
 use oh_model::routes::Routes;
 use oh_nginx_conf::layout::{Generation, Site};
 
-pub use facts::{Facts, Hook, Live, Running, gather, gather_over};
+pub use facts::{Facts, Hook, Live, Running, gather, gather_over, group_of_workers};
 pub use fault::{Now, PublishFault};
 pub use plan::{Step, objections, plan};
 pub use reach::{Reach, reach};

@@ -1,5 +1,5 @@
-//! The kernel's own list of listening sockets, by sock_diag(7): one question for each family, and
-//! only what listens comes back, where /proc/net/tcp walks every bucket of the kernel's table.
+//! The kernel's own list of TCP sockets in one state, by sock_diag(7): one question for each family, and
+//! only what is in that state comes back, where /proc/net/tcp walks every bucket of the kernel's table.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,25 +24,37 @@ const ANSWER_BYTES_MAX: usize = 32 * 1024;
 /// # Errors
 /// The system's; also where this kernel has no sock_diag.
 pub(super) fn listeners() -> io::Result<Vec<Listener>> {
+    in_state(StateFlags::LISTEN)
+}
+
+/// Asks the kernel which TCP connections are established; of each the end that is ours.
+///
+/// # Errors
+/// As for [`listeners`].
+pub(super) fn established() -> io::Result<Vec<Listener>> {
+    in_state(StateFlags::ESTABLISHED)
+}
+
+fn in_state(states: StateFlags) -> io::Result<Vec<Listener>> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&NetlinkAddr::new(0, 0))?;
     let mut found = Vec::new();
     for (family, any) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
-        ask(&socket, family, any)?;
+        ask(&socket, family, any, states.clone())?;
         while hear(&socket, &mut found)? {}
     }
     Ok(found)
 }
 
-fn ask(socket: &Socket, family: u8, any: SocketId) -> io::Result<()> {
+fn ask(socket: &Socket, family: u8, any: SocketId, states: StateFlags) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     let request = SockDiagMessage::InetRequest(InetRequest {
         family,
         protocol: IPPROTO_TCP,
         extensions: ExtensionFlags::empty(),
-        states: StateFlags::LISTEN,
+        states,
         socket_id: any,
     });
     let mut message = NetlinkMessage::new(header, request.into());

@@ -12,8 +12,10 @@
 //!   `nginx -t`, `nginx -s reload`, and the route asked for.
 //!
 //! All take turns, so that a machine that slows down slows all of them. Then come the bursts: a
-//! thousand files in a second, and twelve thousand at once.
+//! thousand files in a second, and twelve thousand at once. Last comes what of all this is nginx's
+//! own work for the configuration.
 
+mod configuration;
 mod watched;
 
 use std::fmt::Write as _;
@@ -67,7 +69,8 @@ fn main() -> Result<()> {
             "| {size} | {a:.1} | {w:.1} | {b:.1} | {apply:.2} | {watch:.2} | {c:.1} | {locations:.2} |"
         )?;
     }
-    watched::bursts(&mut out, port)
+    watched::bursts(&mut out, port)?;
+    configuration::table(&mut out, port)
 }
 
 fn median(mut times: Vec<Duration>) -> f64 {

@@ -5,6 +5,17 @@
 //! which is read as empty. `repositories.json` is `{"repositories": [{"id", "name", "path",
 //! "type", "vscodePort"?, "vscodeRunning"}]}`. Unknown keys belong to the application and are
 //! not looked at. An entry that cannot be read is kept as a fault, so that the others count.
+//!
+//! [`PortDb`] and [`RepositoriesDb`] are what routes are made of. To change a database there are
+//! [`PortDocument`] and [`RepositoriesDocument`], which keep the text of all that they do not
+//! change, and save what can be read of a text that is torn. What is torn, and when, the reader
+//! of the file knows (`oh_host::databases`).
+
+mod json;
+mod ports;
+mod repositories;
+mod salvage;
+mod text;
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -13,8 +24,38 @@ use alloc::vec::Vec;
 use serde_json::Value;
 use thiserror::Error;
 
+pub use ports::{PortDocument, PortEntry};
+pub use repositories::{NewRepository, RepositoriesDocument, RepositoryKind};
+pub use salvage::Lost;
+
 use crate::path::InRoot;
 use crate::port::Port;
+
+/// A database whose text can be changed entry by entry.
+pub trait Document: Sized {
+    /// The name of its lock, and of its file without the ending.
+    const NAME: &'static str;
+
+    /// Reads a whole text.
+    ///
+    /// # Errors
+    /// [`DatabaseFault::Json`] where the text is torn, so that [`Self::salvage`] is the way on;
+    /// [`DatabaseFault::Kind`] where it is JSON and another thing than this database: nobody but
+    /// a person can know what was meant.
+    fn parse(text: &str) -> Result<Self, DatabaseFault>;
+
+    /// Reads what is whole of a text that may be cut off, overwritten in part, or anything.
+    ///
+    /// An entry is saved if all its text is there. Behind the first damage only lines are
+    /// believed that begin as `JSON.stringify(value, null, 2)` makes them and have all that an
+    /// entry has; behind the end of a whole text, nothing. Where the end of a new text and the
+    /// rest of an old one meet in one entry and make a whole one, nobody can tell.
+    fn salvage(bytes: &[u8]) -> (Self, Lost);
+
+    /// Writes the text as JavaScript does, `JSON.stringify(value, null, 2)`, with a final newline
+    /// only if the old text had one. Where nothing was changed it is the old text, byte by byte.
+    fn render(&self) -> String;
+}
 
 /// Says why a database, or an entry of one, cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -1,0 +1,176 @@
+//! Who is connected to a server of this machine, counted at the server's end.
+//!
+//! Over the loopback each connection is in the kernel's table twice, with either end as its own;
+//! the server's end has the server's port. No connection that goes out has a port that somebody
+//! listens on: the kernel passes those over when it chooses one.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+
+use oh_model::path::RealPath;
+use oh_model::port::Port;
+
+use super::{Listener, SocketFault, diag, listeners, of_tables, reached};
+
+/// `TCP_ESTABLISHED` of the kernel's tcp_states.h, as the table writes it.
+const ESTABLISHED: &str = "01";
+/// The kernel's table of unix sockets; unix(7) has its format.
+const UNIX_TABLE: &str = "/proc/net/unix";
+/// `SS_CONNECTING` (not accepted yet) and `SS_CONNECTED` of the kernel's net.h, as the table
+/// writes them.
+const CONNECTED: [&str; 2] = ["02", "03"];
+
+/// The TCP connections of this network namespace at one moment.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    /// The ends that are on this machine.
+    ends: Vec<SocketAddr>,
+    listeners: Vec<Listener>,
+}
+
+impl Connections {
+    /// Asks the kernel once for all.
+    ///
+    /// # Errors
+    /// [`SocketFault`].
+    pub fn look() -> Result<Self, SocketFault> {
+        let found = match diag::established() {
+            Ok(found) => found,
+            Err(_) => of_tables(ESTABLISHED)?,
+        };
+        let ends = found.into_iter().map(|end| end.address).collect();
+        Ok(Self { ends, listeners: listeners()? })
+    }
+
+    /// Returns how many connections the server has whom 127.0.0.1 reaches on this port: those over
+    /// the loopback, and all others too where it listens on every address.
+    pub fn to_port(&self, port: Port) -> usize {
+        let of_port = |listener: &&Listener| listener.address.port() == port.get();
+        let asked: Vec<&Listener> = self.listeners.iter().filter(of_port).collect();
+        let reached = reached(&asked);
+        if reached.is_empty() {
+            return 0;
+        }
+        let everywhere = reached.iter().any(|one| one.address.ip().to_canonical().is_unspecified());
+        let ends = self.ends.iter().filter(|end| {
+            end.port() == port.get() && (everywhere || end.ip().to_canonical().is_loopback())
+        });
+        ends.count()
+    }
+}
+
+/// The connections to unix sockets of this network namespace at one moment.
+#[derive(Debug, Clone)]
+pub struct SocketConnections(BTreeMap<String, usize>);
+
+impl SocketConnections {
+    /// Reads the kernel's table once for all.
+    ///
+    /// # Errors
+    /// [`SocketFault::Read`].
+    pub fn look() -> Result<Self, SocketFault> {
+        // A path may have any bytes; one that is no text is none of ours.
+        let bytes = std::fs::read(UNIX_TABLE)
+            .map_err(|source: io::Error| SocketFault::Read { path: UNIX_TABLE, source })?;
+        Ok(Self::parse(&String::from_utf8_lossy(&bytes)))
+    }
+
+    /// Returns how many connections the server has that listens on this path.
+    pub fn to_path(&self, path: &RealPath) -> usize {
+        self.0.get(path.as_str()).copied().unwrap_or_default()
+    }
+
+    /// A path may also have line breaks; a line that is only a part of one counts for nothing.
+    fn parse(text: &str) -> Self {
+        let mut counts = BTreeMap::new();
+        for line in text.lines().skip(1) {
+            // Number, references, protocol, flags, type, state, inode; the accepted end has the
+            // path of its listener, and the other one has none.
+            let mut fields = line.splitn(7, ' ');
+            let (state, rest) = (fields.nth(5), fields.next().unwrap_or_default());
+            let Some((_, path)) = rest.trim_start().split_once(' ') else { continue };
+            if state.is_some_and(|state| CONNECTED.contains(&state)) && path.starts_with('/') {
+                *counts.entry(path.to_owned()).or_default() += 1;
+            }
+        }
+        Self(counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    #[test]
+    fn a_connection_counts_once_and_at_the_servers_end() {
+        for address in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+            let server = TcpListener::bind(address).unwrap();
+            let port = Port::new(server.local_addr().unwrap().port().into()).unwrap();
+            assert_eq!(Connections::look().unwrap().to_port(port), 0, "{address}");
+            let clients: Vec<TcpStream> =
+                (0..3).map(|_| TcpStream::connect(("127.0.0.1", port.get())).unwrap()).collect();
+            let accepted: Vec<_> = (0..3).map(|_| server.accept().unwrap()).collect();
+            assert_eq!(Connections::look().unwrap().to_port(port), 3, "{address}");
+            let of_a_client = clients[0].local_addr().unwrap().port();
+            let of_a_client = Port::new(of_a_client.into()).unwrap();
+            assert_eq!(Connections::look().unwrap().to_port(of_a_client), 0, "{address}");
+            // The server need not have noticed yet.
+            drop(clients);
+            assert_eq!(Connections::look().unwrap().to_port(port), 0, "{address}");
+            drop(accepted);
+        }
+    }
+
+    #[test]
+    fn who_is_reached_from_elsewhere_is_another_server() {
+        let end = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let listener =
+            |text: &str| Listener { address: end(text), inode: 1, uid: 0, only_ipv6: false };
+        let ends = vec![
+            end("127.0.0.1:80"),
+            end("[::ffff:127.0.0.1]:80"),
+            end("192.0.2.1:80"),
+            end("127.0.0.1:81"),
+        ];
+        let count = |listeners: &[&str]| {
+            let listeners = listeners.iter().map(|text| listener(text)).collect();
+            Connections { ends: ends.clone(), listeners }.to_port(Port::new(80).unwrap())
+        };
+        assert_eq!(count(&["127.0.0.1:80", "192.0.2.1:80"]), 2);
+        assert_eq!(count(&["127.0.0.1:80", "0.0.0.0:80"]), 2);
+        assert_eq!(count(&["0.0.0.0:80"]), 3);
+        assert_eq!(count(&["[::]:80"]), 3);
+        assert_eq!(count(&[]), 0);
+    }
+
+    #[test]
+    fn the_kernels_table_says_the_same_as_its_answer() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let _client = TcpStream::connect(address).unwrap();
+        let _accepted = server.accept().unwrap();
+        let count = |all: Vec<Listener>| all.iter().filter(|one| one.address == address).count();
+        assert_eq!(count(of_tables(ESTABLISHED).unwrap()), 1);
+        assert_eq!(count(diag::established().unwrap()), 1);
+    }
+
+    #[test]
+    fn a_connection_to_a_socket_counts_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("with a blank");
+        let real = RealPath::parse(path.to_str().unwrap()).unwrap();
+        let server = UnixListener::bind(&path).unwrap();
+        assert_eq!(SocketConnections::look().unwrap().to_path(&real), 0);
+        let clients = [(); 2].map(|()| UnixStream::connect(&path).unwrap());
+        // Those that wait to be accepted count: somebody asks.
+        assert_eq!(SocketConnections::look().unwrap().to_path(&real), 2);
+        let accepted = server.accept().unwrap();
+        assert_eq!(SocketConnections::look().unwrap().to_path(&real), 2);
+        drop((clients, accepted, server));
+        assert_eq!(SocketConnections::look().unwrap().to_path(&real), 0);
+    }
+}

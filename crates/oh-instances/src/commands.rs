@@ -1,0 +1,64 @@
+//! What each command does: find the configuration, do it, report.
+
+use oh_host::publish::Host;
+use oh_host::settings::{self, Wish};
+use oh_model::id::InstanceId;
+use oh_term::{Answer, Common, Failure, Progress};
+
+use crate::cli::{StartArguments, StopArguments};
+use crate::fault::Fault;
+use crate::{look, report, start, stop};
+
+/// What a command works with, and what people should know of its configuration.
+pub(crate) struct Context {
+    pub(crate) host: Host,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Finds the configuration and keeps what the commands work with.
+pub(crate) fn context(common: &Common) -> Result<Context, Failure> {
+    let wish = Wish::of(common.config.clone(), common.root.clone(), common.sets.clone());
+    let found = settings::find(&wish).map_err(Failure::of)?;
+    let warnings = found.warnings();
+    Ok(Context { host: found.into_host(), warnings })
+}
+
+pub(crate) fn start(asked: &StartArguments, common: &Common) -> Result<Answer, Failure> {
+    let Context { host, warnings } = context(common)?;
+    let started = start::start(&host, asked, common, &Progress::start()).map_err(Failure::of)?;
+    Ok(report::started(&host, &started).notes(warnings))
+}
+
+pub(crate) fn restart(id: &str, common: &Common) -> Result<Answer, Failure> {
+    let Context { host, warnings } = context(common)?;
+    let id = known(&host, id)?;
+    let started = start::restart(&host, &id, common, &Progress::start()).map_err(Failure::of)?;
+    Ok(report::started(&host, &started).notes(warnings))
+}
+
+pub(crate) fn stop(asked: &StopArguments, common: &Common) -> Result<Answer, Failure> {
+    let Context { host, warnings } = context(common)?;
+    let ids = if asked.all {
+        let found = look::all(&host).map_err(Failure::of)?;
+        let found = found.into_iter().collect::<Result<Vec<_>, _>>().map_err(Failure::of)?;
+        found.into_iter().map(|found| found.record.id).collect()
+    } else {
+        asked.ids.iter().map(|id| parsed(id)).collect::<Result<Vec<_>, _>>()?
+    };
+    let progress = Progress::start();
+    let stopped = stop::stop_all(&host, &ids, asked.purge, &progress).map_err(Failure::of)?;
+    Ok(report::stopped(&stopped).notes(warnings))
+}
+
+/// Reads an id that has to be of a record.
+fn known(host: &Host, id: &str) -> Result<InstanceId, Failure> {
+    let parsed = parsed(id)?;
+    match look::one(host, &parsed).map_err(Failure::of)? {
+        Some(found) => Ok(found.record.id),
+        None => Err(Failure::of(Fault::Unknown(id.to_owned()))),
+    }
+}
+
+fn parsed(id: &str) -> Result<InstanceId, Failure> {
+    InstanceId::parse(id).map_err(|_| Failure::of(Fault::Unknown(id.escape_debug().to_string())))
+}

@@ -1,0 +1,241 @@
+//! Why a command did not do what it was asked, and what to do about it.
+
+use std::io;
+
+use oh_host::atomic::FileFault;
+use oh_host::command::CommandFault;
+use oh_host::databases::EditFault;
+use oh_host::instances::InstanceFault;
+use oh_host::lock::LockFault;
+use oh_host::process::ProcessFault;
+use oh_host::publish::PublishFault;
+use oh_host::random::RandomFault;
+use oh_host::sockets::SocketFault;
+use oh_host::spawn::SpawnFault;
+use oh_host::stop::StopFault;
+use oh_model::diagnostic::Diagnostic;
+use oh_model::exit::Exit;
+use oh_model::hint::{Command, Hint};
+use oh_model::id::{IdFault, InstanceId};
+use oh_model::path::{InRoot, PathFault};
+use oh_model::port::Port;
+use thiserror::Error;
+
+/// Says why something is not started: nothing was touched.
+#[derive(Debug, Error)]
+pub(crate) enum Refusal {
+    #[error("neither a repository nor a session is named")]
+    Nothing,
+    #[error("{id:?} cannot be an id: {fault}")]
+    Id {
+        id: String,
+        fault: IdFault,
+        /// Whether `--name` would help.
+        by_name: bool,
+    },
+    #[error("{path:?} cannot be used as a path: {source}")]
+    Path { path: String, source: PathFault },
+    #[error("{path} is not below the root")]
+    OutsideRoot { path: String },
+    #[error("cannot look at {path}")]
+    Look { path: String, source: io::Error },
+    #[error("{path} leads through a symbolic link to {real}")]
+    Link { path: String, real: String },
+    #[error("{path} is not a folder")]
+    NoFolder { path: String },
+    #[error("{folder} is no repository: {why}")]
+    Folder { folder: InRoot, why: String },
+    #[error("the id {id} is that of {other}, not of {folder}")]
+    Collision { id: String, folder: InRoot, other: InRoot },
+    #[error("{folder} is known as {known}")]
+    OtherName { folder: InRoot, known: String },
+    #[error("the id {id} is that of a {subject} that runs")]
+    Subject { id: InstanceId, subject: &'static str },
+    #[error("there is no user {user:?} on this machine")]
+    NoUser { user: String },
+    #[error("the editor would run as root, and whoever comes in would be root")]
+    AsRoot,
+    #[error("{folder} belongs to root, and an editor of root's would make whoever comes in root")]
+    RootsFolder { folder: InRoot },
+    #[error("only root can start an editor of user {user}")]
+    OtherUser { user: String },
+    #[error("user {user} may not read {folder}")]
+    Unreadable { folder: String, user: String },
+    #[error("the repositories are not known")]
+    Databases(#[source] PublishFault),
+    #[error("code-server cannot keep its prefix, and {key} is \"base-path\"")]
+    BasePath { key: &'static str },
+    #[error("instances.transport is \"unix\", and sessions.sockets names no folder")]
+    NoSockets,
+    #[error("an instance on a socket has no port")]
+    PortBesideSocket,
+    #[error("{id} has upper-case letters, and sockets are lower case")]
+    SocketCase { id: InstanceId },
+    #[error("{path} has {count} bytes, and a socket's path has at most {SOCKET_PATH_BYTES_MAX}")]
+    SocketPath { path: String, count: usize },
+    #[error("{program} is missing")]
+    NoProgram { program: String },
+    #[error("port {port} is not one of {key}")]
+    PortOutside { port: u16, key: &'static str },
+    #[error("port {port} is taken by {holder}")]
+    PortTaken { port: Port, holder: String },
+    #[error("{id} runs on port {port}")]
+    OtherPort { id: InstanceId, port: Port },
+    #[error("{path} announces this session already, and not for an editor of oh-instances")]
+    SessionFile { path: String },
+    #[error("all ports in use: {range} is taken by {taken}")]
+    NoPort { range: String, taken: String },
+}
+
+/// The longest path of a unix socket, in bytes, without its NUL (unix(7)).
+pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Says why a command did not do what it was asked.
+#[derive(Debug, Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Refused(#[from] Box<Refusal>),
+    #[error("there is no instance {0}")]
+    Unknown(String),
+    #[error("{}", if .0.is_held() { "another command is at work" } else { "could not take a lock" })]
+    Lock(#[from] LockFault),
+    #[error("could not read or write a record")]
+    Record(#[from] InstanceFault),
+    #[error("could not look at a process")]
+    Process(#[from] ProcessFault),
+    #[error("could not look at a port")]
+    Socket(#[from] SocketFault),
+    #[error("could not write a file of the editor")]
+    File(#[from] FileFault),
+    #[error("a path of the editor cannot be used")]
+    Path(#[from] PathFault),
+    #[error("no key can be made")]
+    Random(#[from] RandomFault),
+    #[error("could not start it")]
+    Spawn(#[from] SpawnFault),
+    #[error("systemd could not be asked")]
+    Command(#[from] CommandFault),
+    #[error("systemd did not start the unit: {0}")]
+    Systemd(String),
+    #[error("could not stop it")]
+    Stop(#[from] StopFault),
+    #[error("a database could not be written")]
+    Database(#[from] EditFault),
+    #[error("its route could not be published")]
+    Publish(#[from] PublishFault),
+    #[error("no nginx runs that could serve it")]
+    Unserved,
+    #[error("its supervisor ended: {0}")]
+    Supervisor(String),
+    #[error("the editor is not ready: {0}")]
+    NotReady(String),
+    #[error("could not tell how it is")]
+    Io(#[from] io::Error),
+    #[error("it is not routed: {0}")]
+    Unrouted(String),
+    /// A restart that failed: it is stopped now.
+    #[error("{id} does not run again, and was stopped")]
+    Restart {
+        id: InstanceId,
+        source: Box<Fault>,
+        /// What could not be taken back.
+        left: Vec<String>,
+    },
+    /// A start that failed, and what became of what it had done.
+    #[error("{id} was not started")]
+    Start {
+        id: InstanceId,
+        source: Box<Fault>,
+        /// What could not be taken back.
+        left: Vec<String>,
+    },
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
+}
+
+impl Fault {
+    /// Says whether it is the editor that does not run, and not something around it.
+    pub(crate) const fn is_of_editor(&self) -> bool {
+        matches!(self, Self::Spawn(_) | Self::Systemd(_) | Self::Supervisor(_) | Self::NotReady(_))
+    }
+}
+
+impl Diagnostic for Fault {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Refused(_) | Self::Unknown(_) => Exit::Refused,
+            Self::Lock(fault) if fault.is_held() => Exit::Locked,
+            Self::Publish(fault) => fault.exit(),
+            Self::Start { left, .. } if !left.is_empty() => Exit::RollbackFailed,
+            Self::Start { source, .. } => match source.exit() {
+                exit @ (Exit::Refused | Exit::Locked | Exit::Config) => exit,
+                _ => Exit::Intact,
+            },
+            Self::Record(_) | Self::Process(_) | Self::Socket(_) | Self::Lock(_) => {
+                Exit::CouldNotLook
+            }
+            _ => Exit::No,
+        }
+    }
+
+    fn state(&self) -> Option<String> {
+        match self {
+            Self::Refused(_) | Self::Unknown(_) | Self::Lock(_) => {
+                Some("nothing was changed".into())
+            }
+            Self::Restart { left, .. } | Self::Start { left, .. } if !left.is_empty() => {
+                Some(format!("not taken back: {}", left.join("; ")))
+            }
+            Self::Restart { .. } => Some("nothing of it is left but what it keeps".into()),
+            Self::Start { .. } => Some("what it had begun was taken back".into()),
+            _ => None,
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        match self {
+            Self::Refused(refusal) => refusal.hint().into_iter().collect(),
+            Self::Publish(fault) => fault.hints(),
+            Self::Start { source, left, .. } if left.is_empty() => source.hints(),
+            Self::Start { .. } => {
+                vec![Hint::run("", Command::ours("oh-instances", &["reconcile"]))]
+            }
+            Self::Unserved => vec!["start nginx, then run the same command again".into()],
+            Self::Unknown(_) => vec![Hint::run("", Command::ours("oh-instances", &["list"]))],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Refusal {
+    fn hint(&self) -> Option<Hint> {
+        Some(match self {
+            Self::Id { by_name: true, .. } | Self::Collision { .. } => {
+                "give it a name of its own with --name".into()
+            }
+            Self::OtherName { known, .. } => {
+                format!("leave --name out, or say --name {known}").into()
+            }
+            Self::Link { real, .. } => format!("name {real} instead").into(),
+            Self::AsRoot | Self::RootsFolder { .. } => {
+                "name a user with --user, or set instances.user; root itself only by --user root"
+                    .into()
+            }
+            Self::NoProgram { .. } => "install it, or set instances.program to where it is".into(),
+            Self::NoSockets => "set sessions.sockets, or instances.transport to \"port\"".into(),
+            Self::BasePath { key } => {
+                format!("set {key} to \"strip+prefix\", or instances.server to openvscode-server")
+                    .into()
+            }
+            Self::PortTaken { .. } => "leave --port out, and a free one is taken".into(),
+            Self::NoPort { .. } => {
+                Hint::run("stop one, for instance of", Command::ours("oh-instances", &["list"]))
+            }
+            _ => return None,
+        })
+    }
+}

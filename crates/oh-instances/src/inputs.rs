@@ -1,0 +1,188 @@
+//! What an instance tells others of itself: its session file, or its entries in the databases.
+//!
+//! These are inputs of publishing, and what the original application shows. They are written once
+//! an editor answers, and taken away when it does not run any more.
+
+use jiff::Timestamp;
+use oh_host::atomic::{self, Meta};
+use oh_host::databases::{self, Edited, Place, iso_text};
+use oh_host::instances::Record;
+use oh_host::lock::{Held, Leases};
+use oh_host::process::Pid;
+use oh_host::publish::{Host, LOCK_WAIT};
+use oh_host::users::is_root;
+use oh_model::databases::{
+    Document as _, NewRepository, PortDocument, PortEntry, RepositoriesDocument, RepositoryKind,
+};
+use oh_model::instance::Subject;
+use oh_model::path::RealPath;
+use oh_model::session::{Extension, SessionFile, UserWord};
+
+use crate::fault::{Fault, Refusal};
+
+/// The largest session file that is compared with ours, in bytes.
+const SESSION_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Everybody may read a session file: it says no secret.
+const SESSION_FILE: Meta = Meta { mode: 0o644, owner: None };
+
+/// A folder of session files that is missing is made so.
+const SESSIONS_FOLDER: Meta = Meta { mode: 0o755, owner: None };
+
+/// Announces an instance. `pid` is its supervisor: SIGTERM to it stops the instance.
+///
+/// Returns what people should know, one line each.
+pub(crate) fn announce(
+    host: &Host,
+    record: &Record,
+    pid: Pid,
+    held: &mut Held<'_, Leases>,
+) -> Result<Vec<String>, Fault> {
+    match record.subject {
+        Subject::Session => {
+            let path = session_file(host, record)?;
+            let folder = path.parent();
+            // Whose it is where it exists is judged by whoever reads it.
+            if std::fs::symlink_metadata(folder.as_str()).is_err() {
+                atomic::create_dirs(&folder, SESSIONS_FOLDER)?;
+            }
+            atomic::replace(&path, session_text(record).as_bytes(), SESSION_FILE)?;
+            Ok(Vec::new())
+        }
+        Subject::Repository => in_databases(host, record, Some(pid), held),
+    }
+}
+
+/// Takes back what [`announce`] said; says whether there was anything.
+pub(crate) fn withdraw(
+    host: &Host,
+    record: &Record,
+    held: &mut Held<'_, Leases>,
+) -> Result<Vec<String>, Fault> {
+    match record.subject {
+        Subject::Session => {
+            let path = session_file(host, record)?;
+            // A file that somebody else has put there since speaks of another editor.
+            if is_ours(&path, record)? {
+                atomic::remove_file(&path)?;
+            }
+            Ok(Vec::new())
+        }
+        Subject::Repository => in_databases(host, record, None, held),
+    }
+}
+
+/// Refuses a session that somebody else announces.
+pub(crate) fn unclaimed(host: &Host, record: &Record) -> Result<(), Fault> {
+    if record.subject == Subject::Session {
+        let path = session_file(host, record)?;
+        let there = atomic::read_limited(&path, SESSION_FILE_BYTES_MAX)?;
+        if there.is_some() && !is_ours(&path, record)? {
+            return Err(Refusal::SessionFile { path: path.to_string() }.into());
+        }
+    }
+    Ok(())
+}
+
+fn session_file(host: &Host, record: &Record) -> Result<RealPath, Fault> {
+    let folder = host.root.real(&host.settings.sessions.directory)?;
+    Ok(folder.join(&format!("{}.json", record.id))?)
+}
+
+fn session_text(record: &Record) -> String {
+    let ours = Extension {
+        folder: Some(record.folder.clone()),
+        upstream: Some(record.upstream),
+        // A file of root's says whose the listeners are; anybody else's are their own.
+        user: is_root().then_some(UserWord::Number(record.uid)),
+        ..Extension::default()
+    };
+    SessionFile { target: record.target, apps: record.apps.clone(), ours }.render()
+}
+
+fn is_ours(path: &RealPath, record: &Record) -> Result<bool, Fault> {
+    let there = atomic::read_limited(path, SESSION_FILE_BYTES_MAX)?;
+    Ok(there.is_none_or(|bytes| bytes == session_text(record).as_bytes()))
+}
+
+/// Writes (or, without a pid, takes away) the entries of a repository.
+fn in_databases(
+    host: &Host,
+    record: &Record,
+    pid: Option<Pid>,
+    held: &mut Held<'_, Leases>,
+) -> Result<Vec<String>, Fault> {
+    let settings = &host.settings.instances;
+    let owners = oh_host::inputs::owners(host);
+    let range = settings.ports;
+    let (id, folder) = (record.id.as_str(), record.folder.as_str());
+    let now = iso_text(Timestamp::now());
+    let names = [PortDocument::NAME, RepositoriesDocument::NAME];
+    let held = held.databases(names, "oh-instances", LOCK_WAIT)?;
+    let place = |path| Place { root: &host.root, path, owners: &owners };
+    let mut notes = Vec::new();
+    if let Some(port) = record.target.port() {
+        let edited = databases::edit(
+            &held,
+            place(&settings.port_database),
+            &PortDocument::empty(range),
+            |database| match pid {
+                Some(pid) => {
+                    let entry = PortEntry {
+                        port,
+                        pid: pid.get(),
+                        project_name: record.folder.name().into(),
+                        repo_path: folder.into(),
+                        started_at: now.clone(),
+                    };
+                    database.lease(id, &entry, range);
+                }
+                None => {
+                    database.release(id, range);
+                }
+            },
+        )?;
+        notes.extend(told(settings.port_database.as_str(), &edited));
+    }
+    let edited = databases::edit(
+        &held,
+        place(&settings.repository_database),
+        &RepositoriesDocument::empty(),
+        |database| match pid {
+            Some(_) => {
+                database.add(&NewRepository {
+                    id: id.into(),
+                    name: record.folder.name().into(),
+                    path: record.folder.clone(),
+                    kind: kind_of(host, record),
+                    added_at: now.clone(),
+                });
+                database.running(id, record.target.port());
+            }
+            None => {
+                database.stopped(id);
+            }
+        },
+    )?;
+    notes.extend(told(settings.repository_database.as_str(), &edited));
+    Ok(notes)
+}
+
+fn kind_of(host: &Host, record: &Record) -> RepositoryKind {
+    let git = host.root.real(&record.folder).and_then(|folder| folder.join(".git"));
+    let is_git = git.is_ok_and(|git| std::fs::symlink_metadata(git.as_str()).is_ok());
+    if is_git { RepositoryKind::Git } else { RepositoryKind::Folder }
+}
+
+/// Says what is odd about a database that was written.
+fn told<T>(path: &str, edited: &Edited<T>) -> Vec<String> {
+    let torn = edited.torn.as_ref().map(|torn| {
+        format!("warning: {path} was torn; it is kept as {}, and it lost {}", torn.kept, torn.lost)
+    });
+    let rivals = (edited.rivals > 0).then(|| {
+        format!(
+            "warning: {path} is written by a program that takes no lock; nothing was lost this time"
+        )
+    });
+    torn.into_iter().chain(rivals).collect()
+}

@@ -1,0 +1,22 @@
+//! `oh-instances`: editors started, watched, recovered and stopped.
+//!
+//! A record is wanted before anything runs, and withdrawn after nothing runs any more; what lies
+//! between is told by the kernel. One supervisor an instance, a process of this very program, holds
+//! its port and starts its editor again; the commands only ask it and look. nginx's routes are
+//! `oh-host::publish`'s, and what the original's databases say is an input of theirs like any other.
+
+mod cli;
+mod commands;
+mod editor;
+mod fault;
+mod inputs;
+mod launch;
+mod look;
+mod ready;
+mod report;
+mod start;
+mod stop;
+mod supervise;
+mod target;
+
+pub use cli::Cli;

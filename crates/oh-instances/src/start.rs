@@ -1,0 +1,424 @@
+//! A start is a transaction: reserve, record, supervise, wait, announce, publish, look, commit.
+//!
+//! The record comes first and says who is starting, so that a start that was killed is found, gone on
+//! with by the next start of the same id, or taken back by `reconcile`. A start that fails takes its
+//! own inputs back and publishes again. One that runs already is the answer.
+
+mod ports;
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use oh_host::instances::{self, Phase, Record, Wanted};
+use oh_host::lock::{Held, Leases, Locks, Share};
+use oh_host::logs;
+use oh_host::process::{Identity, Pid, ProcessDir, Sent, Signal};
+use oh_host::publish::{self, Host, Published};
+use oh_host::random;
+use oh_host::spawn::Started as Child;
+use oh_model::id::InstanceId;
+use oh_model::instance::{Key, Server, Subject};
+use oh_model::upstream::{Target, Upstream};
+use oh_term::{Common, Progress};
+
+use crate::cli::StartArguments;
+use crate::editor::Places;
+use crate::fault::{Fault, Refusal};
+use crate::look::{self, Condition, Found};
+use crate::target::{self, Target as Asked};
+use crate::{inputs, launch, stop};
+
+/// How long to wait for a command that works on the same instance, beyond what it may take itself.
+const LOCK_SLACK: Duration = Duration::from_secs(30);
+
+/// How often the state of a new editor is looked at.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a supervisor may take until it says anything.
+const FIRST_WORD_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the lock is held for while ports are chosen.
+const PURPOSE_CHOOSE: &str = "oh-instances: choosing ports";
+
+/// What a start found or made.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) found: Found,
+    /// Whether it ran before.
+    pub(crate) ran_before: bool,
+    /// The generation that serves it.
+    pub(crate) generation: String,
+    /// A login that was made for the site.
+    pub(crate) login: Option<oh_host::login::Login>,
+    /// What people should know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Starts what is asked for.
+pub(crate) fn start(
+    host: &Host,
+    asked: &StartArguments,
+    common: &Common,
+    progress: &Progress,
+) -> Result<Started, Fault> {
+    let target = target::target(host, asked)?;
+    suits(host, target.subject, asked)?;
+    let mut locks = Locks::open(&host.root, None)?;
+    let wait = lock_wait(host);
+    let mut world = locks.world(Share::Shared, "oh-instances start", wait)?;
+    let mut held = lease(&mut world, &target.id, "oh-instances start", wait)?;
+    let (record, notes) = match look::one(host, &target.id)? {
+        None => reserve(host, &target, asked, &mut held)?,
+        Some(found) => {
+            is_the_same(&target, &found.record, asked)?;
+            match found.condition {
+                // Something is left of a stop that was killed.
+                Condition::Stopping => {
+                    stop::stop_one(host, &target.id, false, &mut held)?;
+                    reserve(host, &target, asked, &mut held)?
+                }
+                _ => revive(host, found, &mut held)?,
+            }
+        }
+    };
+    bring_up(host, record, common, &mut held, progress, notes)
+}
+
+/// Starts the editor of an instance anew.
+pub(crate) fn restart(
+    host: &Host,
+    id: &InstanceId,
+    common: &Common,
+    progress: &Progress,
+) -> Result<Started, Fault> {
+    let mut locks = Locks::open(&host.root, None)?;
+    let wait = lock_wait(host);
+    let mut world = locks.world(Share::Shared, "oh-instances restart", wait)?;
+    let mut held = lease(&mut world, id, "oh-instances restart", wait)?;
+    let found = look::one(host, id)?.ok_or_else(|| Fault::Unknown(id.to_string()))?;
+    if found.condition == Condition::Stopping {
+        return Err(Fault::Unknown(format!("{id} that is wanted running")));
+    }
+    let mut record = found.record;
+    record.generation += 1;
+    instances::write(&host.root, &record)?;
+    // A supervisor that lives hears of it; one that does not is started, and starts the editor.
+    let supervisor = found.state.as_ref().map(|state| &state.supervisor);
+    let is_heard = match supervisor {
+        Some(supervisor) if supervisor.lives()? => ProcessDir::open(supervisor.pid)
+            .and_then(|process| process.signal(Signal::HUP))
+            .is_ok_and(|sent| sent == Sent::Delivered),
+        _ => false,
+    };
+    let (record, notes) = if is_heard {
+        (record, Vec::new())
+    } else {
+        stop::end_family(host, &record)?;
+        instances::remove_state(&host.root, id)?;
+        let gone = Found { record, state: None, condition: Condition::Gone, ..found };
+        revive(host, gone, &mut held)?
+    };
+    bring_up(host, record, common, &mut held, progress, notes)
+}
+
+/// Makes an instance that was recorded ready to be gone on with: where nothing of it runs, what is
+/// left of it is ended, and a port that somebody else has by now is exchanged.
+fn revive(
+    host: &Host,
+    found: Found,
+    held: &mut Held<'_, Leases>,
+) -> Result<(Record, Vec<String>), Fault> {
+    let mut record = found.record;
+    let is_over = matches!(
+        found.condition,
+        Condition::Gone | Condition::Supervised(Phase::Failed { .. } | Phase::Ended)
+    );
+    if !is_over {
+        return Ok((record, Vec::new()));
+    }
+    stop::end_family(host, &record)?;
+    instances::remove_state(&host.root, &record.id)?;
+    let mut notes = Vec::new();
+    if ports::any_taken(&record)? {
+        let _chosen = held.databases(["instances"], PURPOSE_CHOOSE, lock_wait(host))?;
+        let wanted = ports::Wanted {
+            subject: record.subject,
+            is_socket: record.target == Target::Socket,
+            port: None,
+            apps: record.apps.len(),
+            but: Some(&record.id),
+        };
+        let choice = ports::choose(host, &wanted)?;
+        record.target = choice.editor.map_or(Target::Socket, Target::Port);
+        record.apps = choice.apps;
+        notes = choice.notes;
+    }
+    record.unit = launch::unit(host, &record.id.folded());
+    instances::write(&host.root, &record)?;
+    Ok((record, notes))
+}
+
+/// How long another command on the same instance may take.
+fn lock_wait(host: &Host) -> Duration {
+    Duration::from_secs(host.settings.instances.ready_timeout_s) + LOCK_SLACK
+}
+
+/// Takes an instance for this command alone.
+pub(crate) fn lease<'w>(
+    world: &'w mut Held<'_, oh_host::lock::World>,
+    id: &InstanceId,
+    purpose: &str,
+    wait: Duration,
+) -> Result<Held<'w, Leases>, Fault> {
+    let name = format!("instance-{}", id.folded());
+    Ok(world.leases([name.as_str()], &format!("{purpose} {id}"), wait)?)
+}
+
+/// Refuses what the configuration cannot serve.
+fn suits(host: &Host, subject: Subject, asked: &StartArguments) -> Result<(), Refusal> {
+    let settings = &host.settings;
+    let (upstream, key) = upstream(host, subject);
+    if settings.instances.server == Server::CodeServer && upstream == Upstream::BasePath {
+        return Err(Refusal::BasePath { key });
+    }
+    let program = settings.instances.program.as_str();
+    if !std::path::Path::new(program).is_file() {
+        return Err(Refusal::NoProgram { program: program.into() });
+    }
+    if settings.instances.transport == oh_config::Transport::Unix {
+        if settings.sessions.sockets.is_none() {
+            return Err(Refusal::NoSockets);
+        }
+        if asked.port.is_some() {
+            return Err(Refusal::PortBesideSocket);
+        }
+    }
+    Ok(())
+}
+
+fn upstream(host: &Host, subject: Subject) -> (Upstream, &'static str) {
+    match subject {
+        Subject::Repository => (host.settings.instances.upstream, "instances.upstream"),
+        Subject::Session => (host.settings.sessions.upstream, "sessions.upstream"),
+    }
+}
+
+/// Refuses a start that means another instance than the one that has its id.
+fn is_the_same(target: &Asked, record: &Record, asked: &StartArguments) -> Result<(), Refusal> {
+    if record.subject != target.subject {
+        let subject = record.subject.as_str();
+        return Err(Refusal::Subject { id: record.id.clone(), subject });
+    }
+    if record.folder != target.folder {
+        let (id, folder) = (record.id.to_string(), target.folder.clone());
+        return Err(Refusal::Collision { id, folder, other: record.folder.clone() });
+    }
+    match (asked.port, record.target.port()) {
+        (Some(port), Some(own)) if port != own.get() => {
+            Err(Refusal::OtherPort { id: record.id.clone(), port: own })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Chooses the ports and writes the record, so that nobody else chooses them.
+fn reserve(
+    host: &Host,
+    target: &Asked,
+    asked: &StartArguments,
+    held: &mut Held<'_, Leases>,
+) -> Result<(Record, Vec<String>), Fault> {
+    let settings = &host.settings;
+    let _chosen = held.databases(["instances"], PURPOSE_CHOOSE, lock_wait(host))?;
+    let is_socket = settings.instances.transport == oh_config::Transport::Unix;
+    if is_socket && target.id.folded() != target.id.as_str() {
+        return Err(Refusal::SocketCase { id: target.id.clone() }.into());
+    }
+    let wanted = ports::Wanted {
+        subject: target.subject,
+        is_socket,
+        port: asked.port,
+        apps: asked.apps,
+        but: None,
+    };
+    let choice = ports::choose(host, &wanted)?;
+    let (uid, gid) = (target.user.uid, target.user.gid);
+    let record = Record {
+        id: target.id.clone(),
+        subject: target.subject,
+        wanted: Wanted::Running,
+        server: settings.instances.server,
+        target: choice.editor.map_or(Target::Socket, Target::Port),
+        apps: choice.apps,
+        upstream: upstream(host, target.subject).0,
+        folder: target.folder.clone(),
+        uid,
+        gid,
+        token: random::token()?,
+        key: if settings.instances.asks_for_key { Some(new_key()?) } else { None },
+        key_is_nginxs: settings.site.auth != oh_config::Auth::Editor,
+        unit: launch::unit(host, &target.id.folded()),
+        starter: Some(Identity::own()?),
+        generation: 0,
+        created_ms: now_ms(),
+    };
+    // Before the record: a path that is too long, a session that is somebody else's.
+    Places::of(host, &record)?;
+    inputs::unclaimed(host, &record)?;
+    instances::remove_state(&host.root, &record.id)?;
+    instances::write(&host.root, &record)?;
+    Ok((record, choice.notes))
+}
+
+fn new_key() -> Result<Key, Fault> {
+    let digits = random::token()? + &random::token()?;
+    Key::parse(&digits).ok_or_else(|| Fault::NotReady("no key could be made".into()))
+}
+
+/// From a record to an editor that is served; where it fails, all of it is taken back.
+fn bring_up(
+    host: &Host,
+    record: Record,
+    common: &Common,
+    held: &mut Held<'_, Leases>,
+    progress: &Progress,
+    mut notes: Vec<String>,
+) -> Result<Started, Fault> {
+    let id = record.id.clone();
+    let was_whole = record.starter.is_none();
+    let done = carry_out(host, record, common, held, progress, &mut notes);
+    let source = match done {
+        Ok(started) => return Ok(Started { notes, ..started }),
+        // It runs as it did; that its route could not be looked after is no reason to end it.
+        Err(fault) if was_whole && !fault.is_of_editor() => return Err(fault),
+        Err(fault) => fault,
+    };
+    progress.doing(format!("take back what was begun of {id}"));
+    let left = match stop::stop_one(host, &id, false, held) {
+        Ok(stopped) => stopped.left,
+        Err(fault) => vec![crate::report::chain(&fault)],
+    };
+    let source = Box::new(source);
+    Err(if was_whole {
+        Fault::Restart { id, source, left }
+    } else {
+        Fault::Start { id, source, left }
+    })
+}
+
+fn carry_out(
+    host: &Host,
+    mut record: Record,
+    common: &Common,
+    held: &mut Held<'_, Leases>,
+    progress: &Progress,
+    notes: &mut Vec<String>,
+) -> Result<Started, Fault> {
+    let places = Places::of(host, &record)?;
+    let begun = Instant::now();
+    let found =
+        look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
+    let ran_before = found.is_ready() && record.starter.is_none();
+    let mut child = None;
+    if !matches!(
+        found.condition,
+        Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
+    ) {
+        progress.doing(format!("start the editor of {}", record.id));
+        if found.condition != Condition::Unsupervised {
+            instances::remove_state(&host.root, &record.id)?;
+        }
+        child = launch::supervisor(host, &record, &places, common)?;
+    }
+    progress.doing(format!("wait for the editor of {}", record.id));
+    let (supervisor, editor) = wait_until_ready(host, &record, &places, child)?;
+    if !ran_before {
+        progress.done("editor", &format!("pid {editor}  {:.1} s", begun.elapsed().as_secs_f32()));
+    }
+    notes.extend(inputs::announce(host, &record, supervisor, held)?);
+    progress.doing("publish its route");
+    let published = publish::publish_within(held, host, "oh-instances start")?;
+    routed(&record, &published)?;
+    if record.starter.take().is_some() {
+        instances::write(&host.root, &record)?;
+    }
+    let found =
+        look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
+    let generation = published.generation.to_string();
+    let login = published.login;
+    Ok(Started { found, ran_before, generation, login, notes: Vec::new() })
+}
+
+/// Waits until the supervisor says that the editor answers; returns both.
+fn wait_until_ready(
+    host: &Host,
+    record: &Record,
+    places: &Places,
+    mut child: Option<Child>,
+) -> Result<(Pid, Pid), Fault> {
+    let begun = Instant::now();
+    let limit = FIRST_WORD_LIMIT + Duration::from_secs(host.settings.instances.ready_timeout_s);
+    loop {
+        let state = instances::read_state(&host.root, &record.id)?;
+        // What a forerunner or an earlier generation said is not of this start.
+        let state = state.filter(|state| {
+            let is_launched = child.as_ref().is_none_or(|child| state.supervisor == child.identity);
+            is_launched && state.generation == record.generation
+        });
+        if let Some(state) = state {
+            match (&state.phase, &state.editor) {
+                (Phase::Ready, Some(editor)) if editor.lives()? => {
+                    return Ok((state.supervisor.pid, editor.pid));
+                }
+                (Phase::Failed { why }, _) => return Err(Fault::NotReady(why.clone())),
+                (Phase::Ended, _) => {
+                    return Err(Fault::NotReady("it ended by itself, with exit code 0".into()));
+                }
+                _ => {}
+            }
+            if !state.supervisor.lives()? {
+                let log = RealLog::of(places);
+                return Err(Fault::Supervisor(log));
+            }
+        } else if let Some(child) = &mut child
+            && let Some(status) = child.ended()?
+        {
+            return Err(Fault::Supervisor(format!("{status}{}", RealLog::of(places))));
+        }
+        if begun.elapsed() >= limit {
+            return Err(Fault::NotReady(format!(
+                "nothing was heard of it for {} s",
+                limit.as_secs()
+            )));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The last lines of a supervisor's own log.
+struct RealLog;
+
+impl RealLog {
+    fn of(places: &Places) -> String {
+        let log = oh_model::path::RealPath::parse(&format!("{}.supervisor", places.log));
+        log.map(|log| logs::last_lines(&log)).unwrap_or_default()
+    }
+}
+
+/// Makes sure that the instance is among the routes, and that they are served.
+fn routed(record: &Record, published: &Published) -> Result<(), Fault> {
+    let id = record.id.folded();
+    let is_routed =
+        published.routes.editors.iter().any(|route| route.id.to_ascii_lowercase() == id);
+    if !is_routed {
+        let of_it = |subject: &str| subject.to_ascii_lowercase().contains(&id);
+        let reason = published.routes.exclusions.iter().find(|excluded| of_it(&excluded.subject));
+        let reason = reason.map_or_else(|| "nobody says why".into(), ToString::to_string);
+        return Err(Fault::Unrouted(reason));
+    }
+    if published.seen { Ok(()) } else { Err(Fault::Unserved) }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,404 @@
+//! The supervisor of one instance: holds its port, starts its editor, and starts it again.
+//!
+//! It is a process of its own and outlives the command that started it; under systemd it is the main
+//! process of a transient unit, which adds limits and nothing else, so that restarts are decided here
+//! in both. What it sees it leaves in the state of the instance; what it does follows from the
+//! record, which it reads when it begins and when SIGHUP says that a restart was asked for. SIGTERM
+//! ends the editor and then itself. A supervisor that finds its editor running (its forerunner was
+//! killed) takes it over by its identity.
+
+mod watch;
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use oh_host::instances::{self, Ending, Phase, Record, STATE_SCHEMA, State, Wanted};
+use oh_host::lock::Locks;
+use oh_host::logs;
+use oh_host::process::Identity;
+use oh_host::publish::{self, Host};
+use oh_host::signals::Signals;
+use oh_host::sockets::{BindProbe, bind_probe_everywhere};
+use oh_host::spawn;
+use oh_host::stop::{self, Target};
+use oh_model::exit::Exit;
+use oh_model::id::InstanceId;
+use oh_model::instance::Server;
+use oh_model::port::Port;
+use oh_model::restart::{self, End, Next, Policy};
+use oh_term::{Answer, Common, Failure};
+use serde_json::json;
+
+use crate::commands::context;
+use crate::editor::{self, Places};
+use crate::fault::Fault;
+use crate::{inputs, ready};
+
+use watch::{Event, Seen};
+
+/// How long to wait for the leases: a forerunner may be on its way out.
+const LEASE_WAIT: Duration = Duration::from_secs(15);
+
+/// How often it is asked whether an editor that was started answers.
+const READY_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often the log is looked at, and what is dead reaped.
+const TICK: Duration = Duration::from_secs(10);
+
+/// How long a port may stay taken after its editor is gone.
+const PORT_WAIT: Duration = Duration::from_secs(15);
+
+/// How many endings are remembered.
+const ENDINGS_MAX: usize = 20;
+
+/// Runs the supervisor until it is told to end, or its editor stays ended.
+pub(crate) fn answer(id: &str, common: &Common) -> Result<Answer, Failure> {
+    let host = context(common)?.host;
+    let id = InstanceId::parse(id).map_err(|_| Failure::of(Fault::Unknown(id.into())))?;
+    supervise(&host, &id).map_err(Failure::of)?;
+    Ok(Answer::new(String::new(), json!({ "id": id.as_str() })).exit(Exit::Ok))
+}
+
+fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
+    let signals = Signals::listen()?;
+    let record = match instances::read(&host.root, id)? {
+        Some(record) if record.wanted == Wanted::Running => record,
+        _ => return Err(Fault::Unknown(id.to_string())),
+    };
+    // What editors leave behind when they fail becomes our child, to be reaped.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(std::io::Error::from)?;
+    let mut locks = Locks::open(&host.root, None)?;
+    let names = lease_names(&record);
+    let purpose = format!("oh-instances: the editor of {id}");
+    let mut held = locks.leases(names.iter().map(String::as_str), &purpose, LEASE_WAIT)?;
+    let places = Places::of(host, &record)?;
+    let mut run = Run::new(host, record, places, signals)?;
+    let outcome = run.run();
+    if let Err(fault) = &outcome {
+        run.give_up(crate::report::chain(fault));
+    }
+    if run.stays_ended() {
+        // A port that nobody holds any more would be routed to whoever takes it next.
+        inputs::withdraw(host, &run.record, &mut held)?;
+        publish::publish_within(&mut held, host, &purpose)?;
+    }
+    outcome
+}
+
+/// What the supervisor holds for as long as it lives: its id, and each of its ports.
+pub(crate) fn lease_names(record: &Record) -> Vec<String> {
+    let ports = record.ports().map(|port| port.to_string());
+    ports.chain([format!("editor-{}", record.id.folded())]).collect()
+}
+
+/// A supervisor at work.
+struct Run<'h> {
+    host: &'h Host,
+    record: Record,
+    places: Places,
+    signals: Signals,
+    state: State,
+    /// Restarts so far, in milliseconds since `begun`.
+    restarts_ms: Vec<u64>,
+    begun: Instant,
+    was_ready: bool,
+}
+
+/// Why an editor is no longer watched.
+enum After {
+    /// We were told to end.
+    Stop,
+    /// A restart was asked for.
+    Restart,
+    /// It ended.
+    Ended(Seen),
+}
+
+impl<'h> Run<'h> {
+    fn new(
+        host: &'h Host,
+        record: Record,
+        places: Places,
+        signals: Signals,
+    ) -> Result<Self, Fault> {
+        let before = instances::read_state(&host.root, &record.id)?;
+        let state = State {
+            schema: STATE_SCHEMA,
+            supervisor: Identity::own()?,
+            phase: Phase::Starting,
+            editor: before.as_ref().and_then(|state| state.editor.clone()),
+            generation: record.generation,
+            starts: 0,
+            endings: before.map(|state| state.endings).unwrap_or_default(),
+        };
+        let (restarts_ms, begun) = (Vec::new(), Instant::now());
+        Ok(Self { host, record, places, signals, state, restarts_ms, begun, was_ready: false })
+    }
+
+    fn run(&mut self) -> Result<(), Fault> {
+        let mut taken_over = self.living_editor()?;
+        loop {
+            let (editor, is_child) = match taken_over.take() {
+                Some(editor) => (editor, false),
+                None => match self.start()? {
+                    Some(editor) => (editor, true),
+                    // Told to end while the port was waited for.
+                    None => return self.end(),
+                },
+            };
+            match self.follow(&editor, is_child)? {
+                After::Stop => return self.end(),
+                After::Restart => {
+                    self.stop_all()?;
+                    self.restarts_ms.clear();
+                }
+                After::Ended(seen) => {
+                    if !self.after(&seen)? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says whether an editor that was served has ended for good, by itself.
+    fn stays_ended(&self) -> bool {
+        let is_over = matches!(self.state.phase, Phase::Failed { .. } | Phase::Ended);
+        self.was_ready && is_over && self.signals.end().is_none()
+    }
+
+    /// The editor of a forerunner, where it lives.
+    fn living_editor(&self) -> Result<Option<Identity>, Fault> {
+        Ok(if self.state.editor_lives()? { self.state.editor.clone() } else { None })
+    }
+
+    fn start(&mut self) -> Result<Option<Identity>, Fault> {
+        // What an editor that failed has left would keep its port.
+        self.stop_all()?;
+        if !self.wait_for_ports()? {
+            return Ok(None);
+        }
+        let group = match &self.places.socket {
+            Some(_) => publish::group_of_workers(self.host)?,
+            None => None,
+        };
+        editor::prepare(self.host, &self.record, &self.places, group)?;
+        self.remove_socket()?;
+        let started = spawn::spawn(&editor::spawn(self.host, &self.record, &self.places)?)?;
+        let identity = started.detach();
+        self.state.editor = Some(identity.clone());
+        self.state.starts += 1;
+        self.state.phase = Phase::Starting;
+        self.save()?;
+        Ok(Some(identity))
+    }
+
+    /// Waits until nobody is in the way; false where we were told to end.
+    fn wait_for_ports(&mut self) -> Result<bool, Fault> {
+        let deadline = Instant::now() + PORT_WAIT;
+        let ports: Vec<Port> = self.record.target.port().into_iter().collect();
+        for port in ports {
+            while bind_probe_everywhere(port)? == BindProbe::Taken {
+                if Instant::now() >= deadline {
+                    let holder = crate::look::holder(port);
+                    return Err(Fault::NotReady(format!("port {port} is taken by {holder}")));
+                }
+                if self.pause(READY_PAUSE)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// A socket that nobody listens on any more would be in the editor's way.
+    fn remove_socket(&self) -> Result<(), Fault> {
+        use std::os::unix::fs::FileTypeExt as _;
+        let Some((socket, _)) = &self.places.socket else { return Ok(()) };
+        let meta = std::fs::symlink_metadata(socket.as_str());
+        if meta.is_ok_and(|meta| meta.file_type().is_socket()) {
+            oh_host::atomic::remove_file(socket)?;
+        }
+        Ok(())
+    }
+
+    /// Watches an editor until something is to be done.
+    fn follow(&mut self, editor: &Identity, is_child: bool) -> Result<After, Fault> {
+        let Some(pidfd) = watch::open(editor, is_child)? else {
+            return Ok(After::Ended(Seen::unknown()));
+        };
+        let limit = Duration::from_secs(self.host.settings.instances.ready_timeout_s);
+        let begun = Instant::now();
+        let mut is_ready = false;
+        loop {
+            if !is_ready && ready::answers(&self.record, &self.places, editor.pid)? {
+                is_ready = true;
+                self.was_ready = true;
+                crate::launch::open_socket(&self.record, &self.places)?;
+                self.state.phase = Phase::Ready;
+                self.save()?;
+            }
+            if !is_ready && begun.elapsed() >= limit {
+                self.stop_all()?;
+                let seen = Seen::failed(format!("it did not answer within {} s", limit.as_secs()));
+                return Ok(After::Ended(seen));
+            }
+            let wait = if is_ready { TICK } else { READY_PAUSE };
+            if let Some(after) = self.event(&pidfd, editor, is_child, wait)? {
+                return Ok(after);
+            }
+        }
+    }
+
+    /// Waits for what happens next; `None` where nothing is to be done.
+    fn event(
+        &mut self,
+        pidfd: &OwnedFd,
+        editor: &Identity,
+        is_child: bool,
+        wait: Duration,
+    ) -> Result<Option<After>, Fault> {
+        let event = watch::wait(&self.signals, Some(pidfd), wait)?;
+        if self.signals.end().is_some() {
+            return Ok(Some(After::Stop));
+        }
+        if self.signals.take_hang_up() && self.restart_is_asked()? {
+            return Ok(Some(After::Restart));
+        }
+        match event {
+            Event::Ended => Ok(Some(After::Ended(watch::ending(editor, is_child)))),
+            Event::Signal => Ok(None),
+            Event::Nothing => {
+                watch::reap_others(editor);
+                self.rotate();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads the record again: SIGHUP comes from terminals too, and alone means nothing.
+    fn restart_is_asked(&mut self) -> Result<bool, Fault> {
+        let asked = match instances::read(&self.host.root, &self.record.id)? {
+            Some(record) => record.generation,
+            None => return Ok(false),
+        };
+        let is_new = asked > self.record.generation;
+        self.record.generation = asked;
+        self.state.generation = asked;
+        if is_new {
+            self.state.phase = Phase::Starting;
+        }
+        Ok(is_new)
+    }
+
+    /// Decides what comes after an end, and waits where that is a restart; false where it stays.
+    fn after(&mut self, seen: &Seen) -> Result<bool, Fault> {
+        self.state.endings.push(Ending { at_ms: now_ms(), how: seen.how.clone() });
+        let surplus = self.state.endings.len().saturating_sub(ENDINGS_MAX);
+        self.state.endings.drain(..surplus);
+        self.state.editor = None;
+        let settings = &self.host.settings.instances;
+        let policy = Policy {
+            restarts_max: usize::try_from(settings.restarts_max).unwrap_or(usize::MAX),
+            window_ms: settings.restart_window_s * 1000,
+        };
+        // code-server ends with 0 even where its own server was killed.
+        let is_told = self.record.server != Server::CodeServer;
+        let end = End { is_clean: seen.is_clean && is_told, was_ready: self.was_ready };
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut chance = [0; 8];
+        oh_host::random::fill(&mut chance)?;
+        let chance = u64::from_le_bytes(chance);
+        match restart::next(end, &mut self.restarts_ms, now, chance, policy) {
+            Next::Again { after_ms } => {
+                self.state.phase = Phase::Waiting { until_ms: now_ms().saturating_add(after_ms) };
+                self.save()?;
+                // Its children do not wait with it.
+                self.stop_all()?;
+                Ok(!self.wait_to_restart(Duration::from_millis(after_ms))?)
+            }
+            Next::Ended => {
+                self.stop_all()?;
+                self.state.phase = Phase::Ended;
+                self.save()?;
+                Ok(false)
+            }
+            Next::GivenUp(why) => {
+                self.stop_all()?;
+                let said = logs::last_lines(&self.places.log);
+                let why = format!("{why} ({}){said}", seen.how);
+                self.give_up(why);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Waits; true where we were told to end meanwhile.
+    fn wait_to_restart(&mut self, pause: Duration) -> Result<bool, Fault> {
+        let deadline = Instant::now() + pause;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            if self.pause(left)? {
+                self.end()?;
+                return Ok(true);
+            }
+            if self.signals.take_hang_up() && self.restart_is_asked()? {
+                self.restarts_ms.clear();
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Waits at most so long; true where we were told to end.
+    fn pause(&mut self, most: Duration) -> Result<bool, Fault> {
+        watch::wait(&self.signals, None, most)?;
+        Ok(self.signals.end().is_some())
+    }
+
+    /// Ends everything that belongs to the instance but ourselves.
+    fn stop_all(&self) -> Result<(), Fault> {
+        let target =
+            Target { identity: self.state.editor.clone(), token: Some(self.record.token.clone()) };
+        stop::stop(&[target], self.grace())?;
+        watch::reap_all();
+        Ok(())
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::from_secs(self.host.settings.instances.stop_grace_s)
+    }
+
+    /// Ends the editor and says so.
+    fn end(&mut self) -> Result<(), Fault> {
+        self.stop_all()?;
+        self.state.editor = None;
+        self.state.phase = Phase::Ended;
+        self.save()
+    }
+
+    /// Says that nothing more is tried.
+    fn give_up(&mut self, why: String) {
+        self.state.phase = Phase::Failed { why };
+        // Nobody could be told that it cannot be told; that no supervisor lives is seen.
+        drop(self.save());
+    }
+
+    fn save(&self) -> Result<(), Fault> {
+        Ok(instances::write_state(&self.host.root, &self.record.id, &self.state)?)
+    }
+
+    fn rotate(&self) {
+        let settings = &self.host.settings.instances;
+        // A log that cannot be set aside grows on; the editor is worth more.
+        drop(logs::rotate(&self.places.log, settings.log_bytes_max, settings.log_files));
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,244 @@
+//! A laboratory with editors: `oh-instances` on a root of its own, with a real code-server.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::components;
+use crate::lab::{Lab, Said, password};
+
+/// The user of editors where the tests are root's.
+pub const USER: &str = "nobody";
+
+/// Where the ranges of laboratories begin, below the ports that the kernel gives to connections.
+const RANGES_FIRST: u16 = 22_000;
+
+/// How many ranges there are to draw from.
+const RANGES: u64 = 400;
+
+/// How many ports a repository may be given; as many again are for sessions and applications.
+const PORTS: u16 = 12;
+
+/// A root with nginx and `oh-instances`; dropping it stops every instance.
+#[derive(Debug)]
+pub struct Instances {
+    /// The laboratory.
+    pub lab: Lab,
+    /// The first of the twelve ports of repositories.
+    pub first_port: u16,
+}
+
+impl Instances {
+    /// Makes a root behind the login in which nginx runs; `more` is further configuration below
+    /// `[toolkit.instances]`.
+    ///
+    /// # Errors
+    ///
+    /// When a component is missing or a file cannot be written.
+    pub fn new(more: &str) -> Result<Self> {
+        Self::of(Lab::with_login()?, more)
+    }
+
+    /// The same in a laboratory of one's choice.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instances::new`].
+    pub fn of(mut lab: Lab, more: &str) -> Result<Self> {
+        let drawn = RandomState::new().build_hasher().finish();
+        let first = RANGES_FIRST + u16::try_from(drawn % RANGES)? * 2 * PORTS;
+        let (last, of_sessions) = (first + PORTS - 1, first + PORTS);
+        let config = "etc/openhands-toolkit/config.toml";
+        let text = fs::read_to_string(lab.at(config))?;
+        let (before, _) =
+            text.split_once("[toolkit.sessions]").context("the laboratory has no sessions")?;
+        let user = if is_root()? { format!("user = \"{USER}\"\n") } else { String::new() };
+        let program = lab.at("code-server").display().to_string();
+        let text = format!(
+            "{before}[toolkit.sessions]\n{user}editor_ports = [\"{of_sessions}-{}\"]\n\
+             app_ports = [\"{}-{}\"]\n\
+             [toolkit.instances]\n{user}ports = \"{first}-{last}\"\nprogram = \"{program}\"\n{more}",
+            of_sessions + 5,
+            of_sessions + 6,
+            of_sessions + 11,
+        );
+        lab.write(config, &text)?;
+        lab.write(
+            "code-server",
+            &format!(
+                "#!/bin/sh\nexec {} {} \"$@\"\n",
+                components::node()?.display(),
+                components::code_server()?.display()
+            ),
+        )?;
+        fs::set_permissions(lab.at("code-server"), fs::Permissions::from_mode(0o755))?;
+        fs::create_dir_all(lab.at("var/www/github"))?;
+        fs::create_dir_all(lab.at("home/ubuntu/openhands-workspace"))?;
+        lab.start_nginx()?;
+        Ok(Self { lab, first_port: first })
+    }
+
+    /// Makes a repository with a `README.md`, the editors' user's, and returns its folder as the
+    /// toolkit calls it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn repository(&self, name: &str) -> Result<String> {
+        let folder = format!("var/www/github/{name}");
+        fs::create_dir_all(self.lab.at(&folder))?;
+        self.lab.write(&format!("{folder}/README.md"), "# hello\n")?;
+        if is_root()? {
+            let user = user_ids()?;
+            for path in [folder.clone(), format!("{folder}/README.md")] {
+                std::os::unix::fs::chown(self.lab.at(&path), Some(user.0), Some(user.1))?;
+            }
+        }
+        Ok(format!("/{folder}"))
+    }
+
+    /// Returns the command `oh-instances` on this root, with nothing of our environment.
+    ///
+    /// # Errors
+    ///
+    /// When it is not built.
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(components::built("oh-instances")?);
+        command.env_clear().current_dir("/").arg("--root").arg(self.lab.at("")).args(arguments);
+        Ok(command)
+    }
+
+    /// Runs `oh-instances` on this root.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be run.
+    pub fn run(&self, arguments: &[&str]) -> Result<Said> {
+        Ok(self.command(arguments)?.output().context("could not run oh-instances")?.into())
+    }
+
+    /// Runs it for its JSON document, and demands success.
+    ///
+    /// # Errors
+    ///
+    /// With all that it said, where it did not succeed.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Value> {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--format", "json"]).collect();
+        let said = self.run(&arguments)?.expect(0)?;
+        Ok(said.json()?["result"].clone())
+    }
+
+    /// Starts a repository of that name and returns the instance.
+    ///
+    /// # Errors
+    ///
+    /// When it is not started.
+    pub fn start(&self, name: &str) -> Result<Value> {
+        let folder = self.repository(name)?;
+        Ok(self.ask(&["start", "--repo", &folder])?["instance"].clone())
+    }
+
+    /// Makes a login for the site, and returns its password.
+    ///
+    /// # Errors
+    ///
+    /// When none can be made.
+    pub fn login(&self) -> Result<String> {
+        let document = self.lab.run(&["login", "--format", "json"])?.expect(0)?.json()?;
+        password(&document).or_else(|_| {
+            let shown = document.pointer("/result/password").and_then(Value::as_str);
+            Ok(shown.context("no password in the answer")?.to_owned())
+        })
+    }
+
+    /// Reads a file below the root as JSON.
+    ///
+    /// # Errors
+    ///
+    /// When it is none.
+    pub fn json(&self, below: &str) -> Result<Value> {
+        let text = fs::read_to_string(self.lab.at(below)).with_context(|| below.to_owned())?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Returns the command lines of all that runs of this root, but for nginx, by pid.
+    ///
+    /// # Errors
+    ///
+    /// When `/proc` cannot be read.
+    pub fn processes(&self) -> Result<BTreeMap<u32, String>> {
+        let root = self.lab.root();
+        let mut found = BTreeMap::new();
+        for entry in fs::read_dir("/proc")? {
+            let entry = entry?;
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            // One that is gone, or not ours to look at, is none of this root.
+            let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
+            let line = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
+            let environment = String::from_utf8_lossy(&read("environ")).into_owned();
+            let is_ours = line.contains(&root) || environment.contains(&root);
+            if is_ours && !line.contains("nginx") && pid != std::process::id() {
+                found.insert(pid, line);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the folder of an instance's own things.
+    pub fn home(&self, id: &str) -> PathBuf {
+        self.lab.at(&format!("var/lib/openhands-editors/{id}"))
+    }
+}
+
+impl Drop for Instances {
+    fn drop(&mut self) {
+        let stopped = self.run(&["stop", "--all"]);
+        if !std::thread::panicking() {
+            let left = self.processes().unwrap_or_default();
+            assert!(left.is_empty(), "left running: {left:?}; {stopped:?}");
+        }
+    }
+}
+
+/// Says whether the tests are root's.
+///
+/// # Errors
+///
+/// When it cannot be told.
+pub fn is_root() -> Result<bool> {
+    Ok(fs::metadata("/proc/self").context("could not see who we are")?.uid() == 0)
+}
+
+/// Returns the numbers of the editors' user and group.
+///
+/// # Errors
+///
+/// When there is no such user.
+pub fn user_ids() -> Result<(u32, u32)> {
+    let passwd = fs::read_to_string("/etc/passwd")?;
+    let line = passwd.lines().find(|line| line.split(':').next() == Some(USER));
+    let mut fields = line.context("there is no user nobody")?.split(':').skip(2);
+    let mut number = || -> Result<u32> { Ok(fields.next().context("passwd(5)")?.parse()?) };
+    Ok((number()?, number()?))
+}
+
+/// Ends a process by its number with SIGKILL; it has to be one that the test knows to be its own.
+///
+/// # Errors
+///
+/// When it cannot be signalled.
+pub fn kill(pid: u32) -> Result<()> {
+    let Some(raw) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else {
+        bail!("{pid} is no pid");
+    };
+    ensure!(pid > 1, "not the first process");
+    Ok(rustix::process::kill_process(raw, rustix::process::Signal::KILL)?)
+}
