@@ -127,6 +127,7 @@ pub(crate) fn record(id: &str, subject: Subject, server: Server, key: &str) -> R
         uid: own_uid()?,
         gid: 0,
         token: "0123456789abcdef".into(),
+        generation: 0,
         key: Some(Key::parse(key).context("no key")?),
         key_is_nginxs: true,
         unit: None,
