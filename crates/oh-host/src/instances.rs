@@ -70,6 +70,25 @@ pub enum InstanceFault {
     },
 }
 
+impl InstanceFault {
+    /// Returns what can be done, where that is not said already.
+    pub fn hint(&self) -> Option<String> {
+        let denied =
+            |source: &std::io::Error| source.kind() == std::io::ErrorKind::PermissionDenied;
+        match self {
+            Self::List { source, .. } | Self::File(FileFault::Io { source, .. })
+                if denied(source) =>
+            {
+                Some("the records are readable by root alone: run this as root".into())
+            }
+            Self::Content { path, .. } => {
+                Some(format!("mend {path}, or move it away if that editor is not to run"))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Reads every record, sorted by id. One that cannot be read is a fault beside the others.
 ///
 /// # Errors
