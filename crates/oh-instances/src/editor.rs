@@ -157,6 +157,7 @@ pub(crate) fn spawn(host: &Host, record: &Record, places: &Places) -> Result<Spa
         folder: places.folder.clone(),
         log: places.log.clone(),
         user: is_root().then_some((record.uid, record.gid)),
+        leads_group: true,
         folders: Vec::new(),
     })
 }

@@ -25,7 +25,7 @@ use crate::editor::Places;
 use crate::fault::{Fault, Refusal};
 use crate::look::{self, Condition, Found};
 use crate::target::{self, Target as Asked};
-use crate::{inputs, launch, stop};
+use crate::{inputs, launch, ready, stop};
 
 /// How long to wait for a command that works on the same instance, beyond what it may take itself.
 const LOCK_SLACK: Duration = Duration::from_secs(30);
@@ -341,8 +341,12 @@ fn carry_out(
     if record.starter.take().is_some() {
         instances::write(&host.root, &record)?;
     }
-    let found =
-        look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
+    let mut found = look::one(host, &record.id)?;
+    while found.as_ref().is_some_and(|found| !found.is_ready()) {
+        wait_until_ready(host, &record, &places, None)?;
+        found = look::one(host, &record.id)?;
+    }
+    let found = found.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
     let generation = published.generation.to_string();
     let login = published.login;
     Ok(Started { found, ran_before, generation, login, notes: Vec::new() })
@@ -366,7 +370,10 @@ fn wait_until_ready(
         });
         if let Some(state) = state {
             match (&state.phase, &state.editor) {
-                (Phase::Ready, Some(editor)) if editor.lives()? => {
+                // What its supervisor said is of a moment ago; one that was killed since is not ready.
+                (Phase::Ready, Some(editor))
+                    if editor.lives()? && ready::answers(record, places, editor.pid)? =>
+                {
                     return Ok((state.supervisor.pid, editor.pid));
                 }
                 (Phase::Failed { why }, _) => return Err(Fault::NotReady(why.clone())),

@@ -23,6 +23,7 @@ use oh_host::spawn;
 use oh_host::stop::{self, Target};
 use oh_model::exit::Exit;
 use oh_model::id::InstanceId;
+use oh_model::instance::Server;
 use oh_model::port::Port;
 use oh_model::restart::{self, End, Next, Policy};
 use oh_term::{Answer, Common, Failure};
@@ -64,6 +65,9 @@ fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
         Some(record) if record.wanted == Wanted::Running => record,
         _ => return Err(Fault::Unknown(id.to_string())),
     };
+    // Whoever starts us from a terminal of another instance must not take us along when that ends.
+    // Under systemd it is so already, and the call says so.
+    let _: Result<_, rustix::io::Errno> = rustix::process::setsid();
     // What editors leave behind when they fail becomes our child, to be reaped.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(std::io::Error::from)?;
@@ -302,7 +306,9 @@ impl<'h> Run<'h> {
             restarts_max: usize::try_from(settings.restarts_max).unwrap_or(usize::MAX),
             window_ms: settings.restart_window_s * 1000,
         };
-        let end = End { is_clean: seen.is_clean, was_ready: self.was_ready };
+        // code-server ends with 0 even where its own server was killed.
+        let is_told = self.record.server != Server::CodeServer;
+        let end = End { is_clean: seen.is_clean && is_told, was_ready: self.was_ready };
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut chance = [0; 8];
         oh_host::random::fill(&mut chance)?;
