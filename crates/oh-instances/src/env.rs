@@ -271,11 +271,11 @@ const CLOUD_DOMAIN: &str = "the site that the links of sessions lead to. Read by
     cloud runtime, and looked for by their checks; OpenHands itself does not read it.";
 
 const RUNTIME: &str = "where OpenHands runs what an agent does; local is this machine, as its own \
-    user. Read by OpenHands up to 1.6. The word cloud belongs to forks that bring such a runtime: \
-    OpenHands itself ends with \"Runtime cloud not supported\".";
+    user. Read by OpenHands. The word cloud belongs to forks that bring such a runtime: OpenHands \
+    itself ends with \"Runtime cloud not supported\".";
 
-const RUNTIME_USERNAME: &str = "the user besides root and openhands for whom the VSCode plugin of \
-    OpenHands starts an editor, and its shells. Without it the plugin starts none for this user.";
+const RUNTIME_USERNAME: &str = "the user, besides root and openhands, for whom the VSCode plugin \
+    of OpenHands starts an editor. Without it the plugin starts none for this user.";
 
 const SU_TO_USER: &str = "whether the VSCode plugin, the Jupyter plugin and shells of OpenHands \
     become that user by `su`, which asks for a password. OpenHands runs as that user already.";

@@ -214,37 +214,37 @@ fn print_shows_a_whole_file_and_reads_and_writes_none() {
     CLOUD_DOMAIN=oh.example:8443
 
     # RUNTIME: where OpenHands runs what an agent does; local is this machine, as its own user. Read
-    #   by OpenHands up to 1.6. The word cloud belongs to forks that bring such a runtime: OpenHands
-    #   itself ends with "Runtime cloud not supported".
+    #   by OpenHands. The word cloud belongs to forks that bring such a runtime: OpenHands itself
+    #   ends with "Runtime cloud not supported".
     RUNTIME=local
 
-    # RUNTIME_USERNAME: the user besides root and openhands for whom the VSCode plugin of OpenHands
-    #   starts an editor, and its shells. Without it the plugin starts none for this user.
+    # RUNTIME_USERNAME: the user, besides root and openhands, for whom the VSCode plugin of
+    #   OpenHands starts an editor. Without it the plugin starts none for this user.
     RUNTIME_USERNAME=USER
 
     # SU_TO_USER: whether the VSCode plugin, the Jupyter plugin and shells of OpenHands become that
     #   user by `su`, which asks for a password. OpenHands runs as that user already.
     SU_TO_USER=false
 
-    # VSCODE_PORT: the port on which the VSCode plugin of OpenHands starts its editor. Fixed, so that
-    #   a session file can name it; therefore one conversation at a time has an editor. It is one of
-    #   sessions.editor_ports. The plugin listens on all addresses: let a firewall close it.
+    # VSCODE_PORT: the port on which the VSCode plugin of OpenHands starts its editor. Fixed, so
+    #   that a session file can name it; therefore one conversation at a time has an editor. It is
+    #   one of sessions.editor_ports. The plugin listens on all addresses: let a firewall close it.
     VSCODE_PORT=8080
 
     # RUNTIME_URL: what the local runtime of OpenHands makes the editor's address of, which browsers
     #   are sent to. docs/instances.md says how that address is served.
     RUNTIME_URL=https://oh.example:8443/vscode
 
-    # RUNTIME_ID: the first folder of RUNTIME_URL: with it the local runtime says /vscode/vscode/, and
-    #   the VSCode plugin lets its editor keep that prefix.
+    # RUNTIME_ID: the first folder of RUNTIME_URL: with it the local runtime says /vscode/vscode/,
+    #   and the VSCode plugin lets its editor keep that prefix.
     RUNTIME_ID=vscode
 
     # PERMITTED_CORS_ORIGINS: the origins whose pages may ask OpenHands. Read by its server; without
     #   it versions up to 1.4 permit localhost, and versions from 1.6 on everybody.
     PERMITTED_CORS_ORIGINS=https://oh.example:8443
 
-    # port: the port on which the server of OpenHands listens, where nginx expects it (site.upstream).
-    #   It is lower case.
+    # port: the port on which the server of OpenHands listens, where nginx expects it
+    #   (site.upstream). It is lower case.
     port=3000
 
     # For shells; systemd passes it over.
