@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use oh_host::atomic::{self, Meta};
-use oh_host::databases::{self, Edited, Place, iso_text};
+use oh_host::databases::{self, EditFault, Edited, Place, iso_text};
 use oh_host::instances::Record;
 use oh_host::lock::{Held, Leases};
 use oh_host::process::Pid;
@@ -53,7 +53,7 @@ pub(crate) fn announce(
     }
 }
 
-/// Takes back what [`announce`] said; says whether there was anything.
+/// Takes back what [`announce`] said; returns what people should know.
 pub(crate) fn withdraw(
     host: &Host,
     record: &Record,
@@ -141,8 +141,8 @@ fn in_databases(
                     database.release(id, range);
                 }
             },
-        )?;
-        notes.extend(told(settings.port_database.as_str(), &edited));
+        );
+        notes.extend(told(settings.port_database.as_str(), edited)?);
     }
     let edited = databases::edit(
         &held,
@@ -163,8 +163,8 @@ fn in_databases(
                 database.stopped(id);
             }
         },
-    )?;
-    notes.extend(told(settings.repository_database.as_str(), &edited));
+    );
+    notes.extend(told(settings.repository_database.as_str(), edited)?);
     Ok(notes)
 }
 
@@ -174,15 +174,17 @@ fn kind_of(host: &Host, record: &Record) -> RepositoryKind {
     if is_git { RepositoryKind::Git } else { RepositoryKind::Folder }
 }
 
-/// Says what is odd about a database that was written.
-fn told<T>(path: &str, edited: &Edited<T>) -> Vec<String> {
+/// Says what is odd about a database that was written. Where the original application is not
+/// installed there is none, and nobody to tell.
+fn told<T>(path: &str, edited: Result<Edited<T>, EditFault>) -> Result<Vec<String>, EditFault> {
+    let edited = match edited {
+        Err(EditFault::NoFolder { .. }) => return Ok(Vec::new()),
+        edited => edited?,
+    };
     let torn = edited.torn.as_ref().map(|torn| {
         format!("warning: {path} was torn; it is kept as {}, and it lost {}", torn.kept, torn.lost)
     });
-    let rivals = (edited.rivals > 0).then(|| {
-        format!(
-            "warning: {path} is written by a program that takes no lock; nothing was lost this time"
-        )
-    });
-    torn.into_iter().chain(rivals).collect()
+    let rivals = (edited.rivals > 0)
+        .then(|| format!("warning: {path} is written by a program that takes no lock"));
+    Ok(torn.into_iter().chain(rivals).collect())
 }

@@ -83,6 +83,9 @@ fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
     }
     if run.stays_ended() {
         // A port that nobody holds any more would be routed to whoever takes it next.
+        if let Some(record) = instances::read(&host.root, id)? {
+            instances::write(&host.root, &Record { announced: false, ..record })?;
+        }
         inputs::withdraw(host, &run.record, &mut held)?;
         publish::publish_within(&mut held, host, &purpose)?;
     }
