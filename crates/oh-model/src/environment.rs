@@ -256,7 +256,8 @@ fn assignment(statement: &str) -> Option<Assignment<'_>> {
     let (value, length) = word(spelling)?;
     let (spelling, rest) = spelling.split_at(length);
     let comment = rest.trim_start_matches([' ', '\t']);
-    if !comment.is_empty() && !(comment.starts_with('#') && comment.len() < rest.len()) {
+    let is_comment = comment.starts_with('#') && comment.len() < rest.len();
+    if !comment.is_empty() && !is_comment {
         return None;
     }
     let is_plain = !is_exported && comment.is_empty() && is_one_piece(spelling);
