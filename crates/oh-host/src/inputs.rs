@@ -1,4 +1,4 @@
-//! Reads what routes are made of: the session files and the two databases.
+//! Reads what routes are made of: the session files, the two databases, and the records of editors.
 
 use std::thread;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use oh_model::routes::{FileNumber, FoundSession, Inputs};
 
 use crate::databases::DATABASE_BYTES_MAX;
 use crate::folder::{self, Entry, Folder, Limits, Memory};
+use crate::instances;
 use crate::publish::{Host, PublishFault, real};
 use crate::sockets;
 use crate::users::{OwnerSet, Users};
@@ -25,7 +26,8 @@ const DATABASE_PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 /// [`PublishFault::Database`] where a database exists and cannot be read or is not whole, and
 /// [`PublishFault::Sessions`] where the folder of session files as a whole cannot be believed:
-/// then nobody knows which sessions there are, and what is served stays.
+/// then nobody knows which sessions there are, and what is served stays. So it does with
+/// [`PublishFault::Instances`], where nobody knows which key is for whom.
 pub fn gather(host: &Host, memory: &mut Memory) -> Result<Inputs, PublishFault> {
     let settings = &host.settings;
     let owners = owners(host);
@@ -38,7 +40,10 @@ pub fn gather(host: &Host, memory: &mut Memory) -> Result<Inputs, PublishFault> 
     let sessions = folder.entries().iter().map(found);
     // Without a readable /etc/passwd numbers stand in the place of names.
     let accounts = Users::of_machine().unwrap_or_else(|_| Users::parse("", "")).accounts();
+    // Before the listeners: whoever left a port between the two looks is presented nothing.
+    let instances = instances::claims(&host.root)?;
     Ok(Inputs {
+        instances,
         // After the files: whoever took a port between the two looks is seen.
         listening: sockets::listening(),
         accounts,

@@ -54,7 +54,7 @@ pub enum InstanceFault {
         /// What the system said.
         source: std::io::Error,
     },
-    /// There are more records than [`RECORDS_MAX`].
+    /// There are more records than are read.
     #[error("{path} has more than {RECORDS_MAX} records")]
     TooMany {
         /// The folder.
@@ -68,6 +68,25 @@ pub enum InstanceFault {
         /// What is wrong with it.
         why: String,
     },
+}
+
+impl InstanceFault {
+    /// Returns what can be done, where that is not said already.
+    pub fn hint(&self) -> Option<String> {
+        let denied =
+            |source: &std::io::Error| source.kind() == std::io::ErrorKind::PermissionDenied;
+        match self {
+            Self::List { source, .. } | Self::File(FileFault::Io { source, .. })
+                if denied(source) =>
+            {
+                Some("the records are readable by root alone: run this as root".into())
+            }
+            Self::Content { path, .. } => {
+                Some(format!("mend {path}, or move it away if that editor is not to run"))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Reads every record, sorted by id. One that cannot be read is a fault beside the others.

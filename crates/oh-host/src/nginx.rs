@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use oh_model::path::{PathFault, RealPath};
 use oh_nginx_conf::inspect::Tree;
+use oh_nginx_conf::secret::without_keys;
 use oh_nginx_conf::version::NginxVersion;
 use rustix::process::Signal;
 use thiserror::Error;
@@ -360,8 +361,10 @@ fn tested(output: &Output) -> Tested {
 /// Turns a line that nginx printed or logged into `file:line: what`; `None` for chatter.
 ///
 /// nginx writes `nginx: [emerg] what in FILE:LINE` to stderr, and the same with a time stamp and
-/// its process number where the configuration names a log.
+/// its process number where the configuration names a log. It may quote a word of a file: a key is
+/// not repeated.
 pub fn complaint(line: &str) -> Option<String> {
+    let line = without_keys(line);
     let (_, rest) = line.split_once('[')?;
     let (level, rest) = rest.split_once("] ")?;
     let rest = match rest.split_once(": ") {
@@ -412,6 +415,10 @@ mod tests {
             (
                 "nginx: [warn] conflicting server name \"a\" on 0.0.0.0:80, ignored",
                 Some("warn: conflicting server name \"a\" on 0.0.0.0:80, ignored"),
+            ),
+            (
+                "nginx: [emerg] unknown parameter \"vscode-tkn=0f\" in /etc/nginx/routes.conf:2",
+                Some("/etc/nginx/routes.conf:2: unknown parameter \"vscode-tkn=<key>\""),
             ),
             ("nginx: configuration file /etc/nginx/nginx.conf test failed", None),
         ] {

@@ -369,7 +369,7 @@ impl ProcessDir {
     }
 
     /// Returns the memory that is its own and its share of what it has together with others, in
-    /// bytes (PSS). Walks all of its memory: some 0.1 ms for each 100 MB.
+    /// bytes (PSS). The kernel walks all of its memory for it.
     ///
     /// # Errors
     /// [`ProcessFault`]; others' processes are denied to anybody but root.

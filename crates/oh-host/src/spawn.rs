@@ -46,6 +46,9 @@ pub struct Spawn {
     pub log: RealPath,
     /// The user and group that it runs as, without further groups; `None` is whoever runs.
     pub user: Option<(u32, u32)>,
+    /// Whether it leads a process group of its own; one that makes a session of its own (setsid(2))
+    /// must not.
+    pub leads_group: bool,
     /// Folders that have to exist before, in the order in which they are made.
     pub folders: Vec<(RealPath, Meta)>,
 }
@@ -153,8 +156,10 @@ pub fn spawn(wanted: &Spawn) -> Result<Started, SpawnFault> {
         .current_dir(wanted.folder.as_str())
         .stdin(Stdio::null())
         .stdout(log)
-        .stderr(second)
-        .process_group(0);
+        .stderr(second);
+    if wanted.leads_group {
+        command.process_group(0);
+    }
     if let Some((uid, gid)) = wanted.user {
         command.uid(uid).gid(gid);
     }
@@ -240,6 +245,7 @@ mod tests {
             folder: real(dir, "work"),
             log: real(dir, "log"),
             user: None,
+            leads_group: true,
             folders: vec![(real(dir, "work"), Meta { mode: 0o700, owner: None })],
         }
     }

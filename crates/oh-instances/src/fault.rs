@@ -168,6 +168,13 @@ impl From<Refusal> for Fault {
     }
 }
 
+impl Fault {
+    /// Says whether it is the editor that does not run, and not something around it.
+    pub(crate) const fn is_of_editor(&self) -> bool {
+        matches!(self, Self::Spawn(_) | Self::Systemd(_) | Self::Supervisor(_) | Self::NotReady(_))
+    }
+}
+
 impl Diagnostic for Fault {
     fn exit(&self) -> Exit {
         match self {

@@ -41,7 +41,11 @@ pub(crate) fn announce(
     match record.subject {
         Subject::Session => {
             let path = session_file(host, record)?;
-            atomic::create_dirs(&path.parent(), SESSIONS_FOLDER)?;
+            let folder = path.parent();
+            // Whose it is where it exists is judged by whoever reads it.
+            if std::fs::symlink_metadata(folder.as_str()).is_err() {
+                atomic::create_dirs(&folder, SESSIONS_FOLDER)?;
+            }
             atomic::replace(&path, session_text(record).as_bytes(), SESSION_FILE)?;
             Ok(Vec::new())
         }

@@ -73,6 +73,7 @@ pub(crate) fn supervisor(
                 folders: vec![(log.parent(), folder)],
                 log,
                 user: None,
+                leads_group: false,
             })?;
             Ok(Some(started))
         }

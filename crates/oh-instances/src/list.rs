@@ -157,14 +157,15 @@ fn row(host: &Host, view: &View, before: Option<&View>, seen: &Seen) -> Row {
     };
     let record = &one.found.record;
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    let lives = !one.usage.processes.is_empty();
     let cells = [
         one.standing.shown.clone(),
         record.target.port().map_or_else(|| "socket".into(), |port| port.to_string()),
         or_none(one.uptime_ms().and_then(|_| Some(one.editor()?.pid.to_string()))),
         one.usage.processes.len().to_string(),
         or_none(cpu_permille(one, view, before).map(percent)),
-        bytes(one.usage.resident_bytes()),
-        or_none(one.usage.proportional_bytes().map(bytes)),
+        or_none(lives.then(|| bytes(one.usage.resident_bytes()))),
+        or_none(one.usage.proportional_bytes().filter(|_| lives).map(bytes)),
         one.connections().map_or_else(|| "?".into(), |count| count.to_string()),
         or_none(one.uptime_ms().map(duration::shown)),
         match &one.in_use {

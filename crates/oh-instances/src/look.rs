@@ -76,7 +76,10 @@ fn condition(record: &Record, state: Option<&State>) -> Result<Condition, Fault>
     // A supervisor that gave up has ended: its last word is still what there is to say.
     let is_last_word = matches!(state.phase, Phase::Failed { .. } | Phase::Ended);
     if is_last_word || state.is_supervised()? {
-        return Ok(Condition::Supervised(state.phase.clone()));
+        // The end of an editor is known here before its supervisor has said a word about it.
+        let is_too_late = state.phase == Phase::Ready && !state.editor_lives()?;
+        let phase = if is_too_late { Phase::Starting } else { state.phase.clone() };
+        return Ok(Condition::Supervised(phase));
     }
     Ok(if state.editor_lives()? { Condition::Unsupervised } else { Condition::Gone })
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use oh_host::instances::{self, Phase, Record, Wanted};
 use oh_host::lock::{Held, Leases, Locks, Share};
 use oh_host::logs;
-use oh_host::process::{Identity, Pid, ProcessDir, Signal};
+use oh_host::process::{Identity, Pid, ProcessDir, Sent, Signal};
 use oh_host::publish::{self, Host, Published};
 use oh_host::random;
 use oh_host::spawn::Started as Child;
@@ -25,7 +25,7 @@ use crate::editor::Places;
 use crate::fault::{Fault, Refusal};
 use crate::look::{self, Condition, Found};
 use crate::target::{self, Target as Asked};
-use crate::{inputs, launch, stop};
+use crate::{inputs, launch, ready, stop};
 
 /// How long to wait for a command that works on the same instance, beyond what it may take itself.
 const LOCK_SLACK: Duration = Duration::from_secs(30);
@@ -35,6 +35,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a supervisor may take until it says anything.
 const FIRST_WORD_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the lock is held for while ports are chosen.
+const PURPOSE_CHOOSE: &str = "oh-instances: choosing ports";
 
 /// What a start found or made.
 #[derive(Debug)]
@@ -64,15 +67,18 @@ pub(crate) fn start(
     let mut world = locks.world(Share::Shared, "oh-instances start", wait)?;
     let mut held = lease(&mut world, &target.id, "oh-instances start", wait)?;
     let (record, notes) = match look::one(host, &target.id)? {
-        Some(found) => match standing(&target, found, asked)? {
-            Some(record) => (record, Vec::new()),
-            // Something is left of a stop that was killed.
-            None => {
-                stop::stop_one(host, &target.id, false, &mut held)?;
-                reserve(host, &target, asked, &mut held)?
-            }
-        },
         None => reserve(host, &target, asked, &mut held)?,
+        Some(found) => {
+            is_the_same(&target, &found.record, asked)?;
+            match found.condition {
+                // Something is left of a stop that was killed.
+                Condition::Stopping => {
+                    stop::stop_one(host, &target.id, false, &mut held)?;
+                    reserve(host, &target, asked, &mut held)?
+                }
+                _ => revive(host, found, &mut held)?,
+            }
+        }
     };
     bring_up(host, record, common, &mut held, progress, notes)
 }
@@ -96,14 +102,59 @@ pub(crate) fn restart(
     record.generation += 1;
     instances::write(&host.root, &record)?;
     // A supervisor that lives hears of it; one that does not is started, and starts the editor.
-    let state = found.state.filter(|state| state.supervisor.lives().unwrap_or(false));
-    if let Some(state) = state {
-        ProcessDir::open(state.supervisor.pid)
-            .and_then(|supervisor| supervisor.signal(Signal::HUP))?;
+    let supervisor = found.state.as_ref().map(|state| &state.supervisor);
+    let is_heard = match supervisor {
+        Some(supervisor) if supervisor.lives()? => ProcessDir::open(supervisor.pid)
+            .and_then(|process| process.signal(Signal::HUP))
+            .is_ok_and(|sent| sent == Sent::Delivered),
+        _ => false,
+    };
+    let (record, notes) = if is_heard {
+        (record, Vec::new())
     } else {
         stop::end_family(host, &record)?;
+        instances::remove_state(&host.root, id)?;
+        let gone = Found { record, state: None, condition: Condition::Gone, ..found };
+        revive(host, gone, &mut held)?
+    };
+    bring_up(host, record, common, &mut held, progress, notes)
+}
+
+/// Makes an instance that was recorded ready to be gone on with: where nothing of it runs, what is
+/// left of it is ended, and a port that somebody else has by now is exchanged.
+fn revive(
+    host: &Host,
+    found: Found,
+    held: &mut Held<'_, Leases>,
+) -> Result<(Record, Vec<String>), Fault> {
+    let mut record = found.record;
+    let is_over = matches!(
+        found.condition,
+        Condition::Gone | Condition::Supervised(Phase::Failed { .. } | Phase::Ended)
+    );
+    if !is_over {
+        return Ok((record, Vec::new()));
     }
-    bring_up(host, record, common, &mut held, progress, Vec::new())
+    stop::end_family(host, &record)?;
+    instances::remove_state(&host.root, &record.id)?;
+    let mut notes = Vec::new();
+    if ports::any_taken(&record)? {
+        let _chosen = held.databases(["instances"], PURPOSE_CHOOSE, lock_wait(host))?;
+        let wanted = ports::Wanted {
+            subject: record.subject,
+            is_socket: record.target == Target::Socket,
+            port: None,
+            apps: record.apps.len(),
+            but: Some(&record.id),
+        };
+        let choice = ports::choose(host, &wanted)?;
+        record.target = choice.editor.map_or(Target::Socket, Target::Port);
+        record.apps = choice.apps;
+        notes = choice.notes;
+    }
+    record.unit = launch::unit(host, &record.id.folded());
+    instances::write(&host.root, &record)?;
+    Ok((record, notes))
 }
 
 /// How long another command on the same instance may take.
@@ -151,28 +202,22 @@ fn upstream(host: &Host, subject: Subject) -> (Upstream, &'static str) {
     }
 }
 
-/// What of an instance that is there can be gone on with; `None` where a stop has to be finished.
-fn standing(
-    target: &Asked,
-    found: Found,
-    asked: &StartArguments,
-) -> Result<Option<Record>, Refusal> {
-    let record = found.record;
+/// Refuses a start that means another instance than the one that has its id.
+fn is_the_same(target: &Asked, record: &Record, asked: &StartArguments) -> Result<(), Refusal> {
     if record.subject != target.subject {
         let subject = record.subject.as_str();
-        return Err(Refusal::Subject { id: record.id, subject });
+        return Err(Refusal::Subject { id: record.id.clone(), subject });
     }
     if record.folder != target.folder {
         let (id, folder) = (record.id.to_string(), target.folder.clone());
-        return Err(Refusal::Collision { id, folder, other: record.folder });
+        return Err(Refusal::Collision { id, folder, other: record.folder.clone() });
     }
     match (asked.port, record.target.port()) {
         (Some(port), Some(own)) if port != own.get() => {
-            return Err(Refusal::OtherPort { id: record.id, port: own });
+            Err(Refusal::OtherPort { id: record.id.clone(), port: own })
         }
-        _ => {}
+        _ => Ok(()),
     }
-    Ok((found.condition != Condition::Stopping).then_some(record))
 }
 
 /// Chooses the ports and writes the record, so that nobody else chooses them.
@@ -183,12 +228,19 @@ fn reserve(
     held: &mut Held<'_, Leases>,
 ) -> Result<(Record, Vec<String>), Fault> {
     let settings = &host.settings;
-    let _chosen = held.databases(["instances"], "oh-instances: choosing ports", LOCK_SLACK)?;
+    let _chosen = held.databases(["instances"], PURPOSE_CHOOSE, lock_wait(host))?;
     let is_socket = settings.instances.transport == oh_config::Transport::Unix;
     if is_socket && target.id.folded() != target.id.as_str() {
         return Err(Refusal::SocketCase { id: target.id.clone() }.into());
     }
-    let choice = ports::choose(host, target.subject, asked, is_socket)?;
+    let wanted = ports::Wanted {
+        subject: target.subject,
+        is_socket,
+        port: asked.port,
+        apps: asked.apps,
+        but: None,
+    };
+    let choice = ports::choose(host, &wanted)?;
     let (uid, gid) = (target.user.uid, target.user.gid);
     let record = Record {
         id: target.id.clone(),
@@ -236,6 +288,8 @@ fn bring_up(
     let done = carry_out(host, record, common, held, progress, &mut notes);
     let source = match done {
         Ok(started) => return Ok(Started { notes, ..started }),
+        // It runs as it did; that its route could not be looked after is no reason to end it.
+        Err(fault) if was_whole && !fault.is_of_editor() => return Err(fault),
         Err(fault) => fault,
     };
     progress.doing(format!("take back what was begun of {id}"));
@@ -287,8 +341,12 @@ fn carry_out(
     if record.starter.take().is_some() {
         instances::write(&host.root, &record)?;
     }
-    let found =
-        look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
+    let mut found = look::one(host, &record.id)?;
+    while found.as_ref().is_some_and(|found| !found.is_ready()) {
+        wait_until_ready(host, &record, &places, None)?;
+        found = look::one(host, &record.id)?;
+    }
+    let found = found.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
     let generation = published.generation.to_string();
     let login = published.login;
     Ok(Started { found, ran_before, generation, login, notes: Vec::new() })
@@ -312,7 +370,12 @@ fn wait_until_ready(
         });
         if let Some(state) = state {
             match (&state.phase, &state.editor) {
-                (Phase::Ready, Some(editor)) => return Ok((state.supervisor.pid, editor.pid)),
+                // What its supervisor said is of a moment ago; one that was killed since is not ready.
+                (Phase::Ready, Some(editor))
+                    if editor.lives()? && ready::answers(record, places, editor.pid)? =>
+                {
+                    return Ok((state.supervisor.pid, editor.pid));
+                }
                 (Phase::Failed { why }, _) => return Err(Fault::NotReady(why.clone())),
                 (Phase::Ended, _) => {
                     return Err(Fault::NotReady("it ended by itself, with exit code 0".into()));

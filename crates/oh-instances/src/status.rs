@@ -116,7 +116,8 @@ fn details(host: &Host, one: &One) -> Details {
     let supervisors = |places: &Places| RealPath::parse(&format!("{}.supervisor", places.log)).ok();
     Details {
         listener: listener(one, leader),
-        told: inputs::verify(host, record),
+        // One that does not run has taken back what it told.
+        told: if is_well { inputs::verify(host, record) } else { Vec::new() },
         limits: leader.filter(|_| record.unit.is_some()).and_then(limits::of),
         supervisor_lives: supervisor.and_then(|identity| identity.lives().ok()),
         editor_said: said(one.places.as_ref().map(|places| places.log.clone())),

@@ -24,6 +24,7 @@ use oh_host::stop::{self, Target};
 use oh_model::exit::Exit;
 use oh_model::id::InstanceId;
 use oh_model::idleness::Activity;
+use oh_model::instance::Server;
 use oh_model::port::Port;
 use oh_model::restart::{self, End, Next, Policy};
 use oh_term::{Answer, Common, Failure};
@@ -32,7 +33,7 @@ use serde_json::json;
 use crate::commands::context;
 use crate::editor::{self, Places};
 use crate::fault::Fault;
-use crate::{ready, view};
+use crate::{inputs, ready, view};
 
 use watch::{Event, Seen};
 
@@ -68,18 +69,26 @@ fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
         Some(record) if record.wanted == Wanted::Running => record,
         _ => return Err(Fault::Unknown(id.to_string())),
     };
+    // Whoever starts us from a terminal of another instance must not take us along when that ends.
+    // Under systemd it is so already, and the call says so.
+    let _: Result<_, rustix::io::Errno> = rustix::process::setsid();
     // What editors leave behind when they fail becomes our child, to be reaped.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(std::io::Error::from)?;
     let mut locks = Locks::open(&host.root, None)?;
     let names = lease_names(&record);
     let purpose = format!("oh-instances: the editor of {id}");
-    let _held = locks.leases(names.iter().map(String::as_str), &purpose, LEASE_WAIT)?;
+    let mut held = locks.leases(names.iter().map(String::as_str), &purpose, LEASE_WAIT)?;
     let places = Places::of(host, &record)?;
     let mut run = Run::new(host, record, places, signals)?;
     let outcome = run.run();
     if let Err(fault) = &outcome {
         run.give_up(crate::report::chain(fault));
+    }
+    if run.stays_ended() {
+        // A port that nobody holds any more would be routed to whoever takes it next.
+        inputs::withdraw(host, &run.record, &mut held)?;
+        publish::publish_within(&mut held, host, &purpose)?;
     }
     outcome
 }
@@ -170,6 +179,12 @@ impl<'h> Run<'h> {
                 }
             }
         }
+    }
+
+    /// Says whether an editor that was served has ended for good, by itself.
+    fn stays_ended(&self) -> bool {
+        let is_over = matches!(self.state.phase, Phase::Failed { .. } | Phase::Ended);
+        self.was_ready && is_over && self.signals.end().is_none()
     }
 
     /// The editor of a forerunner, where it lives.
@@ -327,7 +342,9 @@ impl<'h> Run<'h> {
             restarts_max: usize::try_from(settings.restarts_max).unwrap_or(usize::MAX),
             window_ms: settings.restart_window_s * 1000,
         };
-        let end = End { is_clean: seen.is_clean, was_ready: self.was_ready };
+        // code-server ends with 0 even where its own server was killed.
+        let is_told = self.record.server != Server::CodeServer;
+        let end = End { is_clean: seen.is_clean && is_told, was_ready: self.was_ready };
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut chance = [0; 8];
         oh_host::random::fill(&mut chance)?;

@@ -278,7 +278,7 @@ pub(crate) fn because(because: Because) -> String {
             format!("{} at work", text::several(count(n), "terminal"))
         }
         Because::Cpu { permille } => format!("{} of a processor", text::percent(permille)),
-        Because::Heartbeat => "what the editor tells of its pages".into(),
+        Because::Heartbeat => "an open page".into(),
         Because::Unseen => "what could not be seen".into(),
     }
 }

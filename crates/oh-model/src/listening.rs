@@ -131,6 +131,28 @@ impl Listening {
     }
 }
 
+impl Listening {
+    /// Looks for others than the user of an editor's record on the editor's port.
+    ///
+    /// # Errors
+    /// The reason why the editor is not routed.
+    pub(crate) fn stranger_to_record(
+        &self,
+        port: Port,
+        uid: u32,
+        accounts: &Accounts,
+    ) -> Result<(), String> {
+        let Listens::Stranger(stranger) = self.on(port, Whose { owner: uid, named: None }) else {
+            return Ok(());
+        };
+        Err(format!(
+            "{} listens on port {port}, and the record of the editor says {}: stop that listener",
+            accounts.called(stranger),
+            accounts.shown(uid),
+        ))
+    }
+}
+
 /// The names of users; the first one of a number counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accounts {

@@ -1,6 +1,6 @@
 //! Whether and when a program that ended is started again.
 //!
-//! An end with exit code 0 is meant (code-server ends so when it has been idle). A program that ends
+//! An end that is known to be meant stays (a server may end by itself when it was idle). A program that ends
 //! before it ever answered will not answer the next time either. All else is started again after a
 //! pause, which doubles with each restart within the window and is drawn between nothing and its
 //! full length, so that many that ended together do not start together.
@@ -26,7 +26,7 @@ pub struct Policy {
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct End {
-    /// Whether it had exit code 0.
+    /// Whether it was meant: exit code 0, of a program that ends so for no other reason.
     pub is_clean: bool,
     /// Whether it had ever answered, since its supervisor began.
     pub was_ready: bool,

@@ -13,7 +13,8 @@
 //!    must not be reserved (nginx's own, OpenHands').
 //!
 //! Who listens on a port of a session has to be the user whom the file is from, or it is not
-//! routed: see [`crate::listening`].
+//! routed: see [`crate::listening`]. Where an editor has a record (`instance`), its listener has to be
+//! the record's user, and what it asks for is presented to nobody else: see `recorded`.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -21,14 +22,19 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use crate::databases::{DatabaseFault, PortDb, RepositoriesDb, Repository};
-use crate::id::{RepoId, SessionId};
+use crate::id::SessionId;
+use crate::instance::{Instance, Key, Server};
 use crate::listening::{Accounts, Life, Listening, Listens, Whose};
 use crate::path::InRoot;
 use crate::plan::Exclusion;
 use crate::port::{Port, PortRange, PortSet};
 use crate::session::{Account, SessionFile};
 use crate::upstream::{Target, Upstream};
+use recorded::Records;
+use repositories::Repositories;
+
+mod recorded;
+mod repositories;
 
 /// The longest part of a host name between two dots, in bytes (RFC 1035, section 2.3.4).
 pub const LABEL_BYTES_MAX: usize = 63;
@@ -49,6 +55,8 @@ pub struct Policy {
     pub reserved: BTreeMap<Port, &'static str>,
     /// The longest id that nginx's map can hold on this machine, in bytes.
     pub id_bytes_max: usize,
+    /// Whether there is a folder for the sockets of sessions and repositories.
+    pub sockets: bool,
     /// Whether editors and applications have hosts of their own, named after them.
     pub hosts: bool,
     /// The first label of the site itself, where it is one of those hosts.
@@ -95,6 +103,8 @@ pub struct Inputs {
     pub repositories: Option<Result<String, String>>,
     /// The text of `vscode-ports.json`; `None` where there is no such file.
     pub port_database: Option<Result<String, String>>,
+    /// What the records of editors say that are wanted running, in any order; an id has one.
+    pub instances: Vec<Instance>,
     /// Who listens on which port.
     pub listening: Listening,
     /// The names of users.
@@ -116,6 +126,9 @@ pub struct EditorRoute {
     pub owner: Owner,
     /// The account that it belongs to, as the login knows it.
     pub account: Option<Account>,
+    /// What nginx presents to it, so that visitors need not: where a record has it, and the record's
+    /// user was seen to be there.
+    pub presents: Option<(Server, Key)>,
 }
 
 impl EditorRoute {
@@ -172,7 +185,10 @@ pub struct Routes {
     pub exclusions: Vec<Exclusion>,
     /// The session files that name an editor, routed or not, the newest first.
     pub announced: Vec<Announced>,
-    /// Why nobody knows who listens, where that is so: then every claim is believed.
+    /// The ports of editors that have a record, routed or not.
+    pub recorded: Vec<Port>,
+    /// Why nobody knows who listens, where that is so: then every claim is believed, and no key is
+    /// presented on a port.
     pub listening_unknown: Option<String>,
 }
 
@@ -207,20 +223,27 @@ pub fn agree(inputs: &Inputs, policy: &Policy) -> Routes {
         routes.exclude("all sessions".into(), format!("there is no folder {folder}"));
     }
     claims.labels.extend(policy.site_label.iter().map(|l| (l.clone(), "the site".to_string())));
+    let records = Records::of(inputs);
+    routes.recorded.extend(inputs.instances.iter().filter_map(|one| one.target.port()));
     let known = Repositories::read(inputs, &mut routes.exclusions);
-    for candidate in known.candidates(policy, &mut routes.exclusions) {
-        match claims.claim(&candidate, Owner::Repository) {
-            Ok(()) => routes.add(candidate, Owner::Repository),
-            Err(reason) => routes.exclude(candidate.subject, reason),
+    let on_sockets = records.on_sockets();
+    for candidate in on_sockets.chain(known.candidates(policy, &mut routes.exclusions)) {
+        let judged = records.judge_repository(candidate, policy);
+        match judged.and_then(|candidate| claims.granted(candidate, Owner::Repository)) {
+            Ok(candidate) => routes.add(candidate, Owner::Repository),
+            Err((subject, reason)) => routes.exclude(subject, reason),
         }
     }
     known.reserve(&mut claims);
+    records.reserve(&mut claims);
     if let Listening::Unknown(why) = &inputs.listening {
         routes.listening_unknown = Some(why.clone());
     }
     let alone_there = claims.clone();
     for (session, candidate, whose) in sessions(inputs, policy, &mut routes.exclusions) {
         let alone = inputs.listening.strangers(candidate.ports(), whose, &inputs.accounts);
+        let candidate = records.present_to_session(candidate);
+        let alone = alone.and_then(|()| records.judge_session(&candidate));
         let claimable = alone_there.judged(&candidate, Owner::Session).is_ok();
         let announced = announced(session, &candidate, whose, &inputs.listening, &claims);
         routes.announced.push(Announced { claimable, ..announced });
@@ -238,6 +261,7 @@ pub fn agree(inputs: &Inputs, policy: &Policy) -> Routes {
 impl Routes {
     fn add(&mut self, candidate: Candidate, owner: Owner) {
         let Candidate { id, target, upstream, apps, app_upstream, folder, account, .. } = candidate;
+        let presents = candidate.presents;
         self.apps.extend(apps.into_iter().enumerate().map(|(index, port)| AppRoute {
             id: id.clone(),
             index,
@@ -245,7 +269,7 @@ impl Routes {
             upstream: app_upstream,
             account: account.clone(),
         }));
-        self.editors.push(EditorRoute { id, target, upstream, folder, owner, account });
+        self.editors.push(EditorRoute { id, target, upstream, folder, owner, account, presents });
     }
 
     fn exclude(&mut self, subject: String, reason: String) {
@@ -264,6 +288,7 @@ struct Candidate {
     app_upstream: Upstream,
     folder: Option<InRoot>,
     account: Option<Account>,
+    presents: Option<(Server, Key)>,
 }
 
 impl Candidate {
@@ -289,6 +314,18 @@ struct Claims<'a> {
 }
 
 impl Claims<'_> {
+    /// [`Claims::claim`] for who has nothing else to say of the candidate.
+    fn granted(
+        &mut self,
+        candidate: Candidate,
+        owner: Owner,
+    ) -> Result<Candidate, (String, String)> {
+        match self.claim(&candidate, owner) {
+            Ok(()) => Ok(candidate),
+            Err(reason) => Err((candidate.subject, reason)),
+        }
+    }
+
     fn claim(&mut self, candidate: &Candidate, owner: Owner) -> Result<(), String> {
         self.judged(candidate, owner)?;
         let Candidate { subject, folded, .. } = candidate;
@@ -314,7 +351,7 @@ impl Claims<'_> {
         }
         self.host_names(candidate)?;
         if *target == Target::Socket && id != folded {
-            return Err("the id of a session on a socket has to be lower case".into());
+            return Err("the id of an editor on a socket has to be lower case".into());
         }
         if let Some(port) = target.port() {
             self.allowed(port, owner)?;
@@ -460,128 +497,9 @@ fn candidate(
         app_upstream: file.ours.app_upstream.unwrap_or_default(),
         folder: file.ours.folder,
         account: file.ours.owner,
+        presents: None,
     };
     Ok((candidate, whose))
-}
-
-/// What the two databases know.
-#[derive(Default)]
-struct Repositories {
-    known: Vec<Repository>,
-    leases: BTreeMap<String, Result<Port, DatabaseFault>>,
-}
-
-impl Repositories {
-    fn read(inputs: &Inputs, exclusions: &mut Vec<Exclusion>) -> Self {
-        let entries = database(
-            "repositories.json",
-            &inputs.repositories,
-            |text| RepositoriesDb::parse(text).map(|db| db.repositories),
-            exclusions,
-        );
-        let mut known = Vec::new();
-        for entry in entries.unwrap_or_default() {
-            match entry {
-                Ok(repository) => known.push(repository),
-                Err((id, fault)) => {
-                    exclusions.push(Exclusion { subject: named(&id), reason: fault.to_string() });
-                }
-            }
-        }
-        let leases = database(
-            "vscode-ports.json",
-            &inputs.port_database,
-            |text| PortDb::parse(text).map(|db| db.instances),
-            exclusions,
-        );
-        match leases {
-            // With an unreadable port database nobody knows whose port is whose.
-            None if inputs.port_database.is_some() => Self::default(),
-            leases => Self { known, leases: leases.unwrap_or_default() },
-        }
-    }
-
-    /// Joins the two: a repository is routed where exactly one port is its editor's.
-    fn candidates(&self, policy: &Policy, exclusions: &mut Vec<Exclusion>) -> Vec<Candidate> {
-        let mut candidates = Vec::new();
-        for repository in &self.known {
-            let subject = named(&repository.id);
-            match joined(repository, self.leases.get(&repository.id)) {
-                Ok(None) => {}
-                Ok(Some((id, editor))) => candidates.push(Candidate {
-                    subject,
-                    folded: id.folded(),
-                    id: id.as_str().into(),
-                    target: Target::Port(editor),
-                    upstream: policy.repository_upstream,
-                    apps: Vec::new(),
-                    app_upstream: Upstream::default(),
-                    folder: Some(repository.path.clone()),
-                    account: None,
-                }),
-                Err(reason) => exclusions.push(Exclusion { subject, reason }),
-            }
-        }
-        candidates
-    }
-
-    /// Keeps what belongs to repositories from sessions.
-    fn reserve(&self, claims: &mut Claims<'_>) {
-        let ids = self.known.iter().map(|repository| &repository.id).chain(self.leases.keys());
-        for id in ids {
-            claims.ids.entry(id.to_ascii_lowercase()).or_insert_with(|| named(id));
-            claims.labels.entry(id.to_ascii_lowercase()).or_insert_with(|| named(id));
-        }
-        let said = self.known.iter().filter_map(|repo| Some((&repo.id, repo.running?)));
-        let leased = self.leases.iter().filter_map(|(id, port)| Some((id, *port.as_ref().ok()?)));
-        for (id, port) in said.chain(leased) {
-            claims.ports.entry(port).or_insert_with(|| named(id));
-        }
-    }
-}
-
-fn named(repository: &str) -> String {
-    format!("repository {}", repository.escape_debug())
-}
-
-/// Returns the id and port of a repository whose editor runs.
-fn joined(
-    repository: &Repository,
-    lease: Option<&Result<Port, DatabaseFault>>,
-) -> Result<Option<(RepoId, Port)>, String> {
-    let port = match (lease, repository.running) {
-        (Some(Err(fault)), _) => return Err(format!("in vscode-ports.json {fault}")),
-        (Some(Ok(lease)), Some(said)) if *lease != said => {
-            return Err(format!(
-                "vscode-ports.json says port {lease}, repositories.json says {said}"
-            ));
-        }
-        (Some(Ok(port)), _) => *port,
-        (None, Some(port)) => port,
-        (None, None) => return Ok(None),
-    };
-    let id = RepoId::parse(&repository.id).map_err(|fault| fault.to_string())?;
-    Ok(Some((id, port)))
-}
-
-/// Reads a database; a fault is one exclusion that names the file.
-fn database<T>(
-    name: &str,
-    text: &Option<Result<String, String>>,
-    parse: impl Fn(&str) -> Result<T, DatabaseFault>,
-    exclusions: &mut Vec<Exclusion>,
-) -> Option<T> {
-    let parsed = match text.as_ref()? {
-        Ok(text) => parse(text).map_err(|fault| fault.to_string()),
-        Err(reason) => Err(reason.clone()),
-    };
-    match parsed {
-        Ok(value) => Some(value),
-        Err(reason) => {
-            exclusions.push(Exclusion { subject: name.into(), reason });
-            None
-        }
-    }
 }
 
 #[cfg(test)]
@@ -597,6 +515,7 @@ mod tests {
             repository_ports: range("8888-8899"),
             reserved: BTreeMap::from([(Port::new(8443).unwrap(), "the site")]),
             id_bytes_max: 64,
+            sockets: true,
             hosts: false,
             site_label: None,
             session_upstream: Upstream::default(),
@@ -761,7 +680,7 @@ mod tests {
         for (reason, said) in reasons.iter().zip([
             "the host name abc-0 is taken by session file abc.json",
             "an id with a prefix to keep has to be",
-            "the id of a session on a socket has to be lower case",
+            "the id of an editor on a socket has to be lower case",
             "begin with 64 characters",
             "the host name oh is taken by the site",
         ]) {

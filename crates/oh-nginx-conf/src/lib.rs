@@ -18,6 +18,7 @@ pub mod legacy;
 pub mod lint;
 mod lua;
 pub mod parse;
+pub mod secret;
 pub mod served;
 pub mod version;
 pub mod write;

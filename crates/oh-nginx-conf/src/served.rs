@@ -7,6 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use oh_model::id::SessionId;
+use oh_model::instance::{Key, Server};
 use oh_model::plan::Digest;
 use oh_model::port::Port;
 use oh_model::session::Account;
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 use crate::layout::{DATA_MAPS, DataMap, Generation};
 use crate::parse::{Directive, SyntaxFault, parse};
+use crate::secret::{NOT_SHOWN, without_keys};
 
 /// What our file on disk says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +125,9 @@ fn ports(
             check_line(map, line)?;
             let id = line.name.strip_prefix(prefix);
             let port = line.words.first().and_then(|word| word.parse().ok()).and_then(Port::new);
-            id.zip(port).map(|(id, port)| (id.to_string(), port)).ok_or_else(|| not_a_line(line))
+            id.zip(port)
+                .map(|(id, port)| (id.to_string(), port))
+                .ok_or_else(|| not_a_line(map, line))
         })
         .collect()
 }
@@ -137,13 +141,13 @@ fn check_line(map: DataMap, line: &Directive) -> Result<(), NotOurs> {
         digits.then_some(id)
     });
     let id = match map {
-        DataMap::Editor | DataMap::Folder => editor,
+        DataMap::Editor | DataMap::Folder | DataMap::Key => editor,
         DataMap::App => app,
         DataMap::Upstream | DataMap::Owner => editor.or(app),
     };
     let value = match line.words.as_slice() {
         [value] if line.block.is_none() => value,
-        _ => return Err(not_a_line(line)),
+        _ => return Err(not_a_line(map, line)),
     };
     let fits = match map {
         DataMap::Editor | DataMap::App => {
@@ -156,15 +160,24 @@ fn check_line(map: DataMap, line: &Directive) -> Result<(), NotOurs> {
         }
         DataMap::Upstream => Upstream::parse(value).is_some_and(|u| u != Upstream::default()),
         DataMap::Owner => Account::parse(value).is_some(),
+        DataMap::Key => value.split_once('=').is_some_and(|(cookie, key)| {
+            let known = Server::ALL.iter().any(|server| server.key_cookie() == cookie);
+            known && Key::parse(key).is_some()
+        }),
     };
     match id.map(SessionId::parse) {
         Some(Ok(_)) if fits => Ok(()),
-        _ => Err(not_a_line(line)),
+        _ => Err(not_a_line(map, line)),
     }
 }
 
-fn not_a_line(line: &Directive) -> NotOurs {
-    let text = format!("{} {}", line.name, line.words.join(" "));
+fn not_a_line(map: DataMap, line: &Directive) -> NotOurs {
+    let words = match map {
+        // Whatever it is, it may be most of a key.
+        DataMap::Key => NOT_SHOWN.to_string(),
+        _ => without_keys(&line.words.join(" ")),
+    };
+    let text = format!("{} {words}", without_keys(&line.name));
     NotOurs::Line { line: line.line, text: text.escape_debug().to_string() }
 }
 

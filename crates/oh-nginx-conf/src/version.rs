@@ -28,6 +28,11 @@ impl NginxVersion {
         self >= Self { major: 1, minor: 25, patch: 1 }
     }
 
+    /// Says whether `proxy_cookie_flags` exists (since 1.19.3).
+    pub fn has_cookie_flags(self) -> bool {
+        self >= Self { major: 1, minor: 19, patch: 3 }
+    }
+
     /// Says whether `keepalive_min_timeout` exists (since 1.27.4): with it, a reload closes no
     /// kept-alive connection under a client's hands.
     pub fn has_keepalive_min_timeout(self) -> bool {

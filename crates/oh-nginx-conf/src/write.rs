@@ -30,6 +30,11 @@ impl Word {
         Self(Cow::Borrowed(text))
     }
 
+    /// Takes two halves of a word of our own source.
+    pub fn joined(first: &'static str, second: &'static str) -> Self {
+        Self(Cow::Owned([first, second].concat()))
+    }
+
     /// Takes a value from outside and quotes it.
     ///
     /// # Errors

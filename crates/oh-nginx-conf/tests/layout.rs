@@ -4,10 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use oh_model::id::InstanceId;
+use oh_model::instance::{Instance, Key, Server, Subject};
+use oh_model::listening::Listening;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::port::{Port, PortRange, PortSet};
 use oh_model::routes::{FileNumber, FoundSession, Inputs, Policy, agree};
-use oh_model::upstream::Upstream;
+use oh_model::upstream::{Target, Upstream};
 use oh_nginx_conf::layout::{Auth, Generation, Hosts, Isolation, LoginPages, Site, Tls, layout};
 use oh_nginx_conf::served;
 use oh_nginx_conf::version::NginxVersion;
@@ -46,6 +49,7 @@ fn policy() -> Policy {
         repository_ports: all,
         reserved: BTreeMap::new(),
         id_bytes_max: 64,
+        sockets: true,
         hosts: false,
         site_label: None,
         session_upstream: Upstream::default(),
@@ -55,7 +59,11 @@ fn policy() -> Policy {
 
 fn text_of(site: &Site, sessions: Vec<FoundSession>) -> String {
     let routes = agree(&Inputs { sessions, ..Inputs::default() }, &policy());
-    layout(site, &routes, |folder: &InRoot| Some(real(folder.as_str()))).unwrap().text(7)
+    layout(site, &routes, |folder: &InRoot| Some(real(folder.as_str())))
+        .unwrap()
+        .text(7)
+        .reveal()
+        .into()
 }
 
 fn session(name: &str, text: &str) -> FoundSession {
@@ -106,6 +114,93 @@ fn sockets_and_a_sandbox_are_as_documented() {
         ..site()
     };
     insta::assert_snapshot!(text_of(&site, vec![session("4f1c.json", EVERYTHING)]));
+}
+
+const KEY: &str = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f";
+
+/// The text for an editor of each kind of server, both with a key.
+fn text_with_keys(site: &Site) -> String {
+    let instance = |(id, port, server): (&str, u64, Server)| Instance {
+        id: InstanceId::parse(id).unwrap(),
+        subject: Subject::Session,
+        target: Target::Port(Port::new(port).unwrap()),
+        uid: 0,
+        folder: InRoot::parse("/srv").unwrap(),
+        upstream: Upstream::default(),
+        server,
+        key: Key::parse(KEY),
+    };
+    let editors = [("code", 40123, Server::CodeServer), ("open", 40124, Server::Openvscode)];
+    let listening = editors.map(|(_, port, _)| (Port::new(port).unwrap(), 0));
+    let sessions = editors.map(|(id, port, _)| {
+        let text = format!(r#"{{"vscode_port":{port},"app_ports":[{}]}}"#, port + 10_000);
+        session(&format!("{id}.json"), &text)
+    });
+    let inputs = Inputs {
+        sessions: sessions.into(),
+        instances: editors.map(instance).into(),
+        listening: Listening::of(listening),
+        ..Inputs::default()
+    };
+    let routes = agree(&inputs, &policy());
+    assert_eq!(routes.exclusions, []);
+    layout(site, &routes, |_: &InRoot| None).unwrap().text(7).reveal().into()
+}
+
+#[test]
+fn a_key_is_a_line_of_one_map_that_editors_alone_are_presented() {
+    let tls = Tls { certificate: real("/tls/wildcard.pem"), key: real("/tls/wildcard.key") };
+    let hosts = Isolation::Hosts(Hosts { base: "s.example".into(), tls: Some(tls) });
+    let sockets = Some(real("/run/openhands-sessions"));
+    for (isolation, ways) in [(Isolation::Path, 4), (Isolation::Sandbox, 4), (hosts, 4)] {
+        let site = Site { isolation, sockets: sockets.clone(), ..site() };
+        let text = text_with_keys(&site);
+        assert_eq!(text.matches(KEY).count(), 2);
+        assert!(text.contains(&format!("    vscode/code \"code-server-session={KEY}\";\n")));
+        assert!(text.contains(&format!("    vscode/open \"vscode-tkn={KEY}\";\n")));
+        let mut location = "";
+        let mut keyed = 0;
+        for line in text.lines() {
+            location = line.trim().strip_prefix("location ").unwrap_or(location);
+            if line.contains("$oh_cookies") && !line.starts_with("map ") {
+                assert!(location.starts_with("@oh_editor"), "{location}");
+                keyed += 1;
+            }
+            let uses = line.contains("$oh_key") && line.starts_with("        ");
+            assert!(!uses, "{location}: {line}");
+        }
+        assert_eq!(keyed, ways);
+        assert_eq!(served::data_only(&text_of(&site, vec![]), &text), Ok(()));
+    }
+}
+
+#[test]
+fn the_proof_accepts_keys_of_one_form_and_repeats_none() {
+    let old = text_of(&site(), vec![]);
+    let new = text_with_keys(&site());
+    let line = format!("vscode/code \"code-server-session={KEY}\";");
+    for hostile in [
+        format!("apps/code-0 \"code-server-session={KEY}\";"),
+        format!("vscode/code \"session={KEY}\";"),
+        format!("vscode/code \"code-server-session={KEY}0\";"),
+        format!("vscode/code \"code-server-session={}\";", KEY.to_uppercase()),
+        format!("vscode/code \"code-server-session={KEY}; a=b\";"),
+        format!("vscode/code {KEY};"),
+        "vscode/code \"code-server-session=$http_cookie\";".to_owned(),
+        format!("vscode/code \"code-server-session={KEY}\" {KEY};"),
+        format!("~.* \"code-server-session={KEY}\";"),
+    ] {
+        let text = new.replace(&line, &hostile);
+        assert_ne!(text, new);
+        let fault = served::data_only(&old, &text).unwrap_err();
+        assert!(!fault.contains("0f0f") && !fault.contains("0F0F"), "{fault}");
+    }
+}
+
+#[test]
+fn an_older_nginx_does_without_the_flags_of_cookies() {
+    let older = Site { nginx: NginxVersion { major: 1, minor: 18, patch: 0 }, ..site() };
+    assert!(!text_of(&older, vec![]).contains("proxy_cookie_flags"));
 }
 
 #[test]

@@ -318,6 +318,7 @@ fn our_own_file_is_clean_in_every_mode() {
         repository_ports: all,
         reserved: BTreeMap::new(),
         id_bytes_max: 64,
+        sockets: true,
         hosts: false,
         site_label: None,
         session_upstream: Way::default(),
@@ -334,8 +335,11 @@ fn our_own_file_is_clean_in_every_mode() {
     }];
     let routes = agree(&Inputs { sessions, ..Inputs::default() }, &policy);
     for site in sites().into_iter().flat_map(isolated) {
-        let own =
-            layout(&site, &routes, |folder: &InRoot| Some(real(folder.as_str()))).unwrap().text(7);
+        let own = layout(&site, &routes, |folder: &InRoot| Some(real(folder.as_str())))
+            .unwrap()
+            .text(7)
+            .reveal()
+            .to_owned();
         let text = format!("events {{ }}\nhttp {{\n{own}}}\n");
         let known = Known { nginx: Some(site.nginx), ..Known::default() };
         let allowed: &[&str] = match (&site.auth, &site.tls) {

@@ -20,7 +20,7 @@ const DIFF_CONTEXT_LINES: usize = 3;
 
 pub(crate) fn render(common: &Common) -> Result<Answer, Failure> {
     let (facts, mut notes) = gather(common)?;
-    let text = facts.target_text();
+    let text = facts.target_text().shown();
     notes.extend(facts.routes.exclusions.iter().map(|e| format!("not routed: {e}")));
     Ok(Answer::new(text.clone(), json!({ "text": text })).notes(notes))
 }
@@ -28,8 +28,8 @@ pub(crate) fn render(common: &Common) -> Result<Answer, Failure> {
 pub(crate) fn plan(common: &Common) -> Result<Answer, Failure> {
     let (facts, notes) = gather(common)?;
     let plan = publish::plan(&facts).map_err(Failure::of)?;
-    let wanted = facts.target_text();
-    let diff = TextDiff::from_lines(facts.live_text.as_str(), wanted.as_str());
+    let (live, wanted) = (facts.live_text.shown(), facts.target_text().shown());
+    let diff = TextDiff::from_lines(live.as_str(), wanted.as_str());
     let name = facts.paths.live.as_str();
     let unified = diff
         .unified_diff()

@@ -5,7 +5,7 @@
 //! back here, in a copy, so that it again depends on what a proxy tells it.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -52,12 +52,16 @@ impl Server {
         let user = data.join("data/User");
         fs::create_dir_all(&user)?;
         fs::write(user.join("settings.json"), editor::SETTINGS)?;
+        let token_file = data.join("token");
+        fs::write(&token_file, token)?;
+        fs::set_permissions(&token_file, fs::Permissions::from_mode(0o600))?;
         let mut command = Command::new(components::node()?);
         command
             .arg(copy.path().join("out/server-main.js"))
             .args(["--accept-server-license-terms", "--telemetry-level", "off"])
             .arg("--disable-workspace-trust")
-            .args(["--connection-token", token])
+            .arg("--connection-token-file")
+            .arg(token_file)
             .args(["--host", "127.0.0.1", "--port", "0"])
             .args(more)
             .arg("--server-data-dir")

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use oh_model::id::InstanceId;
+use oh_model::instance::{Instance, KEY_DIGITS, Key, Server, Subject};
+use oh_model::listening::Listening;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::port::{Port, PortRange, PortSet};
 use oh_model::routes::{FileNumber, FoundSession, Inputs, Policy, agree};
-use oh_model::upstream::Upstream;
+use oh_model::upstream::{Target, Upstream};
 use oh_nginx_conf::layout::{Auth, Hosts, Isolation, Site, Tls, layout};
 use oh_nginx_conf::version::NginxVersion;
 use oh_testsuite::components;
@@ -38,15 +41,22 @@ fn hold(batches: usize) -> Result<()> {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|why| anyhow::anyhow!("no file was drawn: {why}"))?;
         let site = site(batch, &lab)?;
-        let routes = agree(&Inputs { sessions, ..Inputs::default() }, &policy(&site)?);
+        let instances = records(&sessions);
+        let there = instances.iter().filter_map(|one| Some((one.target.port()?, one.uid)));
+        let listening = Listening::of(there.collect::<Vec<_>>());
+        let inputs = Inputs { sessions, instances, listening, ..Inputs::default() };
+        let routes = agree(&inputs, &policy(&site)?);
+        let keyed = routes.editors.iter().filter(|editor| editor.presents.is_some()).count();
+        ensure!(keyed * 10 >= routes.editors.len(), "only {keyed} have keys");
         let folders = |folder: &InRoot| RealPath::parse(folder.as_str()).ok();
         let text = layout(&site, &routes, folders)?.text(7);
-        let lines = data_lines(&text)?;
+        let text = text.reveal();
+        let lines = data_lines(text)?;
         ensure!(lines >= routes.editors.len(), "{lines} lines for {}", routes.editors.len());
         good += routes.editors.len();
         all += BATCH;
 
-        lab.write("etc/nginx/conf.d/generated.conf", &text)?;
+        lab.write("etc/nginx/conf.d/generated.conf", text)?;
         let config = lab.at("etc/nginx/nginx.conf");
         let nginx = components::program("nginx")?;
         let judged: Said =
@@ -68,6 +78,25 @@ fn hold(batches: usize) -> Result<()> {
     }
     ensure!(good * 10 >= all * 3, "only {good} of {all} files were good");
     Ok(())
+}
+
+/// Records of every other session whose file names a port, each with a key.
+fn records(sessions: &[FoundSession]) -> Vec<Instance> {
+    let record = |(at, session): (usize, &FoundSession)| {
+        let file: serde_json::Value = serde_json::from_str(session.text.as_ref().ok()?).ok()?;
+        let digits = format!("{at:016x}");
+        Some(Instance {
+            id: InstanceId::parse(session.name.strip_suffix(".json")?).ok()?,
+            subject: Subject::Session,
+            target: Target::Port(Port::new(file["vscode_port"].as_u64()?)?),
+            uid: 0,
+            folder: InRoot::parse("/srv").ok()?,
+            upstream: Upstream::default(),
+            server: *Server::ALL.get(at % 4 / 2)?,
+            key: Key::parse(&digits.repeat(KEY_DIGITS / digits.len())),
+        })
+    };
+    sessions.iter().enumerate().step_by(2).filter_map(record).collect()
 }
 
 /// A file that is good more often than not, and otherwise anything.
@@ -168,6 +197,7 @@ fn policy(site: &Site) -> Result<Policy> {
         repository_ports: all,
         reserved: BTreeMap::from([(site.port, "the site")]),
         id_bytes_max: 64,
+        sockets: true,
         hosts: matches!(site.isolation, Isolation::Hosts(_)),
         site_label: None,
         session_upstream: Upstream::default(),
@@ -184,7 +214,7 @@ fn data_lines(text: &str) -> Result<usize> {
             map = head.split(' ').nth(1).unwrap_or_default();
         } else if line == "}" {
             map = "";
-        } else if ["$oh_editor", "$oh_app", "$oh_folder", "$oh_upstream", "$oh_owner"]
+        } else if ["$oh_editor", "$oh_app", "$oh_folder", "$oh_upstream", "$oh_owner", "$oh_key"]
             .contains(&map)
             && line != "    default '';"
         {
@@ -209,6 +239,14 @@ fn fits(map: &str, line: &str) -> bool {
         "$oh_editor" => editor.is_some() && number,
         "$oh_app" => app.is_some() && number,
         "$oh_folder" => editor.is_some() && value.starts_with('/') && all(value, b"/._-%"),
+        "$oh_key" => {
+            let words = ["\"code-server-session=", "\"vscode-tkn="];
+            let key = words.iter().find_map(|word| value.strip_prefix(word)?.strip_suffix('"'));
+            editor.is_some()
+                && key.is_some_and(|key| {
+                    key.len() == 64 && key.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+                })
+        }
         "$oh_upstream" => value == "strip" || value == "base-path",
         _ => {
             let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));

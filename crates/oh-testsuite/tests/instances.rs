@@ -1,39 +1,212 @@
-//! `oh-instances` with a real code-server behind a real nginx.
+//! `oh-instances` with a real code-server behind a real nginx: starts, stops, restarts, strangers.
 
-use anyhow::{Result, ensure};
-use oh_testsuite::instances::Instances;
-use oh_testsuite::lab::basic;
-use serde_json::json;
+use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use oh_testsuite::instances::{Instances, kill};
+use oh_testsuite::wait;
+use serde_json::{Value, json};
+
+/// How long an editor may take to come up again, on two busy cores.
+const BOUND: Duration = Duration::from_secs(60);
+
+const PORTS: &str = "var/www/ai-desktop/data/vscode-ports.json";
+const REPOSITORIES: &str = "var/www/ai-desktop/data/repositories.json";
+
+fn pid(instance: &Value, key: &str) -> Result<u32> {
+    let pid = instance[key].as_u64().with_context(|| format!("no {key}: {instance}"))?;
+    Ok(u32::try_from(pid)?)
+}
+
+/// What nginx would route an id to.
+fn is_routed(scene: &Instances, id: &str) -> Result<bool> {
+    let status = scene.lab.run(&["status", "--format", "json"])?.json()?;
+    let routes = status["result"]["routes"].as_array().cloned().unwrap_or_default();
+    Ok(routes.iter().any(|route| route["path"] == json!(format!("/vscode/{id}/"))))
+}
 
 #[test]
-fn one_repository_is_started_served_and_stopped() -> Result<()> {
+fn a_repository_is_started_once_and_stopped_whole() -> Result<()> {
     let scene = Instances::new("")?;
     let folder = scene.repository("hello")?;
-    let said = scene.run(&["start", "--repo", &folder])?.expect(0)?;
-    eprintln!("{}{}", said.stderr, said.stdout);
-    let password = scene.login()?;
-    let login = basic("openhands", &password);
+    let first = scene.ask(&["start", "--repo", &folder])?;
     let again = scene.ask(&["start", "--repo", &folder])?;
+    ensure!(first["ran_before"] == json!(false), "{first:#}");
     ensure!(again["ran_before"] == json!(true), "{again:#}");
+    ensure!(first["instance"] == again["instance"], "{first:#}{again:#}");
     let instance = &again["instance"];
     ensure!(instance["port"] == json!(scene.first_port), "{instance:#}");
-    let answer = scene.lab.get("/vscode/hello/", &[("Authorization", &login)])?;
-    eprintln!("{} {:?}", answer.status, answer.headers);
-    eprintln!(
-        "{}",
-        std::fs::read_to_string(scene.lab.at("var/www/ai-desktop/data/vscode-ports.json"))?
-    );
-    eprintln!(
-        "{}",
-        std::fs::read_to_string(scene.lab.at("var/www/ai-desktop/data/repositories.json"))?
-    );
-    eprintln!("{:#?}", scene.processes()?);
-    let said = scene.run(&["stop", "hello"])?.expect(0)?;
-    eprintln!("{}{}", said.stderr, said.stdout);
+    ensure!(is_routed(&scene, "hello")?);
+
+    let (ports, repositories) = (scene.json(PORTS)?, scene.json(REPOSITORIES)?);
+    let entry = &ports["instances"]["hello"];
+    ensure!(entry["port"] == json!(scene.first_port), "{ports:#}");
+    ensure!(entry["pid"] == instance["supervisor_pid"], "{ports:#}");
+    ensure!(entry["repoPath"] == json!(folder), "{ports:#}");
+    let available = ports["availablePorts"].as_array().context("a list")?;
+    ensure!(available.len() == 11 && !available.contains(&json!(scene.first_port)), "{ports:#}");
+    let known = &repositories["repositories"][0];
+    ensure!(known["vscodeRunning"] == json!(true), "{repositories:#}");
+    ensure!(known["vscodePort"] == json!(scene.first_port), "{repositories:#}");
+
+    scene.run(&["stop", "hello"])?.expect(0)?;
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    TcpListener::bind(("127.0.0.1", scene.first_port)).context("the port is still taken")?;
+    ensure!(!is_routed(&scene, "hello")?);
+    let (ports, repositories) = (scene.json(PORTS)?, scene.json(REPOSITORIES)?);
+    ensure!(ports["instances"] == json!({}), "{ports:#}");
+    ensure!(ports["availablePorts"].as_array().is_some_and(|ports| ports.len() == 12), "{ports:#}");
+    let known = &repositories["repositories"][0];
+    ensure!(known["vscodeRunning"] == json!(false), "{repositories:#}");
+    ensure!(known.get("vscodePort").is_none(), "{repositories:#}");
+    let records = scene.lab.at("var/lib/openhands-toolkit/instances");
+    ensure!(fs::read_dir(records)?.next().is_none(), "a record is left");
+    // What there is nothing of any more is stopped already.
+    scene.run(&["stop", "hello"])?.expect(0)?;
+    Ok(())
+}
+
+#[test]
+fn a_session_gets_a_workspace_ports_and_a_file() -> Result<()> {
+    let scene = Instances::new("")?;
+    let id = "0123456789abcdef0123456789ABCDEF";
+    let started = scene.ask(&["start", "--session", id, "--apps", "2"])?;
+    let instance = &started["instance"];
+    let file = scene.json(&format!("tmp/openhands-sessions/{id}.json"))?;
+    ensure!(file["vscode_port"] == instance["port"], "{file:#}");
+    ensure!(file["app_ports"].as_array().is_some_and(|ports| ports.len() == 2), "{file:#}");
+    let folder = format!("home/ubuntu/openhands-workspace/{id}");
+    ensure!(scene.lab.at(&folder).is_dir());
+    ensure!(file["toolkit"]["folder"] == json!(format!("/{folder}")), "{file:#}");
+    ensure!(is_routed(&scene, id)?);
+    scene.run(&["stop", id])?.expect(0)?;
+    ensure!(!scene.lab.at(&format!("tmp/openhands-sessions/{id}.json")).exists());
+    ensure!(!is_routed(&scene, id)?);
+    Ok(())
+}
+
+#[test]
+fn a_stranger_on_a_port_is_named_and_gone_around() -> Result<()> {
+    let scene = Instances::new("")?;
+    let stranger = TcpListener::bind(("127.0.0.1", scene.first_port))?;
+    let folder = scene.repository("hello")?;
+    let port = scene.first_port.to_string();
+    let said = scene.run(&["start", "--repo", &folder, "--port", &port])?.expect(2)?;
+    let own = format!("pid {} (", std::process::id());
+    ensure!(said.stderr.contains(&format!("port {port} is taken by {own}")), "{said:?}");
     ensure!(scene.processes()?.is_empty());
-    eprintln!(
-        "{}",
-        std::fs::read_to_string(scene.lab.at("var/www/ai-desktop/data/vscode-ports.json"))?
-    );
+
+    let said = scene.run(&["start", "--repo", &folder, "--format", "json"])?.expect(0)?;
+    ensure!(said.stderr.contains(&format!("port {port} is taken by {own}")), "{said:?}");
+    let instance = said.json()?["result"]["instance"].clone();
+    ensure!(instance["port"] == json!(scene.first_port + 1), "{instance:#}");
+    drop(stranger);
+    Ok(())
+}
+
+#[test]
+fn an_editor_that_is_killed_is_started_again_by_its_supervisor() -> Result<()> {
+    let scene = Instances::new("")?;
+    let mut instance = scene.start("hello")?;
+    let supervisor = pid(&instance, "supervisor_pid")?;
+    // Its first process, and then the one that listens.
+    for child_of_it in [false, true] {
+        let editor = pid(&instance, "pid")?;
+        let struck = if child_of_it { child(editor)? } else { editor };
+        kill(struck)?;
+        let folder = "/var/www/github/hello";
+        instance = wait::until("the editor after its end", BOUND, || {
+            let instance = scene.ask(&["start", "--repo", folder])?["instance"].clone();
+            Ok((pid(&instance, "pid")? != editor).then_some(instance))
+        })?;
+        ensure!(pid(&instance, "supervisor_pid")? == supervisor, "{instance:#}");
+        ensure!(instance["port"] == json!(scene.first_port), "{instance:#}");
+    }
+    Ok(())
+}
+
+/// The one child of a process.
+fn child(of: u32) -> Result<u32> {
+    let children = fs::read_to_string(format!("/proc/{of}/task/{of}/children"))?;
+    Ok(children.split_whitespace().next().context("no child")?.parse()?)
+}
+
+#[test]
+fn an_editor_outlives_its_supervisor_and_is_taken_over() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    kill(pid(&before, "supervisor_pid")?)?;
+    let after = scene.ask(&["start", "--repo", "/var/www/github/hello"])?["instance"].clone();
+    ensure!(after["pid"] == before["pid"], "{before:#}{after:#}");
+    ensure!(after["supervisor_pid"] != before["supervisor_pid"], "{before:#}{after:#}");
+    // Without any supervisor a stop finds all of it.
+    kill(pid(&after, "supervisor_pid")?)?;
+    scene.run(&["stop", "hello"])?.expect(0)?;
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    Ok(())
+}
+
+#[test]
+fn a_restart_keeps_the_port_and_the_supervisor() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    let after = scene.ask(&["restart", "hello"])?["instance"].clone();
+    ensure!(after["pid"] != before["pid"], "{before:#}{after:#}");
+    for key in ["supervisor_pid", "port", "url"] {
+        ensure!(after[key] == before[key], "{before:#}{after:#}");
+    }
+    kill(pid(&after, "supervisor_pid")?)?;
+    let again = scene.ask(&["restart", "hello"])?["instance"].clone();
+    ensure!(again["pid"] != after["pid"], "{after:#}{again:#}");
+    Ok(())
+}
+
+#[test]
+fn a_start_that_fails_leaves_nothing() -> Result<()> {
+    let scene = Instances::new("")?;
+    let program = scene.lab.at("code-server");
+    fs::write(program, "#!/bin/sh\necho the disk is on fire\nexit 3\n")?;
+    let folder = scene.repository("hello")?;
+    let said = scene.run(&["start", "--repo", &folder])?.expect(6)?;
+    ensure!(said.stderr.contains("the disk is on fire"), "{said:?}");
+    ensure!(said.stderr.contains("exit code 3"), "{said:?}");
+    ensure!(said.stderr.contains("was taken back"), "{said:?}");
+    ensure!(scene.processes()?.is_empty());
+    ensure!(!is_routed(&scene, "hello")?);
+    let records = scene.lab.at("var/lib/openhands-toolkit/instances");
+    ensure!(fs::read_dir(records)?.next().is_none(), "a record is left");
+    ensure!(!scene.lab.at(PORTS).exists() || scene.json(PORTS)?["instances"] == json!({}));
+    Ok(())
+}
+
+#[test]
+fn an_editor_that_crashes_again_and_again_is_given_up_and_not_routed() -> Result<()> {
+    let scene = Instances::new("restarts_max = 1\n")?;
+    let mut instance = scene.start("hello")?;
+    for _ in 0..2 {
+        let editor = pid(&instance, "pid")?;
+        kill(editor)?;
+        let state = format!("run/openhands-toolkit/instances/hello.json");
+        instance = wait::until("what becomes of it", BOUND, || {
+            let state = scene.json(&state)?;
+            let settled =
+                state["phase"] == json!("ready") || state["phase"].get("failed").is_some();
+            let is_new = state["editor"]["pid"] != json!(editor);
+            Ok((settled && is_new)
+                .then(|| json!({ "pid": state["editor"]["pid"], "phase": state["phase"] })))
+        })?;
+    }
+    let why = instance["phase"]["failed"]["why"].as_str().unwrap_or_default().to_owned();
+    ensure!(why.contains("after 1 restarts within 300 s (signal 9)"), "{instance:#}");
+    wait::until("its route to go", BOUND, || Ok((!is_routed(&scene, "hello")?).then_some(())))?;
+    wait::until_true("its processes to go", BOUND, || {
+        scene.processes().is_ok_and(|left| left.is_empty())
+    })?;
+    ensure!(scene.json(PORTS)?["instances"] == json!({}));
+    // It starts at once when somebody asks for it.
+    let again = scene.start("hello")?;
+    ensure!(again["port"] == json!(scene.first_port), "{again:#}");
     Ok(())
 }

@@ -115,6 +115,7 @@ fn plain(
         folder: facts.home.at("var")?,
         log: facts.home.at(&format!("var/log/{}.log", part.slug()))?,
         user: None,
+        leads_group: true,
         folders: Vec::new(),
     })
 }
@@ -188,6 +189,7 @@ fn editor(
         folder: folder.clone(),
         log: facts.home.at(&format!("var/log/{}.log", part.slug()))?,
         user,
+        leads_group: true,
         folders,
     })
 }

@@ -122,7 +122,7 @@ impl<'a> Run<'a> {
     fn step(&mut self, step: &Step) -> Result<Outcome, Failure> {
         let facts = self.facts;
         match step {
-            Step::Stage(_) => self.staging.stage(&facts.target_text())?,
+            Step::Stage(_) => self.staging.stage(&facts.target_text(), facts.secrets_owner())?,
             Step::Prove => self.prove()?,
             Step::Test => self.test()?,
             Step::Login(file) => {
@@ -158,7 +158,8 @@ impl<'a> Run<'a> {
 
     fn prove(&self) -> Result<(), Failure> {
         let staged = self.facts.target_text();
-        Ok(served::data_only(&self.facts.live_text, &staged).map_err(StepFault::Proof)?)
+        let live = self.facts.live_text.reveal();
+        Ok(served::data_only(live, staged.reveal()).map_err(StepFault::Proof)?)
     }
 
     fn test(&self) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use oh_model::routes::{Policy, Routes, agree};
 use oh_nginx_conf::inspect::{self, File, Surroundings, Tree};
 use oh_nginx_conf::layout::{Auth, Generation, HOOK_MARK, Layout, Site, layout};
 use oh_nginx_conf::parse::parse;
+use oh_nginx_conf::secret::SetText;
 use oh_nginx_conf::served::{self, Served};
 use oh_nginx_conf::write::{Text, Unquotable, Word};
 
@@ -160,7 +161,7 @@ pub struct Facts {
     /// The set in place.
     pub live: Live,
     /// Its text; empty where there is none.
-    pub live_text: String,
+    pub live_text: SetText,
     /// The set kept to go back to.
     pub previous: Option<Served>,
     /// What runs.
@@ -200,7 +201,7 @@ impl Facts {
 
     /// Says whether nothing but data would change, measured against the set in place.
     pub fn only_data_changes(&self) -> bool {
-        served::data_only(&self.live_text, &self.target_text()).is_ok()
+        served::data_only(self.live_text.reveal(), self.target_text().reveal()).is_ok()
     }
 
     /// Returns the generation that the wanted set has, or gets.
@@ -210,8 +211,17 @@ impl Facts {
     }
 
     /// Returns the text of the wanted set under that name.
-    pub fn target_text(&self) -> String {
+    pub fn target_text(&self) -> SetText {
         self.wanted.text(self.target().number)
+    }
+
+    /// Returns who has to own a set with keys: the user that nginx's master reads it as, where that
+    /// is neither root nor we.
+    pub(super) fn secrets_owner(&self) -> Option<(u32, u32)> {
+        match &self.running {
+            Running::Master { master, .. } => master.test_user(),
+            Running::Nothing { .. } => None,
+        }
     }
 
     /// Returns the highest number that any set on this machine has.
@@ -309,7 +319,7 @@ fn look(host: &Host, overlay: &Overlay, memory: &mut Memory) -> Result<Facts, Pu
         routes,
         wanted,
         live,
-        live_text,
+        live_text: SetText::new(live_text),
         previous,
         running,
         free_port: generation_port_taken.as_ref().and_then(|_| free_port_after(port)),

@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::atomic::FileFault;
 use crate::command::CommandFault;
 use crate::folder::FolderFault;
+use crate::instances::InstanceFault;
 use crate::lock::LockFault;
 use crate::login::LoginFault;
 use crate::nginx::NginxFault;
@@ -48,6 +49,9 @@ pub enum PublishFault {
         /// Why.
         why: String,
     },
+    /// The records of editors cannot be used.
+    #[error("could not read the records of editors")]
+    Instances(#[from] InstanceFault),
     /// A file of ours cannot be read, or its folder not be opened.
     #[error("could not look at our own files")]
     Look(#[from] FileFault),
@@ -189,6 +193,7 @@ impl Diagnostic for PublishFault {
             Self::Lock(_) => Exit::CouldNotLook,
             Self::Database { .. }
             | Self::Sessions(_)
+            | Self::Instances(_)
             | Self::Look(_)
             | Self::Tree(_)
             | Self::Nginx(_) => Exit::CouldNotLook,
@@ -224,6 +229,7 @@ impl Diagnostic for PublishFault {
             Self::Database { path, .. } => {
                 vec![format!("mend {path}, or move it away if there are no repositories").into()]
             }
+            Self::Instances(fault) => fault.hint().into_iter().map(Hint::from).collect(),
             Self::Nginx(NginxFault::Run(CommandFault::Start { .. })) => {
                 vec!["install nginx, or set nginx.program to where it is".into()]
             }

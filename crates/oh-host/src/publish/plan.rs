@@ -214,7 +214,7 @@ pub fn objections(plan: &Plan<Step>, facts: &Facts) -> Vec<Objection> {
 
 /// Reads the wanted text back and holds it against the policy, route by route.
 fn objections_to_text(facts: &Facts) -> Vec<String> {
-    let read = match served::read(&facts.target_text()) {
+    let read = match served::read(facts.target_text().reveal()) {
         Ok(read) if read.intact => read,
         Ok(_) => return vec!["the wanted set does not have the digest it claims".into()],
         Err(fault) => return vec![format!("the wanted set cannot be read back: {fault}")],

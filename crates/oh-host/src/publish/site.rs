@@ -152,6 +152,7 @@ pub(super) fn policy(settings: &Settings, site: &Site, surroundings: &Surroundin
         repository_ports: settings.instances.ports,
         reserved,
         id_bytes_max: ID_BYTES_MAX.min(key_bytes_max(bucket).saturating_sub(KEY_EXTRA_BYTES)),
+        sockets: site.sockets.is_some(),
         hosts: matches!(site.isolation, Isolation::Hosts(_)),
         site_label: match &site.isolation {
             Isolation::Hosts(hosts) => label_below(&site.name, &hosts.base),

@@ -9,7 +9,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use oh_model::path::RealPath;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use oh_nginx_conf::secret::SetText;
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 
 use crate::atomic::{self, FileFault, Meta};
 
@@ -24,6 +25,8 @@ pub(super) const KEEPING: &str = ".keeping";
 
 /// What everybody may read and only we write: nginx's master reads as root or as us.
 const FILE_MODE: u32 = 0o644;
+/// The mode of a set with keys.
+const SECRET_MODE: u32 = 0o600;
 /// The mode of the folder itself.
 const FOLDER_MODE: u32 = 0o755;
 
@@ -60,19 +63,29 @@ impl Staging {
         }
     }
 
-    /// Writes the set on its way and syncs it; what a killed run left is overwritten.
-    pub(super) fn stage(&self, text: &str) -> Result<(), FileFault> {
+    /// Writes the set on its way and syncs it; what a killed run left is overwritten. One with keys
+    /// in it is for `secrets_owner` alone, or for whoever runs.
+    pub(super) fn stage(
+        &self,
+        text: &SetText,
+        secrets_owner: Option<(u32, u32)>,
+    ) -> Result<(), FileFault> {
         let fault = |source: io::Error| io_fault("write", &self.at(STAGED), source);
         self.unlink(STAGED)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(FILE_MODE);
+        let secret = text.has_keys();
+        let mode = Mode::from_raw_mode(if secret { SECRET_MODE } else { FILE_MODE });
         let fd = rustix::fs::openat(&self.folder, STAGED, flags, mode)
             .map_err(|errno| fault(errno.into()))?;
+        if let (true, Some((uid, gid))) = (secret, secrets_owner) {
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            rustix::fs::fchown(&fd, Some(uid), Some(gid)).map_err(|errno| fault(errno.into()))?;
+        }
         // The umask may have taken bits that nginx's workers do not need but people do.
         rustix::fs::fchmod(&fd, mode).map_err(|errno| fault(errno.into()))?;
         let mut file = File::from(fd);
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        let written = file.write_all(text.reveal().as_bytes()).and_then(|()| file.sync_all());
         if let Err(source) = written {
             // The reason is the full disk, not that its traces could not be removed.
             drop(self.unlink(STAGED));
@@ -184,20 +197,40 @@ mod tests {
     fn a_set_comes_is_kept_and_comes_back() {
         let (_dir, staging) = staging();
         let name = |name: &str, text: &str| (name.to_string(), text.to_string());
-        staging.stage("one").unwrap();
+        staging.stage(&SetText::new("one".into()), None).unwrap();
         staging.swap().unwrap();
         assert_eq!(files(&staging), [name(LIVE, "one")]);
         staging.keep().unwrap();
         staging.keep().unwrap();
-        staging.stage("two").unwrap();
+        staging.stage(&SetText::new("two".into()), None).unwrap();
         staging.swap().unwrap();
         assert_eq!(files(&staging), [name(PREVIOUS, "one"), name(LIVE, "two")]);
         staging.restore().unwrap();
         assert_eq!(files(&staging), [name(PREVIOUS, "one"), name(LIVE, "one")]);
         staging.withdraw().unwrap();
-        staging.stage("three").unwrap();
+        staging.stage(&SetText::new("three".into()), None).unwrap();
         staging.discard().unwrap();
         assert_eq!(files(&staging), [name(PREVIOUS, "one")]);
+    }
+
+    #[test]
+    fn a_set_with_keys_is_for_nobody_else_as_long_as_it_is_there() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (dir, staging) = staging();
+        let mode = |name| {
+            let file = dir.path().join("ours").join(name);
+            file.metadata().unwrap().permissions().mode() & 0o777
+        };
+        let keyed = SetText::new(format!("code-server-session={}", "0f".repeat(32)));
+        staging.stage(&keyed, None).unwrap();
+        assert_eq!(mode(STAGED), 0o600);
+        staging.swap().unwrap();
+        staging.keep().unwrap();
+        staging.stage(&SetText::new("two".into()), None).unwrap();
+        assert_eq!((mode(LIVE), mode(PREVIOUS), mode(STAGED)), (0o600, 0o600, 0o644));
+        staging.swap().unwrap();
+        staging.restore().unwrap();
+        assert_eq!(mode(LIVE), 0o600);
     }
 
     #[test]
@@ -205,7 +238,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = RealPath::parse(dir.path().join("a/b").to_str().unwrap()).unwrap();
         let staging = Staging::open(&path).unwrap();
-        staging.stage("one").unwrap();
+        staging.stage(&SetText::new("one".into()), None).unwrap();
         staging.leave_nothing();
         assert_eq!(files(&staging), [(STAGED.to_string(), "one".to_string())]);
         staging.discard().unwrap();
@@ -224,7 +257,7 @@ mod tests {
         let precious = dir.path().join("precious");
         std::fs::write(&precious, "precious").unwrap();
         std::os::unix::fs::symlink(&precious, dir.path().join("ours").join(STAGED)).unwrap();
-        staging.stage("one").unwrap();
+        staging.stage(&SetText::new("one".into()), None).unwrap();
         staging.swap().unwrap();
         assert_eq!(std::fs::read_to_string(precious).unwrap(), "precious");
         assert_eq!(files(&staging), [(LIVE.to_string(), "one".to_string())]);

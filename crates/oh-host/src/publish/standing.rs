@@ -35,7 +35,7 @@ pub struct ServedSet {
 pub fn standing(host: &Host) -> Standing {
     let sets = sets(host).unwrap_or_default();
     let in_place = sets.live.as_ref().map(|set| set.generation.clone());
-    let Ok(running) = runs(host) else { return Standing { in_place, ..Standing::default() } };
+    let Ok((running, _)) = runs(host) else { return Standing { in_place, ..Standing::default() } };
     let served = running.answered().map(|generation| {
         let known = [&sets.live, &sets.previous];
         let set = known.into_iter().flatten().find(|set| set.generation == *generation);
@@ -62,13 +62,13 @@ fn sets(host: &Host) -> Result<Sets, PublishFault> {
     Ok(Sets { live: set(&paths.live)?, previous: set(&previous)? })
 }
 
-fn runs(host: &Host) -> Result<Running, PublishFault> {
+/// Looks for the nginx of the configuration, and who answers its generation.
+pub(super) fn runs(host: &Host) -> Result<(Running, Option<String>), PublishFault> {
     let settings = &host.settings.nginx;
     let config = Paths::of(host)?.config;
     let nginx = Nginx { program: site::program(&settings.program)?, config };
     let built = nginx.built()?;
     // The pid file is named in the main file, which may be readable where another is not.
     let (tree, _) = tree::read_leniently(&nginx.config);
-    let (running, _) = running(&nginx, &tree, &built, settings.generation_port)?;
-    Ok(running)
+    running(&nginx, &tree, &built, settings.generation_port)
 }

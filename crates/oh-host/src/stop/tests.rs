@@ -207,7 +207,7 @@ fn several_targets_share_one_grace() {
     let outcomes = stop(&targets, SHORT).unwrap();
     assert!(began.elapsed() < 3 * SHORT + Duration::from_secs(2));
     for (at, target) in targets.iter().enumerate() {
-        let own = outcomes.iter().find(|outcome| outcome.pid == leader(&target).pid).unwrap();
+        let own = outcomes.iter().find(|outcome| outcome.pid == leader(target).pid).unwrap();
         assert_eq!((own.target, own.how), (at, How::Kill));
     }
     for (child, ..) in &mut started {

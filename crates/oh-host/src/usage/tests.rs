@@ -233,7 +233,7 @@ fn what_a_dead_leader_left_is_found_by_tokens_only() {
     let look = orphans.look(TOKENS);
     let pids: Vec<Pid> = look.instances[0].processes.iter().map(|member| member.pid).collect();
     assert_eq!(pids, orphans.words);
-    // Who may look everywhere has read everything that it has to.
+    // A number that is another process's now.
     let mut other = orphans.subject.clone();
     let own = Identity::own().unwrap();
     let earlier = Identity { start_time_ticks: own.start_time_ticks - 1, ..own };

@@ -122,13 +122,21 @@ mod tests {
     fn columns_are_as_wide_as_what_stands_in_them() {
         let running =
             ["running", "8888", "4121", "11", "1.2%", "312M", "210M", "2", "3h 02m", "in use"];
-        let failed = ["failed", "8889", "-", "0", "-", "0B", "-", "0", "-", "?"];
+        let failed = ["failed", "8889", "-", "0", "-", "-", "-", "0", "-", "?"];
         let rows = [
             row("actmcp", running, &["https://oh.example/vscode/actmcp/  /var/www/github/actmcp"]),
             row("hello", failed, &["why: exit code 1"]),
             Row { id: "torn".into(), cells: None, below: vec!["its record cannot be read".into()] },
         ];
-        assert_snapshot!(table(&rows), @"");
+        assert_snapshot!(table(&rows), @"
+        ID      STATE    PORT   PID  PROC   CPU   RSS   PSS  CONN      UP    IDLE
+        actmcp  running  8888  4121    11  1.2%  312M  210M     2  3h 02m  in use
+          https://oh.example/vscode/actmcp/  /var/www/github/actmcp
+        hello   failed   8889     -     0     -     -     -     0       -       ?
+          why: exit code 1
+        torn
+          its record cannot be read
+        ");
         assert_eq!(table(&[]), "");
     }
 
@@ -149,7 +157,10 @@ mod tests {
         let long = "0123456789abcdef0123456789abcdef-01234567890123456789";
         let shown = table(&[row(long, cells, &[])]);
         assert!(widest(&shown) <= WIDTH_MAX, "{shown}");
-        assert_snapshot!(shown, @"");
+        assert_snapshot!(shown, @"
+        ID               STATE                PORT      PID  PROC    CPU   RSS   PSS  CONN       UP     IDLE
+        0123456…3456789  restarting in 30s  socket  4194304   120  1200%  9.9G  9.9G   100  99d 23h  99d 23h
+        ");
         let short = ["running", "8888", "4121", "11", "1.2%", "312M", "210M", "2", "3h 02m", "?"];
         let shown = table(&[row("0123456789abcdef01234", short, &[])]);
         assert!(shown.contains("0123456789abcdef01234  running"), "{shown}");

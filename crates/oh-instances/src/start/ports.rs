@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use oh_host::databases::{self, Place};
-use oh_host::instances;
+use oh_host::instances::{self, Record};
 use oh_host::publish::Host;
 use oh_host::sockets::{BindProbe, bind_probe_everywhere};
 use oh_model::databases::PortDocument;
+use oh_model::id::InstanceId;
 use oh_model::instance::Subject;
 use oh_model::port::{Port, PortRange, PortSet};
 
-use crate::cli::StartArguments;
 use crate::fault::{Fault, Refusal};
 use crate::look;
 
@@ -28,28 +28,47 @@ pub(super) struct Choice {
     pub(super) notes: Vec<String>,
 }
 
+/// What ports are wanted for.
+#[derive(Debug)]
+pub(super) struct Wanted<'w> {
+    pub(super) subject: Subject,
+    /// Whether the editor needs none.
+    pub(super) is_socket: bool,
+    /// The editor's, where it is demanded.
+    pub(super) port: Option<u16>,
+    /// How many applications there are.
+    pub(super) apps: usize,
+    /// Whose own record keeps nothing from it.
+    pub(super) but: Option<&'w InstanceId>,
+}
+
+/// Says whether somebody has a port of an instance of which nothing runs.
+pub(super) fn any_taken(record: &Record) -> Result<bool, Fault> {
+    for port in record.ports() {
+        if bind_probe_everywhere(port)? == BindProbe::Taken {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Chooses; nobody else chooses meanwhile, and the record is written before somebody can.
-pub(super) fn choose(
-    host: &Host,
-    subject: Subject,
-    asked: &StartArguments,
-    is_socket: bool,
-) -> Result<Choice, Fault> {
-    let mut taken = recorded(host, subject)?;
+pub(super) fn choose(host: &Host, wanted: &Wanted<'_>) -> Result<Choice, Fault> {
+    let mut taken = recorded(host, wanted)?;
     let mut choice = Choice::default();
-    if !is_socket {
-        let (ranges, key) = match subject {
+    if !wanted.is_socket {
+        let (ranges, key) = match wanted.subject {
             Subject::Repository => (vec![host.settings.instances.ports], "instances.ports"),
             Subject::Session => (of_sessions(host), "sessions.editor_ports"),
         };
-        let port = match asked.port {
+        let port = match wanted.port {
             Some(number) => demanded(number, &ranges, key, &taken)?,
             None => free(&ranges, &taken, &mut choice.notes)?,
         };
         taken.insert(port, "this very start".into());
         choice.editor = Some(port);
     }
-    for _ in 0..asked.apps {
+    for _ in 0..wanted.apps {
         let PortSet(ranges) = &host.settings.sessions.app_ports;
         let port = free(ranges, &taken, &mut choice.notes)?;
         taken.insert(port, "this very start".into());
@@ -70,20 +89,24 @@ fn of_sessions(host: &Host) -> Vec<PortRange> {
 }
 
 /// What is recorded of ports, each with whose it is.
-fn recorded(host: &Host, subject: Subject) -> Result<BTreeMap<Port, String>, Fault> {
+fn recorded(host: &Host, wanted: &Wanted<'_>) -> Result<BTreeMap<Port, String>, Fault> {
+    let is_own = |id: &str| wanted.but.is_some_and(|own| own.as_str().eq_ignore_ascii_case(id));
     let mut taken = BTreeMap::new();
     for record in instances::records(&host.root)? {
         let record = record?;
+        if is_own(record.id.as_str()) {
+            continue;
+        }
         let holder = format!("the {} {}", record.subject, record.id);
         taken.extend(record.ports().map(|port| (port, holder.clone())));
     }
-    if subject == Subject::Repository {
+    if wanted.subject == Subject::Repository {
         let owners = oh_host::inputs::owners(host);
         let path = &host.settings.instances.port_database;
         let place = Place { root: &host.root, path, owners: &owners };
         // A torn one is mended, with a word about it, when it is written.
         if let Ok(Some(database)) = databases::read::<PortDocument>(place) {
-            for id in database.ids() {
+            for id in database.ids().into_iter().filter(|id| !is_own(id)) {
                 if let Some(Ok(entry)) = database.entry(&id) {
                     let holder = format!("the repository {} of {path}", id.escape_debug());
                     taken.entry(entry.port).or_insert(holder);

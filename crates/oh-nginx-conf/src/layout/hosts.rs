@@ -80,35 +80,33 @@ fn server(text: &mut Text, site: &Site, hosts: &Hosts, form: &Form) -> Result<()
             text.fixed("set", &["$oh_rest", "$uri"]);
             goes_on(text, form.way);
         });
-        way(text, "@oh_editor", EDITORS.port, Some(&EDITORS), &shared);
-        way(text, "@oh_app", APPS.port, Some(&APPS), &shared);
+        way(text, "@oh_editor", EDITORS.port, &EDITORS, &shared);
+        way(text, "@oh_app", APPS.port, &APPS, &shared);
         if site.sockets.is_some() {
-            way(text, "@oh_editor_socket", SOCKET, None, &shared);
-            way(text, "@oh_app_socket", SOCKET, None, &shared);
+            way(text, "@oh_editor_socket", SOCKET, &EDITORS, &shared);
+            way(text, "@oh_app_socket", SOCKET, &APPS, &shared);
         }
         ends(text, &shared);
     });
     Ok(())
 }
 
-fn way(
-    text: &mut Text,
-    name: &'static str,
-    target: &'static str,
-    by_port: Option<&Kind>,
-    shared: &Shared,
-) {
+fn way(text: &mut Text, name: &'static str, target: &'static str, kind: &Kind, shared: &Shared) {
     let word = Word::fixed;
+    let socket = target == SOCKET;
     text.block("location", &[word(name)], |text| {
         shared.after_login(text);
-        if by_port.is_none() {
+        if socket {
             absent_is_unknown(text);
         }
         text.directive("proxy_pass", &[word(target)]);
         shared.of_session(text);
         text.fixed("proxy_set_header", &["X-Forwarded-Prefix", "''"]);
         text.fixed("proxy_set_header", &["X-Forwarded-Path", "''"]);
-        if let Some(kind) = by_port {
+        if kind.keyed {
+            shared.key(text);
+        }
+        if !socket {
             text.directive("proxy_redirect", &[word(kind.local), word("/")]);
         }
         if let Some(plain) = &shared.plain_origin {

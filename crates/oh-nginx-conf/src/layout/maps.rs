@@ -24,11 +24,19 @@ pub enum DataMap {
     Upstream,
     /// Whose sessions they are, for the endpoint that judges logins.
     Owner,
+    /// What editors ask for, as the cookie that nginx presents to them.
+    Key,
 }
 
 /// All of them, in the order of the file.
-pub const DATA_MAPS: [DataMap; 5] =
-    [DataMap::Editor, DataMap::App, DataMap::Folder, DataMap::Upstream, DataMap::Owner];
+pub const DATA_MAPS: [DataMap; 6] = [
+    DataMap::Editor,
+    DataMap::App,
+    DataMap::Folder,
+    DataMap::Upstream,
+    DataMap::Owner,
+    DataMap::Key,
+];
 
 impl DataMap {
     /// Returns the variable that the map makes.
@@ -39,6 +47,7 @@ impl DataMap {
             Self::Folder => "$oh_folder",
             Self::Upstream => "$oh_upstream",
             Self::Owner => "$oh_owner",
+            Self::Key => "$oh_key",
         }
     }
 
@@ -47,7 +56,7 @@ impl DataMap {
         match self {
             Self::Editor | Self::Folder => "vscode/$oh_id",
             Self::App => "apps/$oh_id",
-            Self::Upstream | Self::Owner => "$oh_kind/$oh_id",
+            Self::Upstream | Self::Owner | Self::Key => "$oh_kind/$oh_id",
         }
     }
 }
@@ -58,6 +67,10 @@ fn map(text: &mut Text, from: &'static str, to: &'static str, lines: &[[&'static
         lines.iter().for_each(|[key, value]| text.entry(&Word::fixed(key), &Word::fixed(value)));
     });
 }
+
+/// Below these code-server is a proxy to any port of the machine; its routes ignore case.
+const PROXIED: [&str; 2] =
+    ["\"~*^/(?:abs)?proxy[/ ]| (?:/vscode/[^/?]*)?/+(?:abs)?proxy(?:[/?]|$)\"", "''"];
 
 /// What is asked, and by whom.
 pub(super) fn of_requests(text: &mut Text, site: &Site) -> Result<(), Unquotable> {
@@ -91,11 +104,29 @@ pub(super) fn of_requests(text: &mut Text, site: &Site) -> Result<(), Unquotable
         let pages = [["default", "0"], ["0GETnavigate", "1"], ["0GET", "1"]];
         map(text, wants, "$oh_wants_page", &pages);
     }
+    text.comment("An editor gets its key before the visitor's cookies: of two of one name servers");
+    text.comment("believe the first. Where it has none, the visitor's cookies are all.");
+    let more = [["default", "\"; $http_cookie\""], ["''", "''"]];
+    map(text, "$http_cookie", "$oh_more_cookies", &more);
+    let cookies = [["default", "$oh_presented$oh_more_cookies"], ["''", "$http_cookie"]];
+    map(text, "$oh_presented", "$oh_cookies", &cookies);
+    text.comment("Older code-servers hand it on to any port that their own proxy is asked for.");
+    text.comment("The address counts as we read it and as it came: some ways hand it on unread.");
+    map(text, "\"$oh_rest $request_uri\"", "$oh_presented", &[["default", "$oh_key"], PROXIED]);
     text.comment("The folder is opened once: GET of exactly the root, no query, no upgrade.");
     let at_root = "$request_method$oh_upgrading$is_args$oh_rest";
     map(text, at_root, "$oh_at_root", &[["default", "0"], ["GET0/", "1"]]);
     map(text, "$oh_at_root", "$oh_open", &[["default", "''"], ["1", "$oh_folder"]]);
     Ok(())
+}
+
+/// Which editor is reached from the machine itself, and by which address.
+pub(super) fn of_reach(text: &mut Text, site: &Site) {
+    text.comment("The way of the question whether an editor is reached, from this machine.");
+    let absent = if site.sockets.is_some() { "@oh_reach_socket" } else { "@oh_unknown" };
+    map(text, "$oh_editor", "$oh_reach_way", &[["default", "@oh_reach"], ["''", absent]]);
+    let path = [["default", "$oh_rest"], ["base-path", "/vscode/$oh_id$oh_rest"]];
+    map(text, "$oh_upstream", "$oh_reach_path", &path);
 }
 
 /// Which location a request for a session goes on to, once its login is known.
@@ -201,7 +232,12 @@ pub(super) fn of_data(
     let accounts = of_editors
         .chain(of_apps)
         .filter_map(|(key, account)| Some((key, account.as_ref()?.as_str().to_string())));
-    data(text, DataMap::Owner, accounts)
+    data(text, DataMap::Owner, accounts)?;
+    let key = |editor: &EditorRoute| {
+        let (server, key) = editor.presents.as_ref()?;
+        Some((editor.key(), format!("{}={}", server.key_cookie(), key.reveal())))
+    };
+    data(text, DataMap::Key, editors.iter().filter_map(key))
 }
 
 fn data(

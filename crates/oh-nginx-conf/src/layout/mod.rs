@@ -15,6 +15,7 @@ mod generation;
 mod hosts;
 mod maps;
 mod proxy;
+mod reach;
 mod servers;
 mod sessions;
 
@@ -29,6 +30,7 @@ use oh_model::routes::Routes;
 
 pub use self::generation::Generation;
 pub use self::maps::{DATA_MAPS, DataMap};
+use crate::secret::SetText;
 use crate::version::NginxVersion;
 use crate::write::{Text, Unquotable, Word};
 
@@ -194,7 +196,7 @@ impl Site {
 /// The file, but for the number of its generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    before: String,
+    before: SetText,
     after: String,
     digest: Digest,
 }
@@ -206,9 +208,9 @@ impl Layout {
     }
 
     /// Returns the whole file as generation `number`.
-    pub fn text(&self, number: u64) -> String {
+    pub fn text(&self, number: u64) -> SetText {
         let generation = self.generation(number);
-        format!("{}{generation}{}", self.before, self.after)
+        SetText::new(format!("{}{generation}{}", self.before.reveal(), self.after))
     }
 
     /// Returns what the file calls itself as generation `number`.
@@ -242,6 +244,7 @@ pub fn layout(
     }
     maps::of_requests(&mut head, site)?;
     maps::of_ways(&mut head, site)?;
+    maps::of_reach(&mut head, site);
     maps::of_data(&mut head, routes, folders)?;
     let mut before = head.finish();
     before.push_str("map oh $oh_generation {\n    default none;\n    oh ");
@@ -258,5 +261,5 @@ pub fn layout(
     let mut after = String::from(";\n}\n");
     after.push_str(&tail.finish());
     let digest = Digest::of([before.as_str(), after.as_str()]);
-    Ok(Layout { before, after, digest })
+    Ok(Layout { before: SetText::new(before), after, digest })
 }

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use oh_model::instance::Server;
+
 use super::sessions::refuse_foreign_origins;
 use super::{Auth, HTTPS_PORT, Isolation, LoginPages, Site, Tls};
 use crate::write::{Text, Unquotable, Word};
@@ -71,6 +73,9 @@ pub(super) struct Shared {
     pub(super) plain_origin: Option<Word>,
     login: Login,
     hsts: bool,
+    tls: bool,
+    /// Whether nginx can set the flags of a cookie.
+    cookie_flags: bool,
     /// Applications get an origin that nobody else has.
     pub(super) sandbox: bool,
 }
@@ -101,6 +106,8 @@ impl Shared {
             },
             // HSTS holds for a name on all its ports, so only the default port may set it.
             hsts: site.tls.is_some() && site.port.get() == HTTPS_PORT,
+            tls: site.tls.is_some(),
+            cookie_flags: site.nginx.has_cookie_flags(),
             sandbox: matches!(site.isolation, Isolation::Sandbox),
         })
     }
@@ -221,16 +228,7 @@ impl Shared {
         }
         text.comment("Socket.IO pings every 25 s, but an application may compute for long.");
         text.comment("What runs in a session may not direct nginx to its internal locations.");
-        text.fixed(
-            "proxy_ignore_headers",
-            &[
-                "X-Accel-Redirect",
-                "X-Accel-Expires",
-                "X-Accel-Limit-Rate",
-                "X-Accel-Buffering",
-                "X-Accel-Charset",
-            ],
-        );
+        text.fixed("proxy_ignore_headers", &DIRECTS_NGINX);
         text.fixed("proxy_connect_timeout", &["5s"]);
         text.fixed("proxy_read_timeout", &["1h"]);
         text.fixed("proxy_send_timeout", &["1h"]);
@@ -254,6 +252,21 @@ impl Shared {
         self.security_headers(text);
     }
 
+    /// Presents an editor's key to it, in a location that leads to editors alone.
+    pub(super) fn key(&self, text: &mut Text) {
+        text.fixed("proxy_set_header", &["Cookie", "$oh_cookies"]);
+        if self.cookie_flags {
+            let token = Word::fixed(Server::Openvscode.key_cookie());
+            let secure = self.tls.then_some(Word::fixed("secure"));
+            let strict = Word::fixed("samesite=strict");
+            text.comment(
+                "VS Code's server gives its page the key, which the page has to say again.",
+            );
+            let words: Vec<Word> = [token].into_iter().chain(secure).chain([strict]).collect();
+            text.directive("proxy_cookie_flags", &words);
+        }
+    }
+
     /// Writes the headers that every answer has.
     pub(super) fn security_headers(&self, text: &mut Text) {
         if self.hsts {
@@ -264,6 +277,15 @@ impl Shared {
         }
     }
 }
+
+/// Headers by which what is behind would direct nginx.
+pub(super) const DIRECTS_NGINX: [&str; 5] = [
+    "X-Accel-Redirect",
+    "X-Accel-Expires",
+    "X-Accel-Limit-Rate",
+    "X-Accel-Buffering",
+    "X-Accel-Charset",
+];
 
 /// Headers that change how a browser treats everything of the origin.
 const ORIGIN_WIDE: [&str; 7] = [

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::proxy::{Shared, TlsWords, UPGRADE, tls_versions};
 use super::sessions::{self, APPS, EDITORS, refuse_foreign_origins};
-use super::{HTTP_PORT, HTTPS_PORT, Isolation, Site, hosts};
+use super::{HTTP_PORT, HTTPS_PORT, Isolation, Site, hosts, reach};
 use crate::write::{Text, Unquotable, Word};
 
 /// Answers, on this machine only, which generation is served.
@@ -22,6 +22,7 @@ pub(super) fn generation(text: &mut Text, site: &Site) -> Result<(), Unquotable>
             text.fixed("default_type", &["text/plain"]);
             text.fixed("return", &["200", "$oh_generation"]);
         });
+        reach::locations(text, site);
         text.block("location", &[Word::fixed("/")], |text| text.fixed("return", &["404"]));
     });
     Ok(())

@@ -30,6 +30,8 @@ pub(super) struct Kind {
     own_root: &'static str,
     /// Whether it is what `sandbox` sets apart.
     pub(super) sandboxed: bool,
+    /// Whether its programs may have a key that nginx presents.
+    pub(super) keyed: bool,
 }
 
 pub(super) const EDITORS: Kind = Kind {
@@ -45,6 +47,7 @@ pub(super) const EDITORS: Kind = Kind {
     own_prefix: "/vscode/$oh_id",
     own_root: "/vscode/$oh_id/",
     sandboxed: false,
+    keyed: true,
 };
 
 pub(super) const APPS: Kind = Kind {
@@ -60,6 +63,7 @@ pub(super) const APPS: Kind = Kind {
     own_prefix: "/apps/$oh_id",
     own_root: "/apps/$oh_id/",
     sandboxed: true,
+    keyed: false,
 };
 
 /// Where a program listens on a socket: made of the kind and the id, never of what a file says.
@@ -170,6 +174,9 @@ fn way(
         let prefix = if whole { "''" } else { "$oh_prefix" };
         text.directive("proxy_set_header", &[word("X-Forwarded-Prefix"), word(prefix)]);
         text.directive("proxy_set_header", &[word("X-Forwarded-Path"), word(kind.own_root)]);
+        if kind.keyed {
+            shared.key(text);
+        }
         redirects(text, socket, kind, shared, own);
         text.comment("A cookie stays where it was set, whatever path it asks for.");
         text.directive("proxy_cookie_path", &[word("~.*"), word(kind.own_root)]);

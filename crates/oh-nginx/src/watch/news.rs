@@ -157,6 +157,7 @@ mod tests {
             target: Target::Port(Port::new(8000).unwrap()),
             upstream: Upstream::default(),
             account: None,
+            presents: None,
             folder: None,
             owner: Owner::Session,
         };

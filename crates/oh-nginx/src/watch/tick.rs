@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use oh_host::folder::Memory;
 use oh_host::heartbeat::{Answered, Failing, HEARTBEAT_SCHEMA, Heartbeat};
+use oh_host::instances::RECORDS_FOLDER;
 use oh_host::lock::{Held, Share, Watch};
 use oh_host::notify::Notifier;
 use oh_host::process::Identity;
@@ -63,7 +64,7 @@ pub(super) struct Watcher {
     /// `None` until it is read.
     missing: Option<MissingEditors>,
     news: News,
-    /// The ports that sessions claim, and who listened there at the last look.
+    /// The ports that sessions and records claim, and who listened there at the last look.
     claimed: BTreeSet<Port>,
     listening: Listening,
     identity: Option<Identity>,
@@ -349,13 +350,15 @@ fn reloaded(published: &Published) -> bool {
     published.steps.iter().any(|(step, _)| matches!(step, Step::Reload(_)))
 }
 
-/// Returns the ports that sessions name, routed or not.
+/// Returns the ports that sessions and records name, routed or not.
 fn claimed(routes: &Routes) -> BTreeSet<Port> {
     let of_session = routes.announced.iter();
-    of_session.flat_map(|one| one.editor.into_iter().chain(one.apps.iter().copied())).collect()
+    let of_session =
+        of_session.flat_map(|one| one.editor.into_iter().chain(one.apps.iter().copied()));
+    of_session.chain(routes.recorded.iter().copied()).collect()
 }
 
-/// Prepares to watch the folders of session files and of the databases.
+/// Prepares to watch the folders of session files, of the databases and of the records of editors.
 fn watches(host: &Host) -> io::Result<Watches> {
     let settings = &host.settings;
     let mut watches = Watches::new()?;
@@ -370,6 +373,8 @@ fn watches(host: &Host) -> io::Result<Watches> {
     add(&settings.sessions.directory, Some(Names::Sessions))?;
     add(&settings.instances.port_database, None)?;
     add(&settings.instances.repository_database, None)?;
+    let records = InRoot::parse(RECORDS_FOLDER).map_err(io::Error::other)?;
+    add(&records, Some(Names::Sessions))?;
     Ok(watches)
 }
 
