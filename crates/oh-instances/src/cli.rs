@@ -58,7 +58,7 @@ enum Command {
     },
     /// Show all of one instance, and what to do next
     ///
-    /// Exit codes: 0 it is well, 1 it is not.
+    /// Exit codes: 0 it is well, 1 it is not, 2 there is none, 4 its record cannot be read.
     Status {
         /// The instance
         #[arg(value_name = "ID")]

@@ -82,6 +82,9 @@ fn answer(host: &Host, users: &Users, view: &View, before: Option<&View>) -> Ans
         human.push('\n');
         human.push_str(&table::table(&rows));
         human.push('\n');
+    }
+    let runs = |seen: &Seen| seen.what.as_ref().is_ok_and(|one| one.uptime_ms().is_some());
+    if view.instances.iter().any(runs) {
         human.push_str(&match interval_ms(view, before) {
             Some(ms) => format!("CPU: of one processor, in the last {}\n", interval_shown(ms)),
             None => "CPU: of one processor, since each editor's start\n".to_owned(),
@@ -151,8 +154,8 @@ fn row(host: &Host, view: &View, before: Option<&View>, seen: &Seen) -> Row {
     let one = match &seen.what {
         Ok(one) => one,
         Err(why) => {
-            let why = format!("cannot be read: {}", text::escaped(why));
-            return Row { id: seen.id.to_string(), cells: None, below: vec![why] };
+            let below = vec![fitting("cannot be read: ", why)];
+            return Row { id: seen.id.to_string(), cells: None, below };
         }
     };
     let record = &one.found.record;
@@ -180,15 +183,19 @@ fn row(host: &Host, view: &View, before: Option<&View>, seen: &Seen) -> Row {
     if address.chars().count() + record.folder.as_str().chars().count() + 4 > WIDTH_MAX {
         below = vec![address, record.folder.to_string()];
     }
-    below.extend(one.standing.why.as_ref().map(|why| {
-        let why = text::escaped(why);
-        let room = WIDTH_MAX - "  why: …".len();
-        if why.chars().count() <= room {
-            return format!("why: {why}");
-        }
-        format!("why: {}…", why.chars().take(room).collect::<String>())
-    }));
+    below.extend(one.standing.why.as_ref().map(|why| fitting("why: ", why)));
     Row { id: record.id.to_string(), cells: Some(cells), below }
+}
+
+/// Writes somebody's words on one line of the table; `status` has all of them.
+fn fitting(lead: &str, words: &str) -> String {
+    let words = text::escaped(words);
+    let room = WIDTH_MAX.saturating_sub(2 + lead.len());
+    if words.chars().count() <= room {
+        return format!("{lead}{words}");
+    }
+    let begin: String = words.chars().take(room.saturating_sub(1)).collect();
+    format!("{lead}{begin}…")
 }
 
 fn json_of(host: &Host, users: &Users, view: &View, before: Option<&View>, seen: &Seen) -> Value {

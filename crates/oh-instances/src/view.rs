@@ -106,6 +106,8 @@ pub(crate) fn of(host: &Host, ids: Vec<InstanceId>, depth: Depth) -> Result<View
                 let places = Places::of(host, &found.record).ok();
                 read.push((found.record.id.clone(), Ok((found, places))));
             }
+            // What stands above the fault itself says nothing more.
+            Err(Fault::Record(fault)) => read.push((id, Err(report::chain(&fault)))),
             Err(fault) => read.push((id, Err(report::chain(&fault)))),
         }
     }

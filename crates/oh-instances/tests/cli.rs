@@ -119,20 +119,130 @@ fn help_names_every_command() {
 
 #[test]
 fn the_help_of_those_that_look_says_what_they_show_and_how_they_end() {
-    assert_snapshot!(help("list"), @"");
-    assert_snapshot!(help("status"), @"");
-    assert_snapshot!(help("logs"), @"");
-    assert_snapshot!(help("stop"), @"");
+    assert_snapshot!(help("list"), @"
+    Show every instance: how it is, what it uses, who is connected, whether it is in use
+
+    Exit codes: 0 all that are wanted run, 1 one of them does not, 4 a record cannot be read.
+
+    Usage: oh-instances list [OPTIONS]
+
+    Options:
+          --watch [<INTERVAL>]
+              Look again and again, e.g. 500ms, 5s, 2m, until interrupted
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_snapshot!(help("status"), @"
+    Show all of one instance, and what to do next
+
+    Exit codes: 0 it is well, 1 it is not, 2 there is none, 4 its record cannot be read.
+
+    Usage: oh-instances status [OPTIONS] <ID>
+
+    Arguments:
+      <ID>
+              The instance
+
+    Options:
+          --reveal-key
+              Print the key that visitors enter, and nothing else
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_snapshot!(help("logs"), @"
+    Show what an editor printed, over the logs that were set aside
+
+    Usage: oh-instances logs [OPTIONS] <ID>
+
+    Arguments:
+      <ID>
+              The instance
+
+    Options:
+          --lines <N>
+              Show so many of the last lines
+
+              [default: 50]
+
+          --follow
+              Go on with what is added, until interrupted or until the instance is stopped
+
+          --supervisor
+              Show what its supervisor printed instead
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
+    assert_snapshot!(help("stop"), @"
+    Stop editors: all that they started, their routes and their records
+
+    With --idle, those that nobody has used for so long: nobody is connected, no terminal has more than
+    a shell that waits, and nothing works. What cannot be judged is spared.
+
+    Exit codes: 0 stopped or nothing to do, 1 something is left and named, 2 refused, 4 some could not
+    be judged, 5 another command works on it.
+
+    Usage: oh-instances stop [OPTIONS] [ID]...
+
+    Arguments:
+      [ID]...
+              The instances
+
+    Options:
+          --all
+              Stop every instance
+
+          --purge
+              Remove settings, extensions and logs too
+
+          --idle <TIME>
+              Stop only what nobody has used for so long, e.g. 1h; without an ID, of all
+
+          --warn <TIME>
+              Name what will be idle for long enough within this time
+
+          --dry-run
+              Say what would be stopped, and do nothing
+
+      -h, --help
+              Print help (see a summary with '-h')
+    ");
 }
 
 #[test]
 fn where_nothing_is_recorded_nothing_runs() {
     let lab = Lab::new();
-    assert_snapshot!(lab.run(&["list"]), @"");
-    assert_snapshot!(lab.run(&["status", "actmcp"]), @"");
-    assert_snapshot!(lab.run(&["logs", "actmcp"]), @"");
-    assert_snapshot!(lab.run(&["stop", "--idle", "1h", "--dry-run"]), @"");
-    assert_snapshot!(lab.run(&["stop", "--idle", "1h", "--dry-run", "actmcp"]), @"");
+    assert_snapshot!(lab.run(&["list"]), @"
+    no instance is recorded
+    --- exit 0
+    ");
+    assert_snapshot!(lab.run(&["status", "actmcp"]), @"
+    --- stderr
+    error: there is no instance actmcp
+    nothing was changed
+    hint: oh-instances list --root {root}
+    --- exit 2
+    ");
+    assert_snapshot!(lab.run(&["logs", "actmcp"]), @"
+    --- stderr
+    error: there is no instance actmcp
+    nothing was changed
+    hint: oh-instances list --root {root}
+    --- exit 2
+    ");
+    assert_snapshot!(lab.run(&["stop", "--idle", "1h", "--dry-run"]), @"
+    would stop 0 of 0 instances: idle for 1h 00m or longer
+    --- exit 0
+    ");
+    assert_snapshot!(lab.run(&["stop", "--idle", "1h", "--dry-run", "actmcp"]), @"
+    --- stderr
+    error: there is no instance actmcp
+    nothing was changed
+    hint: oh-instances list --root {root}
+    --- exit 2
+    ");
 }
 
 /// What is left of instances that do not run, and one that cannot be read.
@@ -152,15 +262,68 @@ fn ruins() -> Lab {
 #[test]
 fn each_instance_has_its_line_and_one_that_cannot_be_read_too() {
     let lab = ruins();
-    assert_snapshot!(lab.run(&["list"]), @"");
-    assert_snapshot!(lab.run(&["stop", "--idle", "1h", "--warn", "5m", "--dry-run"]), @"");
+    // How much of a long line fits depends on where the root is.
+    let list = lab.run(&["list"]);
+    let cut = |line: &str| match line.split_once("torn.json is") {
+        Some((begin, _)) => format!("{begin}torn.json is"),
+        None => line.to_owned(),
+    };
+    let list: Vec<String> = list.lines().map(cut).collect();
+    assert_snapshot!(list.join("\n"), @"
+    0 of 4 instances run
+
+    ID            STATE                PORT  PID  PROC  CPU  RSS  PSS  CONN  UP  IDLE
+    actmcp        gone                21999    -     0    -    -    -     0   -     ?
+      http://oh.example/vscode/actmcp/  /var/www/github/actmcp
+      why: neither its supervisor nor its editor lives
+    half-started  start not finished  21998    -     0    -    -    -     0   -     ?
+      http://oh.example/vscode/half-started/  /var/www/github/half-started
+      why: whoever started it has ended
+    half-stopped  stop not finished   21999    -     0    -    -    -     0   -     ?
+      http://oh.example/vscode/half-stopped/  /var/www/github/half-stopped
+      why: it is wanted stopped, and is not gone yet
+    torn
+      cannot be read: {root}/var/lib/openhands-toolkit/instances/torn.json is
+
+    look closer: oh-instances status actmcp --root {root}
+    --- exit 1
+    ");
+    assert_snapshot!(lab.run(&["stop", "--idle", "1h", "--warn", "5m", "--dry-run"]), @"
+    would stop 0 of 4 instances: idle for 1h 00m or longer
+      spared     actmcp        not running: gone
+      spared     half-started  not running: start not finished
+      spared     half-stopped  not running: stop not finished
+      spared     torn          cannot be judged: {root}/var/lib/openhands-toolkit/instances/torn.json is no file of this toolkit: EOF while parsing an object at line 1 column 18
+    --- exit 4
+    ");
 }
 
 #[test]
 fn a_status_ends_with_the_next_step() {
     let lab = ruins();
     lab.write(&format!("{LOGS}/actmcp.log"), "one\nError: \u{1b}[2Jno\nbytes \u{202e}\n");
-    assert_snapshot!(lab.run(&["status", "actmcp"]), @"");
+    assert_snapshot!(lab.run(&["status", "actmcp"]), @r#"
+    actmcp is not running (gone): http://oh.example/vscode/actmcp/
+      why         neither its supervisor nor its editor lives
+
+      folder      /var/www/github/actmcp
+      editor      code-server on port 21999, user root
+      listener    none
+      in use      cannot be told: its editor does not run
+      supervisor  none has said anything
+      limits      none in force: those that are configured need systemd
+      key         nginx presents it
+      keeps       {root}/var/lib/openhands-editors/actmcp
+      log         {root}/var/log/openhands-editors/actmcp.log
+
+      the end of its editor's log
+        one
+        Error: \u{1b}[2Jno
+        bytes \u{202e}
+
+    start it again: oh-instances start --repo /var/www/github/actmcp --root {root}
+    --- exit 1
+    "#);
     let next = |id: &str| lab.run(&["status", id]).lines().rev().nth(1).unwrap().to_owned();
     assert!(next("half-stopped").starts_with("finish it: oh-instances stop half-stopped --root "));
     assert!(next("half-started").starts_with("finish it: oh-instances start --repo "));
@@ -177,8 +340,18 @@ fn a_key_is_shown_only_where_visitors_enter_it_and_are_asked_for_it() {
         assert!(!lab.run(&["list"]).contains(KEY));
     }
     assert_eq!(lab.run(&["status", "visited", "--reveal-key"]), format!("{KEY}\n--- exit 0\n"));
-    assert_snapshot!(lab.run(&["status", "actmcp", "--reveal-key"]), @"");
-    assert_snapshot!(lab.run(&["status", "open", "--reveal-key"]), @"");
+    assert_snapshot!(lab.run(&["status", "actmcp", "--reveal-key"]), @"
+    --- stderr
+    error: nobody enters the key of actmcp: nginx presents it
+    nothing was changed
+    --- exit 2
+    ");
+    assert_snapshot!(lab.run(&["status", "open", "--reveal-key"]), @"
+    --- stderr
+    error: open asks for no key
+    nothing was changed
+    --- exit 2
+    ");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use oh_host::spawn::TOKEN_KEY;
 use oh_testsuite::instances::{Instances, kill};
 use oh_testsuite::{net, wait};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// How long an editor may take to come up again, on two busy cores.
@@ -123,7 +124,7 @@ fn a_watch_goes_on_until_it_is_told_to_end() -> Result<()> {
         Ok(serde_json::from_str::<Value>(&line)?["result"].clone())
     };
     let (first, second) = (next(), next());
-    signal(child.id(), rustix::process::Signal::INT)?;
+    signal(child.id(), Signal::INT)?;
     let status = child.wait()?;
     let (first, second) = (first?, second?);
     ensure!(first["cpu_since"] == json!("start of each editor"), "{first:#}");
@@ -190,13 +191,16 @@ fn an_abandoned_editor_is_stopped_and_a_busy_shell_is_spared() -> Result<()> {
         let all = list(&scene, 0)?;
         Ok((all[2]["busy_terminals"] == json!(1)).then_some(()))
     })?;
+    // Their supervisors would write anew what is known of their use.
+    let supervisors = supervisors(&scene)?;
+    supervisors.iter().try_for_each(|pid| signal(*pid, Signal::STOP))?;
     for id in ["abandoned", "shell"] {
         set_back(&scene, id)?;
     }
-    let before = (tree(&scene)?, scene.processes()?);
+    let before = tree(&scene)?;
     let arguments = ["stop", "--idle", IDLE, "--warn", "5m", "--dry-run"];
     let said = scene.run(&arguments)?.expect(0)?;
-    let after = (tree(&scene)?, scene.processes()?);
+    ensure!(tree(&scene)? == before, "something was changed");
     let line = |id: &str| {
         let lines = said.stdout.lines();
         lines.map(str::trim).find(|line| line.contains(id)).unwrap_or_default().to_owned()
@@ -205,35 +209,47 @@ fn an_abandoned_editor_is_stopped_and_a_busy_shell_is_spared() -> Result<()> {
     ensure!(line("fresh").starts_with("spared") || line("fresh").starts_with("soon"), "{said:?}");
     ensure!(line("shell").starts_with("spared"), "{}", said.stdout);
     ensure!(line("shell").contains("in use: 1 terminal at work"), "{}", said.stdout);
-    ensure!(after == before, "something was changed");
     let all = list(&scene, 0)?;
     ensure!(all[0]["use"]["is_idle"] == json!(true), "{all:#?}");
     ensure!(all[2]["use"]["is_idle"] == json!(false), "{all:#?}");
+    supervisors.iter().try_for_each(|pid| signal(*pid, Signal::CONT))?;
 
-    let said = scene.run(&["stop", "--idle", IDLE])?.expect(0)?;
-    ensure!(said.stdout.contains("stopped    abandoned"), "{said:?}");
+    wait::until("the end of the abandoned one", BOUND, || {
+        set_back(&scene, "abandoned")?;
+        set_back(&scene, "shell")?;
+        let said = scene.run(&["stop", "--idle", IDLE])?.expect(0)?;
+        Ok(said.stdout.contains("stopped    abandoned").then_some(()))
+    })?;
     let left: Vec<Value> = list(&scene, 0)?.iter().map(|one| one["id"].clone()).collect();
     ensure!(left == [json!("fresh"), json!("shell")], "{left:?}");
     ensure!(terminal.try_wait()?.is_none(), "the busy shell was ended");
 
-    // What ends its shell makes it idle.
+    // Without what goes on in its terminal, it is idle too.
     terminal.kill()?;
     terminal.wait()?;
-    wait::until("the end of the terminal", BOUND, || {
-        Ok((list(&scene, 0)?[1]["busy_terminals"] == json!(0)).then_some(()))
+    wait::until("the end of the shell's editor", BOUND, || {
+        set_back(&scene, "shell")?;
+        let said = scene.run(&["stop", "--idle", IDLE, "shell"])?.expect(0)?;
+        Ok(said.stdout.contains("stopped    shell").then_some(()))
     })?;
-    set_back(&scene, "shell")?;
-    let said = scene.run(&["stop", "--idle", IDLE, "shell"])?.expect(0)?;
-    ensure!(said.stdout.contains("stopped    shell"), "{said:?}");
 
     // Nobody knows of one that was not observed.
+    let supervisor = self::supervisors(&scene)?[0];
+    signal(supervisor, Signal::STOP)?;
     let state = "run/openhands-toolkit/instances/fresh.json";
     let mut fresh = scene.json(state)?;
     fresh.as_object_mut().context("no state")?.remove("activity");
     scene.lab.write(state, &fresh.to_string())?;
-    let said = scene.run(&["stop", "--idle", "0s"])?.expect(4)?;
+    let said = scene.run(&["stop", "--idle", "0s"])?;
+    signal(supervisor, Signal::CONT)?;
+    let said = said.expect(4)?;
     ensure!(said.stdout.contains("cannot be judged: it was not observed yet"), "{said:?}");
     Ok(())
+}
+
+fn supervisors(scene: &Instances) -> Result<Vec<u32>> {
+    let all = list(scene, 0)?;
+    all.iter().map(|one| Ok(u32::try_from(number(&one["supervisor_pid"])?)?)).collect()
 }
 
 /// Makes what is known of the use of an instance older, as if nobody had come since.
@@ -268,7 +284,7 @@ fn tree(scene: &Instances) -> Result<BTreeMap<PathBuf, (u32, u64, i64, Vec<u8>)>
     Ok(found)
 }
 
-fn signal(pid: u32, signal: rustix::process::Signal) -> Result<()> {
+fn signal(pid: u32, signal: Signal) -> Result<()> {
     let raw = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("no pid")?;
     Ok(rustix::process::kill_process(raw, signal)?)
 }
