@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use oh_term::{Answer, Common, Failure, Format, Tool};
 
-use crate::{commands, duration, idle, list, logs, status, supervise};
+use crate::units::Unit;
+use crate::{commands, duration, env, idle, list, logs, status, supervise, units};
 
 /// Start, watch, recover and stop the editors of sessions and repositories
 ///
@@ -69,6 +70,17 @@ enum Command {
     },
     /// Show what an editor printed, over the logs that were set aside
     Logs(LogsArguments),
+    /// Write the file of variables that OpenHands is started with
+    ///
+    /// Each variable has a comment that says who reads it. Lines of others stay as they are. Exit
+    /// codes: 0 written or nothing to do, 2 refused, 6 failed and as before, 78 configuration.
+    Env(EnvArguments),
+    /// Print a unit of systemd that fits this configuration
+    PrintUnit {
+        /// The unit
+        #[arg(value_enum, value_name = "UNIT")]
+        unit: Unit,
+    },
     /// Run the supervisor of an instance; `start` does
     #[command(hide = true)]
     Supervise {
@@ -105,6 +117,19 @@ pub(crate) struct SubjectArguments {
     /// Open the workspace of this session; it is made where it is missing
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnvArguments {
+    /// Write the file of the user whom OpenHands runs as; root only
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Print what a new file would have, and write nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) print: bool,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -184,6 +209,8 @@ impl Tool for Cli {
             Command::Status { id, reveal_key: true } => status::reveal_key(&id, &self.common),
             Command::Status { id, .. } => status::status(&id, &self.common),
             Command::Logs(arguments) => logs::logs(&arguments, &self.common),
+            Command::Env(arguments) => env::env(&arguments, &self.common),
+            Command::PrintUnit { unit } => units::print(unit, &self.common),
             Command::Supervise { id } => supervise::answer(&id, &self.common),
         }
     }

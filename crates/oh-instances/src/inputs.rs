@@ -15,7 +15,7 @@ use oh_model::databases::{
     Document as _, NewRepository, PortDocument, PortEntry, RepositoriesDocument, RepositoryKind,
 };
 use oh_model::instance::Subject;
-use oh_model::path::RealPath;
+use oh_model::path::{InRoot, RealPath};
 use oh_model::session::{Extension, SessionFile, UserWord};
 
 use crate::fault::{Fault, Refusal};
@@ -53,7 +53,7 @@ pub(crate) fn announce(
     }
 }
 
-/// Takes back what [`announce`] said; says whether there was anything.
+/// Takes back what [`announce`] said; returns what people should know.
 pub(crate) fn withdraw(
     host: &Host,
     record: &Record,
@@ -120,21 +120,27 @@ fn databases_told(host: &Host, record: &Record) -> Vec<Told> {
         Ok(Standing::Torn) => Some("it is torn".into()),
         Err(fault) => Some(crate::report::chain(&fault)),
     };
-    let of_port = port.map(|port| {
-        let stands = |database: &PortDocument| {
-            matches!(database.entry(id), Some(Ok(entry)) if entry.port == port)
-        };
-        Told {
+    // Where the original application is not installed there is nobody to tell.
+    let is_installed = |path: &InRoot| {
+        let folder = host.root.real(path).map(|path| path.parent());
+        folder.is_ok_and(|folder| std::fs::symlink_metadata(folder.as_str()).is_ok())
+    };
+    let mut told = Vec::new();
+    if let Some(port) = port.filter(|_| is_installed(&settings.port_database)) {
+        let stands = |database: &PortDocument| matches!(database.entry(id), Some(Ok(entry)) if entry.port == port);
+        told.push(Told {
             path: settings.port_database.to_string(),
             wrong: wrong(databases::verify(place(&settings.port_database), stands)),
-        }
-    });
-    let stands = |database: &RepositoriesDocument| database.state(id) == Some((true, port));
-    let of_repository = Told {
-        path: settings.repository_database.to_string(),
-        wrong: wrong(databases::verify(place(&settings.repository_database), stands)),
-    };
-    of_port.into_iter().chain([of_repository]).collect()
+        });
+    }
+    if is_installed(&settings.repository_database) {
+        let stands = |database: &RepositoriesDocument| database.state(id) == Some((true, port));
+        told.push(Told {
+            path: settings.repository_database.to_string(),
+            wrong: wrong(databases::verify(place(&settings.repository_database), stands)),
+        });
+    }
+    told
 }
 
 /// Refuses a session that somebody else announces.
@@ -206,8 +212,8 @@ fn in_databases(
                     database.release(id, range);
                 }
             },
-        )?;
-        notes.extend(told(settings.port_database.as_str(), &edited));
+        );
+        notes.extend(told(settings.port_database.as_str(), edited)?);
     }
     let edited = databases::edit(
         &held,
@@ -228,8 +234,8 @@ fn in_databases(
                 database.stopped(id);
             }
         },
-    )?;
-    notes.extend(told(settings.repository_database.as_str(), &edited));
+    );
+    notes.extend(told(settings.repository_database.as_str(), edited)?);
     Ok(notes)
 }
 
@@ -239,15 +245,17 @@ fn kind_of(host: &Host, record: &Record) -> RepositoryKind {
     if is_git { RepositoryKind::Git } else { RepositoryKind::Folder }
 }
 
-/// Says what is odd about a database that was written.
-fn told<T>(path: &str, edited: &Edited<T>) -> Vec<String> {
+/// Says what is odd about a database that was written. Where the original application is not
+/// installed there is none, and nobody to tell.
+fn told<T>(path: &str, edited: Result<Edited<T>, EditFault>) -> Result<Vec<String>, EditFault> {
+    let edited = match edited {
+        Err(EditFault::NoFolder { .. }) => return Ok(Vec::new()),
+        edited => edited?,
+    };
     let torn = edited.torn.as_ref().map(|torn| {
         format!("warning: {path} was torn; it is kept as {}, and it lost {}", torn.kept, torn.lost)
     });
-    let rivals = (edited.rivals > 0).then(|| {
-        format!(
-            "warning: {path} is written by a program that takes no lock; nothing was lost this time"
-        )
-    });
-    torn.into_iter().chain(rivals).collect()
+    let rivals = (edited.rivals > 0)
+        .then(|| format!("warning: {path} is written by a program that takes no lock"));
+    Ok(torn.into_iter().chain(rivals).collect())
 }

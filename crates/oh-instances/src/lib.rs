@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod duration;
 mod editor;
+mod env;
 mod fault;
 mod idle;
 mod inputs;
@@ -25,6 +26,7 @@ mod stop;
 mod supervise;
 mod target;
 mod text;
+mod units;
 mod view;
 
 pub use cli::Cli;

@@ -12,7 +12,7 @@ use oh_host::instances::{self, Phase, Record, Wanted};
 use oh_host::lock::{Held, Leases, Locks, Share};
 use oh_host::logs;
 use oh_host::process::{Identity, Pid, ProcessDir, Sent, Signal};
-use oh_host::publish::{self, Host, Published};
+use oh_host::publish::{self, Host, Published, Reach};
 use oh_host::random;
 use oh_host::spawn::Started as Child;
 use oh_model::id::InstanceId;
@@ -32,6 +32,9 @@ const LOCK_SLACK: Duration = Duration::from_secs(30);
 
 /// How often the state of a new editor is looked at.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a route may take until its editor answers through it.
+const REACH_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a supervisor may take until it says anything.
 const FIRST_WORD_LIMIT: Duration = Duration::from_secs(30);
@@ -258,6 +261,7 @@ fn reserve(
         key_is_nginxs: settings.site.auth != oh_config::Auth::Editor,
         unit: launch::unit(host, &target.id.folded()),
         starter: Some(Identity::own()?),
+        announced: false,
         generation: 0,
         created_ms: now_ms(),
     };
@@ -334,10 +338,15 @@ fn carry_out(
     if !ran_before {
         progress.done("editor", &format!("pid {editor}  {:.1} s", begun.elapsed().as_secs_f32()));
     }
+    if !record.announced {
+        record.announced = true;
+        instances::write(&host.root, &record)?;
+    }
     notes.extend(inputs::announce(host, &record, supervisor, held)?);
     progress.doing("publish its route");
     let published = publish::publish_within(held, host, "oh-instances start")?;
     routed(&record, &published)?;
+    reached(host, &record)?;
     if record.starter.take().is_some() {
         instances::write(&host.root, &record)?;
     }
@@ -423,6 +432,26 @@ fn routed(record: &Record, published: &Published) -> Result<(), Fault> {
         return Err(Fault::Unrouted(reason));
     }
     if published.seen { Ok(()) } else { Err(Fault::Unserved) }
+}
+
+/// Makes sure that the editor answers through nginx.
+fn reached(host: &Host, record: &Record) -> Result<(), Fault> {
+    let begun = Instant::now();
+    loop {
+        let reach = publish::reach(host, &record.id, record.server)?;
+        let why = match reach {
+            Reach::Reached => return Ok(()),
+            Reach::NoMaster => return Err(Fault::Unserved),
+            Reach::Status(status) => format!("nginx answers {status} in its place"),
+            Reach::Stranger(who) => format!("{who} has the port of nginx's generation"),
+            Reach::NoAnswer(why) => format!("nginx did not answer: {why}"),
+        };
+        // An editor that was killed in this very moment comes again.
+        if begun.elapsed() >= REACH_LIMIT {
+            return Err(Fault::Unrouted(why));
+        }
+        std::thread::sleep(PAUSE);
+    }
 }
 
 fn now_ms() -> u64 {

@@ -41,7 +41,7 @@ impl Lab {
             "server": "code-server", "port": 21_999, "apps": [], "upstream": "strip+prefix",
             "folder": format!("/var/www/github/{id}"), "uid": 0, "gid": 0,
             "token": "of-a-test-that-runs-nothing", "key": KEY, "key_is_nginxs": true,
-            "generation": 0, "created_ms": 1_700_000_000_000_u64,
+            "announced": true, "generation": 0, "created_ms": 1_700_000_000_000_u64,
         });
         let changes = change.as_object().unwrap().clone();
         record.as_object_mut().unwrap().extend(changes);

@@ -144,6 +144,9 @@ pub struct Instance {
     pub server: Server,
     /// What it asks for, where nginx is to present it.
     pub key: Option<Key>,
+    /// Whether it answered and is to be served: a repository is routed by this alone, whether or
+    /// not the databases know it.
+    pub announced: bool,
 }
 
 #[cfg(test)]

@@ -226,8 +226,15 @@ pub fn agree(inputs: &Inputs, policy: &Policy) -> Routes {
     let records = Records::of(inputs);
     routes.recorded.extend(inputs.instances.iter().filter_map(|one| one.target.port()));
     let known = Repositories::read(inputs, &mut routes.exclusions);
-    let on_sockets = records.on_sockets();
-    for candidate in on_sockets.chain(known.candidates(policy, &mut routes.exclusions)) {
+    let mut of_repositories: Vec<Candidate> = records.announced().collect();
+    for candidate in known.candidates(policy, &mut routes.exclusions) {
+        match records.outranks(&candidate) {
+            Ok(true) => {}
+            Ok(false) => of_repositories.push(candidate),
+            Err((subject, reason)) => routes.exclude(subject, reason),
+        }
+    }
+    for candidate in of_repositories {
         let judged = records.judge_repository(candidate, policy);
         match judged.and_then(|candidate| claims.granted(candidate, Owner::Repository)) {
             Ok(candidate) => routes.add(candidate, Owner::Repository),

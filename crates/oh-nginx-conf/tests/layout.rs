@@ -128,6 +128,7 @@ fn text_with_keys(site: &Site) -> String {
         folder: InRoot::parse("/srv").unwrap(),
         upstream: Upstream::default(),
         server,
+        announced: false,
         key: Key::parse(KEY),
     };
     let editors = [("code", 40123, Server::CodeServer), ("open", 40124, Server::Openvscode)];

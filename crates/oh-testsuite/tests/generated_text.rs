@@ -93,6 +93,7 @@ fn records(sessions: &[FoundSession]) -> Vec<Instance> {
             folder: InRoot::parse("/srv").ok()?,
             upstream: Upstream::default(),
             server: *Server::ALL.get(at % 4 / 2)?,
+            announced: false,
             key: Key::parse(&digits.repeat(KEY_DIGITS / digits.len())),
         })
     };

@@ -57,6 +57,8 @@ pub struct Record {
     pub unit: Option<String>,
     /// Who is starting it; `None` once the start is whole.
     pub starter: Option<Identity>,
+    /// Whether its editor answered and is to be served.
+    pub announced: bool,
     /// How often a restart was asked for.
     pub generation: u32,
     /// When it was made, in milliseconds since 1970.
@@ -75,6 +77,7 @@ impl Record {
             upstream: self.upstream,
             server: self.server,
             key: self.key.clone().filter(|_| self.key_is_nginxs),
+            announced: self.announced,
         }
     }
 
@@ -109,6 +112,7 @@ struct Raw {
     unit: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     starter: Option<Identity>,
+    announced: bool,
     generation: u32,
     created_ms: u64,
 }
@@ -151,6 +155,7 @@ impl TryFrom<Raw> for Record {
             key_is_nginxs: raw.key_is_nginxs,
             unit: raw.unit,
             starter: raw.starter,
+            announced: raw.announced,
             generation: raw.generation,
             created_ms: raw.created_ms,
         })
@@ -176,6 +181,7 @@ impl From<Record> for Raw {
             key_is_nginxs: record.key_is_nginxs,
             unit: record.unit,
             starter: record.starter,
+            announced: record.announced,
             generation: record.generation,
             created_ms: record.created_ms,
         }
@@ -200,6 +206,7 @@ pub(super) fn sample() -> Record {
         key_is_nginxs: true,
         unit: None,
         starter: None,
+        announced: true,
         generation: 0,
         created_ms: 1_700_000_000_000,
     }

@@ -6,6 +6,7 @@
 //! On a socket the path is made of the id, below a folder that root alone can add to.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::{String, ToString};
 
 use super::repositories::named;
@@ -27,12 +28,11 @@ impl<'i> Records<'i> {
         Self { by_id: by_id.collect(), listening: &inputs.listening, accounts: &inputs.accounts }
     }
 
-    /// Makes candidates of the repositories that no database can announce.
-    pub(super) fn on_sockets(&self) -> impl Iterator<Item = Candidate> {
-        let on_socket = |instance: &&&Instance| {
-            instance.subject == Subject::Repository && instance.target == Target::Socket
-        };
-        self.by_id.values().filter(on_socket).map(|instance| Candidate {
+    /// Makes candidates of the repositories that are announced.
+    pub(super) fn announced(&self) -> impl Iterator<Item = Candidate> {
+        let announced =
+            |instance: &&&Instance| instance.subject == Subject::Repository && instance.announced;
+        self.by_id.values().filter(announced).map(|instance| Candidate {
             subject: named(instance.id.as_str()),
             folded: instance.id.folded(),
             id: instance.id.as_str().into(),
@@ -44,6 +44,23 @@ impl<'i> Records<'i> {
             account: None,
             presents: None,
         })
+    }
+
+    /// Says whether a record announces what a database does.
+    ///
+    /// # Errors
+    /// What the database says otherwise.
+    pub(super) fn outranks(&self, candidate: &Candidate) -> Result<bool, (String, String)> {
+        let record = self.record(candidate, Subject::Repository);
+        match record.filter(|record| record.announced) {
+            None => Ok(false),
+            Some(record) if record.target == candidate.target => Ok(true),
+            Some(record) => {
+                let (said, is) = (candidate.target, record.target);
+                let reason = format!("the databases say port {said}, and its record says {is}");
+                Err((candidate.subject.clone(), reason))
+            }
+        }
     }
 
     /// Says whether a repository may be routed, and completes its route by its record.
@@ -162,6 +179,7 @@ mod tests {
             upstream: Upstream::BasePath,
             server: Server::CodeServer,
             key: Key::parse(&"0f".repeat(32)),
+            announced: target == Target::Socket,
         }
     }
 
@@ -187,6 +205,24 @@ mod tests {
 
     fn listening(pairs: &[(u64, u32)]) -> Listening {
         Listening::of(pairs.iter().map(|(number, uid)| (port(*number), *uid)))
+    }
+
+    #[test]
+    fn an_announced_repository_needs_no_database_and_outranks_it() {
+        let place = Target::Port(port(8888));
+        let announced = Instance { announced: true, ..record("a", Subject::Repository, place) };
+        let listening = listening(&[(8888, USER), (8889, USER)]);
+        let instances = vec![announced];
+        let alone = Inputs { instances, listening, ..Inputs::default() };
+        let route = vec![("a".into(), place, Upstream::BasePath, true)];
+        assert_eq!(routed(&alone), route);
+        assert_eq!(routed(&databases(alone.clone(), "a", 8888)), route);
+        let otherwise = databases(alone, "a", 8889);
+        assert_eq!(routed(&otherwise), route);
+        let exclusions = agree(&otherwise, &policy()).exclusions;
+        assert_eq!(exclusions.len(), 1);
+        let reason = "the databases say port 8889, and its record says 8888";
+        assert_eq!(exclusions[0].reason, reason);
     }
 
     #[test]
