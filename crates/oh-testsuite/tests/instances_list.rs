@@ -41,11 +41,11 @@ fn number(value: &Value) -> Result<u64> {
 fn two_editors_are_listed_and_one_that_was_killed_is_told_of() -> Result<()> {
     let scene = Instances::new("")?;
     ensure!(list(&scene, 0)?.is_empty());
-    scene.start("one")?;
+    scene.start("hello")?;
     scene.start("two")?;
     let all = list(&scene, 0)?;
     let ids: Vec<&Value> = all.iter().map(|one| &one["id"]).collect();
-    ensure!(ids == [&json!("one"), &json!("two")], "{all:#?}");
+    ensure!(ids == [&json!("hello"), &json!("two")], "{all:#?}");
     for one in &all {
         ensure!(one["state"] == json!("running") && one["is_well"] == json!(true), "{one:#}");
         ensure!(one["connections"] == json!(0) && one["use"]["idle_ms"].is_u64(), "{one:#}");
@@ -59,39 +59,39 @@ fn two_editors_are_listed_and_one_that_was_killed_is_told_of() -> Result<()> {
     ensure!(said.stdout.starts_with("all 2 instances run\n"), "{said:?}");
     ensure!(said.stdout.lines().all(|line| line.chars().count() <= 100), "{}", said.stdout);
 
-    let seen = status(&scene, "one", 0)?;
+    let seen = status(&scene, "hello", 0)?;
     ensure!(seen["listener"]["is"] == json!("own"), "{seen:#}");
     ensure!(seen["key_of"] == json!("nginx") && seen["limits"].is_null(), "{seen:#}");
     let told = seen["told"].as_array().context("nothing told")?;
     ensure!(told.len() == 2 && told.iter().all(|one| one["wrong"].is_null()), "{seen:#}");
-    let said = scene.run(&["status", "one"])?.expect(0)?;
-    ensure!(said.stdout.starts_with("one runs: "), "{said:?}");
-    let key = scene.json("var/lib/openhands-toolkit/instances/one.json")?;
+    let said = scene.run(&["status", "hello"])?.expect(0)?;
+    ensure!(said.stdout.starts_with("hello runs: "), "{said:?}");
+    let key = scene.json("var/lib/openhands-toolkit/instances/hello.json")?;
     let key = key["key"].as_str().context("no key")?;
     ensure!(!said.stdout.contains(key), "the key is shown");
-    let said = scene.run(&["status", "one", "--reveal-key"])?.expect(2)?;
+    let said = scene.run(&["status", "hello", "--reveal-key"])?.expect(2)?;
     ensure!(said.stderr.contains("nginx presents it") && !said.stderr.contains(key), "{said:?}");
 
     // The application writes its database back as it was before.
     let database = scene.lab.at("var/www/ai-desktop/data/vscode-ports.json");
     let text = fs::read_to_string(&database)?;
-    fs::write(&database, text.replace("\"one\"", "\"none\""))?;
-    let said = scene.run(&["status", "one"])?.expect(1)?;
+    fs::write(&database, text.replace("\"hello\"", "\"none\""))?;
+    let said = scene.run(&["status", "hello"])?.expect(1)?;
     ensure!(said.stdout.contains("somebody wrote it anew without this instance"), "{said:?}");
-    ensure!(said.stdout.contains("oh-instances start --repo /var/www/github/one"), "{said:?}");
+    ensure!(said.stdout.contains("oh-instances start --repo /var/www/github/hello"), "{said:?}");
     fs::write(&database, text)?;
 
     let pid = u32::try_from(number(&seen["pid"])?)?;
     kill(pid)?;
     let seen = wait::until("the editor after its end", BOUND, || {
-        let said = scene.run(&["status", "one", "--format", "json"])?;
+        let said = scene.run(&["status", "hello", "--format", "json"])?;
         let seen = said.json()?["result"]["instance"].clone();
         let is_again = seen["state"] == json!("running") && seen["pid"] != json!(pid);
         Ok(is_again.then_some(seen))
     })?;
     ensure!(seen["endings"][0]["how"] == json!("signal 9"), "{seen:#}");
     ensure!(seen["starts"] == json!(2), "{seen:#}");
-    let said = scene.run(&["status", "one"])?.expect(0)?;
+    let said = scene.run(&["status", "hello"])?.expect(0)?;
     ensure!(said.stdout.contains("ago: signal 9"), "{said:?}");
     ensure!(said.stdout.contains("started 2 times by this supervisor"), "{said:?}");
 
@@ -102,7 +102,7 @@ fn two_editors_are_listed_and_one_that_was_killed_is_told_of() -> Result<()> {
     ensure!(all[0]["use"]["is_idle"].is_null() && all[1]["is_well"] == json!(true), "{all:#?}");
     let said = scene.run(&["list"])?.expect(1)?;
     ensure!(said.stdout.starts_with("1 of 2 instances runs\n"), "{said:?}");
-    ensure!(said.stdout.contains("look closer: oh-instances status one"), "{said:?}");
+    ensure!(said.stdout.contains("look closer: oh-instances status hello"), "{said:?}");
 
     // A record that cannot be read is a line of its own.
     scene.lab.write("var/lib/openhands-toolkit/instances/torn.json", "{")?;
@@ -115,7 +115,7 @@ fn two_editors_are_listed_and_one_that_was_killed_is_told_of() -> Result<()> {
 #[test]
 fn a_watch_goes_on_until_it_is_told_to_end() -> Result<()> {
     let scene = Instances::new("")?;
-    scene.start("one")?;
+    scene.start("hello")?;
     let mut command = scene.command(&["list", "--watch", "100ms", "--format", "json"])?;
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
@@ -138,13 +138,13 @@ fn a_watch_goes_on_until_it_is_told_to_end() -> Result<()> {
 #[test]
 fn a_log_is_followed_until_its_instance_is_stopped() -> Result<()> {
     let scene = Instances::new("")?;
-    scene.start("one")?;
-    let said = scene.run(&["logs", "one", "--lines", "200"])?.expect(0)?;
+    scene.start("hello")?;
+    let said = scene.run(&["logs", "hello", "--lines", "20"])?.expect(0)?;
     ensure!(said.stdout.contains("HTTP server listening on "), "{said:?}");
-    let mut command = scene.command(&["logs", "one", "--lines", "0", "--follow"])?;
+    let mut command = scene.command(&["logs", "hello", "--lines", "0", "--follow"])?;
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut stdout = BufReader::new(child.stdout.take().context("no stdout")?);
-    let log = scene.lab.at("var/log/openhands-editors/one.log");
+    let log = scene.lab.at("var/log/openhands-editors/hello.log");
     let append = |text: &str| -> Result<()> {
         use std::io::Write as _;
         Ok(fs::File::options().append(true).open(&log)?.write_all(text.as_bytes())?)
@@ -160,13 +160,13 @@ fn a_log_is_followed_until_its_instance_is_stopped() -> Result<()> {
     append("second\n")?;
     ensure!(oh_host::logs::rotate(&path, 0, 3)?);
     append("third\n")?;
-    scene.run(&["stop", "one"])?.expect(0)?;
+    scene.run(&["stop", "hello"])?.expect(0)?;
     let mut rest = String::new();
     stdout.read_to_string(&mut rest)?;
     ensure!(child.wait()?.code() == Some(0));
     ensure!(rest.starts_with("second\nthird\n"), "{rest}");
     // Its log outlives it.
-    let said = scene.run(&["logs", "one"])?.expect(0)?;
+    let said = scene.run(&["logs", "hello"])?.expect(0)?;
     ensure!(said.stdout.contains("second\nthird\n"), "{said:?}");
     scene.run(&["logs", "two"])?.expect(2)?;
     Ok(())
@@ -206,6 +206,8 @@ fn an_abandoned_editor_is_stopped_and_a_busy_shell_is_spared() -> Result<()> {
         lines.map(str::trim).find(|line| line.contains(id)).unwrap_or_default().to_owned()
     };
     ensure!(line("abandoned").starts_with("would stop"), "{}", said.stdout);
+    let hour = scene.run(&["stop", "--idle", "1h", "--warn", "5m", "--dry-run"])?.expect(0)?;
+    ensure!(hour.stdout.starts_with("would stop 0 of 3 instances"), "{}", hour.stdout);
     ensure!(line("fresh").starts_with("spared") || line("fresh").starts_with("soon"), "{said:?}");
     ensure!(line("shell").starts_with("spared"), "{}", said.stdout);
     ensure!(line("shell").contains("in use: 1 terminal at work"), "{}", said.stdout);
@@ -292,13 +294,13 @@ fn signal(pid: u32, signal: Signal) -> Result<()> {
 #[test]
 fn the_key_that_is_revealed_lets_a_visitor_in() -> Result<()> {
     let scene = Instances::new("")?;
-    let folder = scene.repository("one")?;
+    let folder = scene.repository("hello")?;
     let set = ["--set", "site.auth=editor"];
     let start = [&["start", "--repo", &*folder][..], &set].concat();
     let instance = scene.ask(&start)?["instance"].clone();
-    let said = scene.run(&[&["status", "one"][..], &set].concat())?.expect(0)?;
+    let said = scene.run(&[&["status", "hello"][..], &set].concat())?.expect(0)?;
     ensure!(said.stdout.contains("visitors enter it"), "{said:?}");
-    let said = scene.run(&["status", "one", "--reveal-key"])?.expect(0)?;
+    let said = scene.run(&["status", "hello", "--reveal-key"])?.expect(0)?;
     let key = said.stdout.trim();
     ensure!(key.len() == 64, "{said:?}");
     let url = format!("http://127.0.0.1:{}/login", number(&instance["port"])?);
