@@ -19,7 +19,7 @@ const GENERATOR: &str =
 
 fn instances(lab: &Lab, arguments: &[&str]) -> Result<Said> {
     let mut command = Command::new(components::built("oh-instances")?);
-    command.env_clear().current_dir("/").arg("--root").arg(lab.at("")).args(arguments);
+    command.env_clear().current_dir("/").arg("--root").arg(lab.root()).args(arguments);
     Ok(command.output().context("could not run oh-instances")?.into())
 }
 
