@@ -232,6 +232,12 @@ fn reserve(
 ) -> Result<(Record, Vec<String>), Fault> {
     let settings = &host.settings;
     let _chosen = held.databases(["instances"], PURPOSE_CHOOSE, lock_wait(host))?;
+    if target.subject == Subject::Repository
+        && let Some(port) = ports::of_others(host, &target.id)?
+    {
+        let (id, holder) = (target.id.clone(), look::holder(port));
+        return Err(Refusal::Unrecorded { id, port, holder }.into());
+    }
     let is_socket = settings.instances.transport == oh_config::Transport::Unix;
     if is_socket && target.id.folded() != target.id.as_str() {
         return Err(Refusal::SocketCase { id: target.id.clone() }.into());
@@ -241,7 +247,7 @@ fn reserve(
         is_socket,
         port: asked.port,
         apps: asked.apps,
-        but: None,
+        but: Some(&target.id),
     };
     let choice = ports::choose(host, &wanted)?;
     let (uid, gid) = (target.user.uid, target.user.gid);
