@@ -14,6 +14,7 @@ mod inputs;
 mod launch;
 mod look;
 mod ready;
+mod reconcile;
 mod report;
 mod start;
 mod stop;
