@@ -7,19 +7,27 @@
 
 mod cli;
 mod commands;
+mod duration;
 mod editor;
 mod env;
 mod fault;
+mod idle;
 mod inputs;
+mod lasting;
 mod launch;
+mod list;
+mod logs;
 mod look;
 mod ready;
 mod reconcile;
 mod report;
 mod start;
+mod status;
 mod stop;
 mod supervise;
 mod target;
+mod text;
 mod units;
+mod view;
 
 pub use cli::Cli;

@@ -315,6 +315,7 @@ impl Run<'_> {
                 editor: Some(adoption.leader.clone()),
                 generation: 0,
                 starts: 0,
+                activity: None,
                 endings: Vec::new(),
             };
             instances::write_state(&host.root, &record.id, &state).map_err(Fault::from)?;

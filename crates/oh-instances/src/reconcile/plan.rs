@@ -125,7 +125,7 @@ pub(crate) fn plan(facts: &Facts, start: bool) -> Plan<Step> {
     }));
     match &facts.publishing {
         Publishing::Unknown(why) => {
-            exclusions.push(Exclusion { subject: "the routes".into(), reason: why.clone() })
+            exclusions.push(Exclusion { subject: "the routes".into(), reason: why.clone() });
         }
         Publishing::Due => steps.push(Step::Publish),
         Publishing::Settled if steps.is_empty() => {}

@@ -135,8 +135,9 @@ fn walk(folder: &Path, found: &mut BTreeMap<String, (u64, Vec<u8>)>) -> Result<(
         let entry = entry?;
         let kind = entry.file_type()?;
         let name = entry.path().display().to_string();
-        // What an editor keeps in its own folders changes by itself.
-        if name.contains("/code-server-") || name.contains("/editors") {
+        // What an editor keeps, and what its supervisor sees, changes by itself.
+        let own = ["/code-server-", "/run/openhands-toolkit/instances/", "/run/oh-editors/"];
+        if own.iter().any(|part| name.contains(part)) {
             continue;
         }
         if kind.is_dir() {
