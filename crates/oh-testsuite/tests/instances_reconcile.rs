@@ -164,6 +164,47 @@ fn a_stop_that_was_killed_is_finished() -> Result<()> {
 }
 
 #[test]
+fn a_restart_that_was_killed_is_done() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    // What a restart leaves that was killed before it told the supervisor.
+    let mut record = scene.json(RECORD)?;
+    record["generation"] = json!(1);
+    scene.lab.write(RECORD, &record.to_string())?;
+    let lines = reconcile(&scene, &[], 0)?;
+    ensure!(lines[0].starts_with("restart hello"), "{lines:?}");
+    let state = scene.json(STATE)?;
+    ensure!(state["editor"]["pid"] != before["pid"], "{state:#}");
+    ensure!(state["supervisor"]["pid"] == before["supervisor_pid"], "{state:#}");
+    ensure!(settled(&scene)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_session_keeps_its_file_while_it_runs_and_never_takes_anothers() -> Result<()> {
+    let scene = Instances::new("")?;
+    let started = scene.ask(&["start", "--session", "4f1c"])?;
+    let file = "tmp/openhands-sessions/4f1c.json";
+    let written = scene.json(file)?;
+    fs::remove_file(scene.lab.at(file))?;
+    let lines = reconcile(&scene, &[], 0)?;
+    ensure!(lines[0].starts_with("announce 4f1c again"), "{lines:?}");
+    ensure!(scene.json(file)? == written && is_routed(&scene, "4f1c")?);
+    kill_all(&started["instance"])?;
+    reconcile(&scene, &[], 0)?;
+    ensure!(!scene.lab.at(file).exists() && !is_routed(&scene, "4f1c")?);
+    // Somebody else announces it now, and is not displaced.
+    let other = json!({ "vscode_port": scene.first_port });
+    scene.lab.write(file, &other.to_string())?;
+    let lines = reconcile(&scene, &["--start"], 1)?;
+    ensure!(lines[0].contains("announces this session already"), "{lines:?}");
+    ensure!(scene.json(file)? == other);
+    scene.run(&["stop", "4f1c"])?.expect(0)?;
+    ensure!(scene.json(file)? == other);
+    Ok(())
+}
+
+#[test]
 fn what_another_command_works_on_is_left_to_it() -> Result<()> {
     let scene = Instances::new("")?;
     let (hello, other) = (scene.start("hello")?, scene.start("other")?);
