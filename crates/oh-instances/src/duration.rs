@@ -33,6 +33,7 @@ pub(crate) fn shown(ms: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, 1..10) => format!("{minutes}m {:02}s", seconds % 60),
         (0, 0, _) => format!("{minutes}m"),
         (0, _, _) => format!("{hours}h {:02}m", minutes % 60),
         _ => format!("{days}d {:02}h", hours % 24),
@@ -68,7 +69,9 @@ mod tests {
             (0, "0s"),
             (999, "0s"),
             (59_999, "59s"),
-            (60_000, "1m"),
+            (60_000, "1m 00s"),
+            (599_999, "9m 59s"),
+            (600_000, "10m"),
             (3_599_999, "59m"),
             (3_600_000, "1h 00m"),
             (5_430_000, "1h 30m"),

@@ -236,7 +236,7 @@ mod tests {
         assert_snapshot!(answer.human, @"
         would stop 1 of 6 instances: idle for 1h 00m or longer
           would stop abandoned  idle for 1h 00m; the last use was 2 connections
-          soon       almost     idle for 55m, due in 5m; the last use was its start
+          soon       almost     idle for 55m, due in 5m 00s; the last use was its start
           spared     not-yet    idle for 54m only; the last use was an open page
           spared     shell      in use: 1 terminal at work
           spared     works      in use: 105% of a processor

@@ -97,8 +97,11 @@ fn two_editors_are_listed_and_one_that_was_killed_is_told_of() -> Result<()> {
 
     // One that is not watched is in the list, and is not well.
     kill(u32::try_from(number(&seen["supervisor_pid"])?)?)?;
-    let all = list(&scene, 1)?;
-    ensure!(all[0]["state"] == json!("unsupervised"), "{all:#?}");
+    let all = wait::until("the end of the supervisor", BOUND, || {
+        let document = scene.run(&["list", "--format", "json"])?.json()?;
+        let all = document["result"]["instances"].clone();
+        Ok((all[0]["state"] == json!("unsupervised")).then_some(all))
+    })?;
     ensure!(all[0]["use"]["is_idle"].is_null() && all[1]["is_well"] == json!(true), "{all:#?}");
     let said = scene.run(&["list"])?.expect(1)?;
     ensure!(said.stdout.starts_with("1 of 2 instances runs\n"), "{said:?}");
@@ -141,7 +144,7 @@ fn a_log_is_followed_until_its_instance_is_stopped() -> Result<()> {
     scene.start("hello")?;
     let said = scene.run(&["logs", "hello", "--lines", "20"])?.expect(0)?;
     ensure!(said.stdout.contains("HTTP server listening on "), "{said:?}");
-    let mut command = scene.command(&["logs", "hello", "--lines", "0", "--follow"])?;
+    let mut command = scene.command(&["logs", "hello", "--lines", "20", "--follow"])?;
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut stdout = BufReader::new(child.stdout.take().context("no stdout")?);
     let log = scene.lab.at("var/log/openhands-editors/hello.log");
@@ -149,7 +152,7 @@ fn a_log_is_followed_until_its_instance_is_stopped() -> Result<()> {
         use std::io::Write as _;
         Ok(fs::File::options().append(true).open(&log)?.write_all(text.as_bytes())?)
     };
-    // What it shows, it has read: lines come until the first of them does.
+    // It is among the last lines or follows them; from then on its reader is behind it.
     let mut line = String::new();
     append("first\n")?;
     while line != "first\n" {
@@ -185,6 +188,7 @@ fn an_abandoned_editor_is_stopped_and_a_busy_shell_is_spared() -> Result<()> {
         .env(TOKEN_KEY, record["token"].as_str().context("no token")?)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .context("script(1) is missing")?;
     wait::until("the terminal", BOUND, || {
@@ -254,19 +258,25 @@ fn supervisors(scene: &Instances) -> Result<Vec<u32>> {
     all.iter().map(|one| Ok(u32::try_from(number(&one["supervisor_pid"])?)?)).collect()
 }
 
-/// Makes what is known of the use of an instance older, as if nobody had come since.
+/// Makes what is known of the use of an instance so old, as if nobody had come since.
 fn set_back(scene: &Instances, id: &str) -> Result<()> {
+    let uptime = fs::read_to_string("/proc/uptime")?;
+    let seconds = uptime.split('.').next().context("proc(5)")?.parse::<u64>()?;
+    let then_ms = (seconds * 1000).checked_sub(AGE_MS).context("the machine was just started")?;
     let state = format!("run/openhands-toolkit/instances/{id}.json");
     let mut value = scene.json(&state)?;
     for time in ["/activity/last_active_ms", "/activity/seen_ms", "/activity/mark/at_ms"] {
         let time = value.pointer_mut(time).with_context(|| format!("{state} has no {time}"))?;
-        *time = json!(number(time)?.saturating_sub(AGE_MS));
+        *time = json!(then_ms);
     }
     scene.lab.write(&state, &value.to_string())
 }
 
+/// Mode, device or inode, time and content of each file, as they are compared.
+type Tree = BTreeMap<PathBuf, (u32, u64, i64, Vec<u8>)>;
+
 /// Every file below the root but what editors and nginx write by themselves.
-fn tree(scene: &Instances) -> Result<BTreeMap<PathBuf, (u32, u64, i64, Vec<u8>)>> {
+fn tree(scene: &Instances) -> Result<Tree> {
     let mut found = BTreeMap::new();
     let mut folders: Vec<PathBuf> =
         ["etc", "run", "tmp", "var/lib/openhands-toolkit", "var/www", "home"]
