@@ -10,7 +10,8 @@ mod reconciled;
 use anyhow::{Context as _, Result, ensure};
 use blows::Blow;
 use oh_testsuite::instances::Instances;
-use reconciled::{PORTS, is_routed, kill_all, reconcile, settled};
+use oh_testsuite::wait;
+use reconciled::{BOUND, PORTS, editor_of_the_original, is_routed, kill_all, reconcile, settled};
 
 /// How many blows the standard tier looks at.
 const SAMPLE: usize = 5;
@@ -66,6 +67,40 @@ fn some_blows_at_starting_what_is_wanted() -> Result<()> {
             reconcile(&scene, &["--start"], 0)?;
             ensure!(settled(&scene)?.is_empty());
             ensure!(is_routed(&scene, "hello")?, "it is not routed");
+            Ok(())
+        };
+        struck().with_context(|| format!("killed at {call} {number}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn some_blows_at_adopting() -> Result<()> {
+    let scene = Instances::new("")?;
+    // nginx has a set.
+    scene.start("hello")?;
+    scene.run(&["stop", "hello"])?.expect(0)?;
+    let log = scene.lab.at("log/strace").display().to_string();
+    let tool = scene.command(&["reconcile"])?;
+    let port = scene.first_port;
+    let mut editor = editor_of_the_original(&scene, "old", port)?;
+    let calls = blows::calls(&tool, &log)?;
+    scene.run(&["stop", "old"])?.expect(0)?;
+    editor.stop()?;
+    for (call, number) in calls.iter().step_by(calls.len().div_ceil(SAMPLE)) {
+        let struck = || -> Result<()> {
+            let mut editor = editor_of_the_original(&scene, "old", port)?;
+            Blow::Kill.strike(&tool, &log, call, *number)?;
+            // A supervisor that was just started is given time by each run.
+            wait::until("its adoption", BOUND, || {
+                scene.run(&["reconcile"])?.expect(0)?;
+                Ok(is_routed(&scene, "old")?.then_some(()))
+            })?;
+            ensure!(!editor.has_ended()?, "the editor was ended");
+            ensure!(settled(&scene)?.is_empty());
+            scene.run(&["stop", "old"])?.expect(0)?;
+            ensure!(editor.has_ended()?, "the editor is left");
+            editor.stop()?;
             Ok(())
         };
         struck().with_context(|| format!("killed at {call} {number}"))?;
