@@ -98,6 +98,18 @@ pub(crate) fn restart(
     let mut world = locks.world(Share::Shared, "oh-instances restart", wait)?;
     let mut held = lease(&mut world, id, "oh-instances restart", wait)?;
     let found = look::one(host, id)?.ok_or_else(|| Fault::Unknown(id.to_string()))?;
+    restart_held(host, found, common, &mut held, progress)
+}
+
+/// Starts the editor of an instance anew whose lease is held.
+pub(crate) fn restart_held(
+    host: &Host,
+    found: Found,
+    common: &Common,
+    held: &mut Held<'_, Leases>,
+    progress: &Progress,
+) -> Result<Started, Fault> {
+    let id = &found.record.id.clone();
     if found.condition == Condition::Stopping {
         return Err(Fault::Unknown(format!("{id} that is wanted running")));
     }
@@ -118,14 +130,14 @@ pub(crate) fn restart(
         stop::end_family(host, &record)?;
         instances::remove_state(&host.root, id)?;
         let gone = Found { record, state: None, condition: Condition::Gone, ..found };
-        revive(host, gone, &mut held)?
+        revive(host, gone, held)?
     };
-    bring_up(host, record, common, &mut held, progress, notes)
+    bring_up(host, record, common, held, progress, notes)
 }
 
 /// Makes an instance that was recorded ready to be gone on with: where nothing of it runs, what is
 /// left of it is ended, and a port that somebody else has by now is exchanged.
-fn revive(
+pub(crate) fn revive(
     host: &Host,
     found: Found,
     held: &mut Held<'_, Leases>,
@@ -138,6 +150,8 @@ fn revive(
     if !is_over {
         return Ok((record, Vec::new()));
     }
+    // While it was not served, somebody else may have announced its session.
+    inputs::unclaimed(host, &record)?;
     stop::end_family(host, &record)?;
     instances::remove_state(&host.root, &record.id)?;
     let mut notes = Vec::new();
@@ -285,7 +299,7 @@ fn new_key() -> Result<Key, Fault> {
 }
 
 /// From a record to an editor that is served; where it fails, all of it is taken back.
-fn bring_up(
+pub(crate) fn bring_up(
     host: &Host,
     record: Record,
     common: &Common,
@@ -315,7 +329,8 @@ fn bring_up(
     })
 }
 
-fn carry_out(
+/// The same, and where it fails it is left as far as it came.
+pub(crate) fn carry_out(
     host: &Host,
     mut record: Record,
     common: &Common,
@@ -329,6 +344,7 @@ fn carry_out(
         look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
     let ran_before = found.is_ready() && record.starter.is_none();
     let mut child = None;
+    let mut forerunner = None;
     if !matches!(
         found.condition,
         Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
@@ -337,10 +353,12 @@ fn carry_out(
         if found.condition != Condition::Unsupervised {
             instances::remove_state(&host.root, &record.id)?;
         }
+        forerunner = found.state.map(|state| state.supervisor);
         child = launch::supervisor(host, &record, &places, common)?;
     }
     progress.doing(format!("wait for the editor of {}", record.id));
-    let (supervisor, editor) = wait_until_ready(host, &record, &places, child)?;
+    let (supervisor, editor) =
+        wait_until_ready(host, &record, &places, child, forerunner.as_ref())?;
     if !ran_before {
         progress.done("editor", &format!("pid {editor}  {:.1} s", begun.elapsed().as_secs_f32()));
     }
@@ -358,7 +376,7 @@ fn carry_out(
     }
     let mut found = look::one(host, &record.id)?;
     while found.as_ref().is_some_and(|found| !found.is_ready()) {
-        wait_until_ready(host, &record, &places, None)?;
+        wait_until_ready(host, &record, &places, None, forerunner.as_ref())?;
         found = look::one(host, &record.id)?;
     }
     let found = found.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
@@ -373,6 +391,7 @@ fn wait_until_ready(
     record: &Record,
     places: &Places,
     mut child: Option<Child>,
+    forerunner: Option<&Identity>,
 ) -> Result<(Pid, Pid), Fault> {
     let begun = Instant::now();
     let limit = FIRST_WORD_LIMIT + Duration::from_secs(host.settings.instances.ready_timeout_s);
@@ -380,7 +399,11 @@ fn wait_until_ready(
         let state = instances::read_state(&host.root, &record.id)?;
         // What a forerunner or an earlier generation said is not of this start.
         let state = state.filter(|state| {
-            let is_launched = child.as_ref().is_none_or(|child| state.supervisor == child.identity);
+            let is_launched = match &child {
+                Some(child) => state.supervisor == child.identity,
+                // In a unit: whoever speaks and is not the one before.
+                None => forerunner != Some(&state.supervisor),
+            };
             is_launched && state.generation == record.generation
         });
         if let Some(state) = state {
