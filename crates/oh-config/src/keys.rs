@@ -636,8 +636,8 @@ pub const KEYS: &[Key] = &[
         "instances.environment_file",
         Kind::HomePath,
         Preset::Text("~/.openhands_env"),
-        "The file of variables that editors start with: an absolute path, or ~/ for the home \
-         folder of the user whom the editor runs as.",
+        "The file of variables that OpenHands is started with, which oh-instances env writes: an \
+         absolute path, or ~/ for the home folder of the user whom OpenHands runs as.",
     ),
     open(
         "wscheck.development_ports",

@@ -234,7 +234,7 @@ pub struct Instances {
     pub port_database: InRoot,
     /// The record of repositories.
     pub repository_database: InRoot,
-    /// The file of variables that editors start with.
+    /// The file of variables that OpenHands is started with.
     pub environment_file: HomePath,
     /// Which program serves VS Code.
     pub server: Server,

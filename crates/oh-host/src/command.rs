@@ -13,6 +13,8 @@ use oh_model::path::RealPath;
 use rustix::process::{Pid, Signal, kill_process_group};
 use thiserror::Error;
 
+use crate::signals::Interrupts;
+
 /// The most that is kept of each of a program's outputs, in bytes; the rest is read and dropped.
 pub const OUTPUT_BYTES_MAX: u64 = 256 * 1024;
 
@@ -108,6 +110,22 @@ pub fn run(
     user: Option<(u32, u32)>,
     limit: Duration,
 ) -> Result<Output, CommandFault> {
+    run_until(program, arguments, user, limit, None)
+}
+
+/// The same; a signal that ends us ends the program first.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_until(
+    program: &RealPath,
+    arguments: &[&str],
+    user: Option<(u32, u32)>,
+    limit: Duration,
+    interrupts: Option<&Interrupts>,
+) -> Result<Output, CommandFault> {
+    // Before it starts, so that there is no moment in which a signal would leave it behind.
+    let _held = interrupts.map(Interrupts::hold);
     let mut command = Command::new(program.as_str());
     command.args(arguments).env_clear().env("PATH", SYSTEM_PATH).env("LC_ALL", "C");
     command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -120,7 +138,7 @@ pub fn run(
         .map_err(|source| CommandFault::Start { program: program.clone(), source })?;
     let stdout = child.stdout.take().map(drained);
     let stderr = child.stderr.take().map(drained);
-    let status = wait(&mut child, program, limit)?;
+    let status = wait(&mut child, program, limit, interrupts)?;
     let text = |reader: Option<Receiver<Vec<u8>>>| {
         // A program may leave a child behind that holds the pipe open; its answer is what came.
         let bytes = reader.and_then(|reader| reader.recv_timeout(OUTPUT_WAIT).ok());
@@ -133,6 +151,7 @@ fn wait(
     child: &mut Child,
     program: &RealPath,
     limit: Duration,
+    interrupts: Option<&Interrupts>,
 ) -> Result<ExitStatus, CommandFault> {
     let follow = |source| CommandFault::Follow { program: program.clone(), source };
     let (begun, mut pause) = (Instant::now(), POLL_FIRST);
@@ -140,7 +159,8 @@ fn wait(
         if let Some(status) = child.try_wait().map_err(follow)? {
             return Ok(status);
         }
-        if begun.elapsed() >= limit {
+        let is_asked = interrupts.is_some_and(Interrupts::is_asked);
+        if is_asked || begun.elapsed() >= limit {
             // Our own child, not yet waited for: its pid, which is its group's number too, cannot
             // have been given to another. The group, because a shell would leave its children.
             kill_process_group(Pid::from_child(child), Signal::KILL)

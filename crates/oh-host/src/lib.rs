@@ -39,5 +39,6 @@ pub mod spawn;
 pub mod stop;
 pub mod tree;
 pub mod usage;
+pub mod user_file;
 pub mod users;
 pub mod watch;

@@ -21,6 +21,7 @@ use oh_nginx_conf::version::NginxVersion;
 use crate::http::{self, Get, Response, Target};
 use crate::nginx::Nginx;
 use crate::publish::Host;
+use crate::signals::Interrupts;
 use crate::tree::{self, TreeFault};
 
 /// How long an upstream may take to say what it is.
@@ -76,11 +77,17 @@ pub struct Looked {
     pub judged: Judged,
 }
 
-/// Reads what is wanted and looks at what belongs to it.
+/// Reads what is wanted and looks at what belongs to it. A signal that ends us ends the nginx that
+/// is asked first, where `interrupts` are there.
 ///
 /// # Errors
 /// [`TreeFault`] where it cannot be read; a fault of syntax is an answer.
-pub fn look(host: &Host, wanted: &Wanted, ask: bool) -> Result<Looked, TreeFault> {
+pub fn look(
+    host: &Host,
+    wanted: &Wanted,
+    ask: bool,
+    interrupts: Option<&Interrupts>,
+) -> Result<Looked, TreeFault> {
     let dump = match wanted {
         Wanted::File(path) => tree::text_of(path.as_str()).ok().filter(|text| tree::is_dump(text)),
         _ => None,
@@ -93,7 +100,7 @@ pub fn look(host: &Host, wanted: &Wanted, ask: bool) -> Result<Looked, TreeFault
     };
     let (tree, judged) = match read {
         Ok(tree) => {
-            let judged = judged(host, wanted, &tree);
+            let judged = judged(host, wanted, &tree, interrupts);
             (tree, judged)
         }
         Err(TreeFault::Syntax { path, fault }) => {
@@ -103,11 +110,11 @@ pub fn look(host: &Host, wanted: &Wanted, ask: bool) -> Result<Looked, TreeFault
         }
         Err(fault) => return Err(fault),
     };
-    let known = known(host, wanted, &tree, ask);
+    let known = known(host, wanted, &tree, ask, interrupts);
     Ok(Looked { tree, known, judged })
 }
 
-fn judged(host: &Host, wanted: &Wanted, tree: &Tree) -> Judged {
+fn judged(host: &Host, wanted: &Wanted, tree: &Tree, interrupts: Option<&Interrupts>) -> Judged {
     let not = |why: &str| Judged::NotAsked(why.into());
     let (path, is_machines) = match wanted {
         Wanted::Machine(path) => (path, true),
@@ -128,7 +135,7 @@ fn judged(host: &Host, wanted: &Wanted, tree: &Tree) -> Judged {
     if let Some(why) = changed_by_others(tree) {
         return Judged::NotAsked(why);
     }
-    let Some(nginx) = nginx(host, path) else { return not("nginx.program is no path") };
+    let Some(nginx) = nginx(host, path, interrupts) else { return not("nginx.program is no path") };
     match nginx.test(path, None) {
         Ok(tested) if tested.accepted => Judged::Accepted,
         Ok(tested) if !rustix::process::geteuid().is_root() && is_denied(&tested.complaints) => {
@@ -166,10 +173,10 @@ fn changed_by_others(tree: &Tree) -> Option<String> {
     Some(format!("others can change it: {}", found.path))
 }
 
-fn nginx(host: &Host, config: &RealPath) -> Option<Nginx> {
+fn nginx(host: &Host, config: &RealPath, interrupts: Option<&Interrupts>) -> Option<Nginx> {
     // Programs are the machine's, whatever the root.
     let program = RealPath::parse(host.settings.nginx.program.as_str()).ok()?;
-    Some(Nginx { program, config: config.clone() })
+    Some(Nginx { program, config: config.clone(), interrupts: interrupts.cloned() })
 }
 
 /// Writes a fault with its causes on one line.
@@ -197,10 +204,16 @@ fn complaint(text: &str) -> Complaint {
     }
 }
 
-fn known(host: &Host, wanted: &Wanted, tree: &Tree, ask: bool) -> Known {
+fn known(
+    host: &Host,
+    wanted: &Wanted,
+    tree: &Tree,
+    ask: bool,
+    interrupts: Option<&Interrupts>,
+) -> Known {
     let settings = &host.settings;
     let mut known = Known {
-        nginx: version(host),
+        nginx: version(host, interrupts),
         openhands: Some(settings.site.upstream.to_string()),
         editor_ports: Some(settings.sessions.editor_ports.clone()),
         app_ports: Some(settings.sessions.app_ports.clone()),
@@ -219,9 +232,9 @@ fn known(host: &Host, wanted: &Wanted, tree: &Tree, ask: bool) -> Known {
     known
 }
 
-fn version(host: &Host) -> Option<NginxVersion> {
+fn version(host: &Host, interrupts: Option<&Interrupts>) -> Option<NginxVersion> {
     let config = RealPath::parse("/").ok()?;
-    Some(nginx(host, &config)?.built().ok()?.version)
+    Some(nginx(host, &config, interrupts)?.built().ok()?.version)
 }
 
 /// Finds files of routes, where old installations have them, that nginx does not include.

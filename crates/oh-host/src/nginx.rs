@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use crate::command::{self, CommandFault, Output};
 use crate::process::{Pid, ProcessDir, ProcessFault, Processes, Sent};
+use crate::signals::Interrupts;
 use crate::users::Users;
 
 /// How long `nginx -V` may take.
@@ -51,6 +52,8 @@ pub struct Nginx {
     pub program: RealPath,
     /// The main configuration file.
     pub config: RealPath,
+    /// What ends the program together with us; without it, a signal leaves it to its time limit.
+    pub interrupts: Option<Interrupts>,
 }
 
 /// What the program says about itself.
@@ -119,7 +122,7 @@ impl Nginx {
     /// # Errors
     /// [`NginxFault`].
     pub fn built(&self) -> Result<Built, NginxFault> {
-        let output = command::run(&self.program, &["-V"], None, VERSION_LIMIT)?;
+        let output = self.run(&["-V"], None, VERSION_LIMIT)?;
         let output = output.by_itself(&self.program)?;
         let version = NginxVersion::parse(&output.stderr).ok_or_else(|| NginxFault::NoVersion {
             program: self.program.clone(),
@@ -150,9 +153,18 @@ impl Nginx {
     /// [`NginxFault`] where nginx did not run; a refusal is an answer.
     pub fn test(&self, config: &RealPath, user: Option<(u32, u32)>) -> Result<Tested, NginxFault> {
         let arguments = ["-t", "-c", config.as_str()];
-        let output = command::run(&self.program, &arguments, user, TEST_LIMIT)?;
+        let output = self.run(&arguments, user, TEST_LIMIT)?;
         let output = output.by_itself(&self.program)?;
         Ok(tested(&output))
+    }
+
+    fn run(
+        &self,
+        arguments: &[&str],
+        user: Option<(u32, u32)>,
+        limit: Duration,
+    ) -> Result<Output, CommandFault> {
+        command::run_until(&self.program, arguments, user, limit, self.interrupts.as_ref())
     }
 
     /// Finds the master of this configuration, if one runs.
@@ -441,7 +453,8 @@ mod tests {
     fn a_master_that_has_no_title_yet_is_waited_for() {
         // Perl, because it can take a title as nginx does.
         let program = RealPath::parse("/usr/bin/perl").unwrap();
-        let nginx = Nginx { program, config: RealPath::parse("/unused").unwrap() };
+        let nginx =
+            Nginx { program, config: RealPath::parse("/unused").unwrap(), interrupts: None };
         let pid_file = tempfile::NamedTempFile::new().unwrap();
         let path = RealPath::parse(pid_file.path().to_str().unwrap()).unwrap();
         let found = |title: &str| {

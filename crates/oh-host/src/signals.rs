@@ -1,16 +1,18 @@
 //! What people ask of a tool that goes on: to end, or to read its configuration again.
 //!
 //! A signal sets a flag and wakes whoever waits; the flags are looked at between steps. For tools
-//! that end by themselves the kernel's own way with signals is right, and this is not used.
+//! that end by themselves the kernel's own way with signals is right; those of them that wait for
+//! a program take it along ([`Interrupts`]).
 
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::{flag, low_level::pipe};
+use signal_hook::flag;
+use signal_hook::low_level::{emulate_default_handler, pipe};
 
 /// How many bytes of wakings are taken at once.
 const WAKINGS: usize = 64;
@@ -71,6 +73,74 @@ impl Signals {
         let mut wakings = [0; WAKINGS];
         while (&self.wake).read(&mut wakings).is_ok_and(|count| count > 0) {}
     }
+}
+
+/// Lets a signal end the program that this process waits for, and then this process.
+///
+/// While nothing is waited for, a signal does what it always does. A signal that whoever started
+/// us wants ignored stays so.
+#[derive(Debug, Clone)]
+pub struct Interrupts {
+    /// Whether a signal ends this process at once.
+    at_once: Arc<AtomicBool>,
+    /// The signal that came meanwhile; 0 for none.
+    asked: Arc<AtomicUsize>,
+}
+
+impl Interrupts {
+    /// Listens to SIGTERM, SIGINT and SIGHUP from now on.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn listen() -> io::Result<Self> {
+        let at_once = Arc::new(AtomicBool::new(true));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let ignored = ignored_signals()?;
+        for (signal, number) in [(SIGTERM, 15_usize), (SIGINT, 2), (SIGHUP, 1)] {
+            if ignored & (1 << (number - 1)) != 0 {
+                continue;
+            }
+            // The number first: whoever looks once the other has passed finds it.
+            flag::register_usize(signal, Arc::clone(&asked), number)?;
+            flag::register_conditional_default(signal, Arc::clone(&at_once))?;
+        }
+        Ok(Self { at_once, asked })
+    }
+
+    /// Keeps signals back until [`Held`] goes.
+    pub fn hold(&self) -> Held<'_> {
+        self.at_once.store(false, Ordering::SeqCst);
+        Held { interrupts: self }
+    }
+
+    /// Says whether a signal came.
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst) != 0
+    }
+}
+
+/// Signals are kept back as long as this lives; one that came ends this process when it goes.
+#[derive(Debug)]
+pub struct Held<'i> {
+    interrupts: &'i Interrupts,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.interrupts.at_once.store(true, Ordering::SeqCst);
+        let asked = i32::try_from(self.interrupts.asked.load(Ordering::SeqCst)).unwrap_or_default();
+        if asked != 0 {
+            // It comes back only for a signal that it does not know, and those are not listened to.
+            drop(emulate_default_handler(asked));
+        }
+    }
+}
+
+/// Returns the signals that this process ignores, as bits from the first one on (proc(5)).
+fn ignored_signals() -> io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    Ok(bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or_default())
 }
 
 impl AsFd for Signals {

@@ -3,7 +3,7 @@
 //! Two stages: `stat` of every process, then the arguments and the memory of those that belong to
 //! an instance. What belongs is found as [`crate::members`] says; tokens are looked for only where
 //! it is asked, because that reads the environment of everybody. Nothing is kept between two
-//! passes and nothing is judged: [`oh_model::idleness`] does, from [`Usage::observation`].
+//! passes and nothing is judged: [`oh_model::idleness`] does, from [`Look::observation`].
 //!
 //! What cannot be seen is said, and never a zero: a process that only root may look into has no
 //! PSS, and with `hidepid` the look is [`Look::partial`].

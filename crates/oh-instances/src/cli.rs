@@ -3,7 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 use oh_term::{Answer, Common, Failure, Format, Tool};
 
-use crate::{commands, supervise};
+use crate::units::Unit;
+use crate::{commands, env, supervise, units};
 
 /// Start, watch, recover and stop the editors of sessions and repositories
 ///
@@ -36,6 +37,17 @@ enum Command {
         /// The instance
         #[arg(value_name = "ID")]
         id: String,
+    },
+    /// Write the file of variables that OpenHands is started with
+    ///
+    /// Each variable has a comment that says who reads it. Lines of others stay as they are. Exit
+    /// codes: 0 written or nothing to do, 2 refused, 6 failed and as before, 78 configuration.
+    Env(EnvArguments),
+    /// Print a unit of systemd that fits this configuration
+    PrintUnit {
+        /// The unit
+        #[arg(value_enum, value_name = "UNIT")]
+        unit: Unit,
     },
     /// Run the supervisor of an instance; `start` does
     #[command(hide = true)]
@@ -76,6 +88,19 @@ pub(crate) struct SubjectArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct EnvArguments {
+    /// Write the file of the user whom OpenHands runs as; root only
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Print what a new file would have, and write nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) print: bool,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct StopArguments {
     /// The instances
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
@@ -105,6 +130,8 @@ impl Tool for Cli {
             Command::Start(arguments) => commands::start(&arguments, &self.common),
             Command::Stop(arguments) => commands::stop(&arguments, &self.common),
             Command::Restart { id } => commands::restart(&id, &self.common),
+            Command::Env(arguments) => env::env(&arguments, &self.common),
+            Command::PrintUnit { unit } => units::print(unit, &self.common),
             Command::Supervise { id } => supervise::answer(&id, &self.common),
         }
     }

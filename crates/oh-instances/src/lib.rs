@@ -8,6 +8,7 @@
 mod cli;
 mod commands;
 mod editor;
+mod env;
 mod fault;
 mod inputs;
 mod launch;
@@ -18,5 +19,6 @@ mod start;
 mod stop;
 mod supervise;
 mod target;
+mod units;
 
 pub use cli::Cli;

@@ -71,7 +71,8 @@ pub(crate) fn started(host: &Host, started: &Started) -> Answer {
     }
     match (&record.key, record.key_is_nginxs) {
         (None, _) => {
-            human.push_str("  warning  it asks for no key: every user of this machine can use it\n")
+            human
+                .push_str("  warning  it asks for no key: every user of this machine can use it\n");
         }
         (Some(_), true) => {}
         (Some(_), false) => human.push_str("  key      it asks visitors for its key\n"),
@@ -112,6 +113,7 @@ pub(crate) fn instance(host: &Host, found: &Found) -> Value {
         "pid": editor.map(|editor| editor.pid.get()),
         "supervisor_pid": state.as_ref().map(|state| state.supervisor.pid.get()),
         "unit": record.unit,
+        "is_half_started": found.is_half_started,
     })
 }
 

@@ -27,6 +27,7 @@ use oh_model::instance::Server;
 use oh_model::port::Port;
 use oh_model::restart::{self, End, Next, Policy};
 use oh_term::{Answer, Common, Failure};
+use rustix::io::Errno;
 use serde_json::json;
 
 use crate::commands::context;
@@ -66,8 +67,11 @@ fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
         _ => return Err(Fault::Unknown(id.to_string())),
     };
     // Whoever starts us from a terminal of another instance must not take us along when that ends.
-    // Under systemd it is so already, and the call says so.
-    let _: Result<_, rustix::io::Errno> = rustix::process::setsid();
+    // Under systemd it is so already.
+    match rustix::process::setsid() {
+        Ok(_) | Err(Errno::PERM) => {}
+        Err(errno) => return Err(std::io::Error::from(errno).into()),
+    }
     // What editors leave behind when they fail becomes our child, to be reaped.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(std::io::Error::from)?;

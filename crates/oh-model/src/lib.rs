@@ -11,6 +11,7 @@ extern crate alloc;
 
 pub mod databases;
 pub mod diagnostic;
+pub mod environment;
 pub mod exit;
 pub mod hint;
 pub mod id;
@@ -24,4 +25,5 @@ pub mod restart;
 pub mod retirement;
 pub mod routes;
 pub mod session;
+pub mod unit;
 pub mod upstream;

@@ -1,9 +1,11 @@
 //! `oh-nginx lint`: what in a configuration breaks VS Code or Socket.IO, and the lines that mend it.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use oh_host::lint::{self, Complaint, Judged, Looked, Wanted};
 use oh_host::publish::Host;
+use oh_host::signals::Interrupts;
 use oh_host::tree::{FILE_BYTES_MAX, TreeFault};
 use oh_model::exit::Exit;
 use oh_model::path::RealPath;
@@ -27,8 +29,10 @@ pub(crate) fn answer(arguments: &LintArguments, common: &Common) -> Result<Answe
     }
     let context = context(common)?;
     let wanted = wanted(arguments.file.as_deref(), &context.host)?;
-    let looked =
-        lint::look(&context.host, &wanted, arguments.ask).map_err(|fault| could_not(&fault))?;
+    // Without them we judge all the same; nginx would then outlive us by its time limit.
+    let interrupts = Interrupts::listen().ok();
+    let looked = lint::look(&context.host, &wanted, arguments.ask, interrupts.as_ref())
+        .map_err(|fault| could_not(&fault))?;
     let (findings, nothing) = match oh_nginx_conf::lint::lint(&looked.tree, &looked.known) {
         Ok(findings) => (findings, None),
         // What could not be read as a configuration is said by what refused it.
@@ -51,8 +55,9 @@ fn explained(id: &str) -> Result<Answer, Failure> {
             });
             Ok(Answer::new(lines.collect(), json!({ "text": text })))
         }
-        None => Err(Failure::new(Exit::Refused, format!("there is no rule {id:?}"))
-            .hint("rules are called OH-NGX-101 and the like; docs/lint.md has all of them")),
+        None => Err(Failure::new(Exit::Refused, format!("there is no rule {id:?}")).hint(
+            "rules are called OH-NGX-101 and the like, 101 for short; docs/lint.md has all of them",
+        )),
     }
 }
 
@@ -192,18 +197,19 @@ fn refused_text(complaint: &Complaint) -> String {
 
 /// The changes so far: several findings may need the same one, which is made once.
 #[derive(Default)]
-struct Changes<'f>(Vec<&'f Change>);
+struct Changes<'f>(BTreeMap<Made<'f>, usize>);
+
+/// What a change does: its verb, its file, the bytes, and the lines.
+type Made<'f> = (Verb, &'f str, (usize, usize), &'f [String]);
 
 impl<'f> Changes<'f> {
     /// Returns the number of a change, and whether it is there for the first time.
     fn number(&mut self, change: &'f Change) -> (usize, bool) {
-        match self.0.iter().position(|other| *other == change) {
-            Some(at) => (at, false),
-            None => {
-                self.0.push(change);
-                (self.0.len() - 1, true)
-            }
-        }
+        let bytes = (change.span.start, change.span.end);
+        let next = self.0.len();
+        let made = (change.verb, change.place.path.as_str(), bytes, change.lines.as_slice());
+        let number = *self.0.entry(made).or_insert(next);
+        (number, number == next)
     }
 }
 

@@ -7,7 +7,11 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::Command;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use common::Lab;
 use insta::assert_snapshot;
@@ -227,6 +231,7 @@ fn a_rule_has_a_page() {
     known from: measured: nginx VERSION, python-socketio, OpenHands 0.62
     --- exit 0
     ");
+    assert_eq!(lab.run(&["lint", "--explain", "302"]), shown);
     let unknown = lab.run(&["lint", "--explain", "OH-NGX-999"]);
     assert!(unknown.contains("error: there is no rule \"OH-NGX-999\""), "{unknown}");
     assert!(unknown.ends_with("--- exit 2\n"), "{unknown}");
@@ -327,6 +332,66 @@ fn a_finding_without_lines_has_a_next_step() {
         ("OH-NGX-512", "[^\\x00-\\x1f\\x7f]*"),
     ] {
         assert!(about(&shown, rule).contains(step), "{rule}: {shown}");
+    }
+}
+
+/// How long to wait for a process to come or to go.
+const BOUND: Duration = Duration::from_secs(30);
+
+/// Looks until there is something to return.
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < BOUND, "{what}: not within {} s", BOUND.as_secs());
+        thread::sleep(PAUSE);
+    }
+}
+
+/// How long to wait before looking again.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The children of a process, each with its command line.
+fn children(parent: u32) -> Vec<(String, String)> {
+    let listed = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let lists = listed.map(|task| fs::read_to_string(task.path().join("children")));
+    let pids: String = lists.flatten().collect();
+    let line = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    pids.split_whitespace().map(|pid| (pid.to_owned(), line(pid).replace('\0', " "))).collect()
+}
+
+/// Reads a pipe in the end, so that nobody waits for it any more.
+struct Reader(PathBuf);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // For both ways: that waits for nobody.
+        drop(fs::File::options().read(true).write(true).open(&self.0));
+    }
+}
+
+#[test]
+fn nginx_ends_with_the_linter_that_waits_for_it() {
+    for (name, number) in [("TERM", 15), ("INT", 2)] {
+        let lab = Lab::new();
+        lab.write("etc/nginx/conf.d/a.conf", "server {\n    listen 127.0.0.1:22081;\n}\n");
+        // nginx waits until somebody reads its log, which is nobody.
+        let made = Command::new("mkfifo").arg(lab.at("log/error.log")).status().unwrap();
+        assert!(made.success());
+        let _reader = Reader(lab.at("log/error.log"));
+        let mut linter = lab.command(&["lint"]).stdout(Stdio::null()).spawn().unwrap();
+        let nginx = until("nginx -t", || {
+            let found = children(linter.id()).into_iter().find(|(_, line)| line.contains(" -t "));
+            found.map(|(pid, _)| pid)
+        });
+        let pid = linter.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        let ended = until("the end of the linter", || linter.try_wait().unwrap());
+        assert_eq!(ended.signal(), Some(number), "{ended:?}");
+        let is_there = Path::new(&format!("/proc/{nginx}")).exists();
+        assert!(!is_there, "nginx lives on after SIG{name}");
     }
 }
 

@@ -26,6 +26,22 @@ const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// The key under which WebDriver wraps the id of an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// How every browser is started.
+const SWITCHES: [&str; 11] = [
+    "--headless=new",
+    // Tests run as root in containers, where Chromium's own sandbox cannot.
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-breakpad",
+    "--disable-dev-shm-usage",
+    "--window-size=1280,900",
+];
+
 /// A browser with a profile of its own that trusts every certificate.
 ///
 /// Dropping it ends the browser, its helpers and chromedriver.
@@ -112,6 +128,15 @@ impl Browser {
     ///
     /// As "environment" when Chromium or its driver is missing; when it does not come up.
     pub fn start() -> Result<Browser> {
+        Self::start_with(&[])
+    }
+
+    /// Starts a browser with further switches, such as `--host-resolver-rules=…`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::start`].
+    pub fn start_with(switches: &[&str]) -> Result<Browser> {
         let chromium = components::program("chromium")?;
         let profile = tempfile::tempdir().context("could not make a profile")?;
         let mut command = Command::new(components::program("chromedriver")?);
@@ -122,34 +147,23 @@ impl Browser {
         let port = line.trim_end_matches('.').rsplit(' ').next().unwrap_or_default();
         let mut browser =
             Browser { driver, session: format!("http://127.0.0.1:{port}/session"), profile };
-        let answer = browser.call("POST", "", &browser.capabilities(&chromium))?;
+        let answer = browser.call("POST", "", &browser.capabilities(&chromium, switches))?;
         let id = answer.get("sessionId").and_then(Value::as_str).context("no session came")?;
         browser.session = format!("{}/{id}", browser.session);
         Ok(browser)
     }
 
-    fn capabilities(&self, chromium: &Path) -> Value {
+    fn capabilities(&self, chromium: &Path, switches: &[&str]) -> Value {
         let user_data = self.profile.path().join("profile");
+        let mut arguments: Vec<String> = SWITCHES.map(str::to_owned).to_vec();
+        arguments.push(format!("--user-data-dir={}", user_data.display()));
+        arguments.extend(switches.iter().map(|switch| (*switch).to_owned()));
         json!({"capabilities": {"alwaysMatch": {
             "acceptInsecureCerts": true,
             "goog:loggingPrefs": {"browser": "ALL"},
             "goog:chromeOptions": {
                 "binary": chromium,
-                "args": [
-                    "--headless=new",
-                    // Tests run as root in containers, where Chromium's own sandbox cannot.
-                    "--no-sandbox",
-                    "--disable-gpu",
-                    "--disable-quic",
-                    "--no-first-run",
-                    "--disable-background-networking",
-                    "--disable-component-update",
-                    "--disable-sync",
-                    "--disable-breakpad",
-                    "--disable-dev-shm-usage",
-                    "--window-size=1280,900",
-                    format!("--user-data-dir={}", user_data.display()),
-                ],
+                "args": arguments,
             },
         }}})
     }
@@ -329,6 +343,17 @@ impl Browser {
             same_site: word(cookie, "sameSite"),
         });
         Ok(cookies.collect())
+    }
+
+    /// Forgets the service workers of an origin and what they keep, as a browser that never was there.
+    ///
+    /// # Errors
+    ///
+    /// When the browser is gone.
+    pub fn forget_workers(&self, origin: &str) -> Result<()> {
+        let kinds = json!({"origin": origin, "storageTypes": "service_workers,cache_storage"});
+        let command = json!({"cmd": "Storage.clearDataForOrigin", "params": kinds});
+        self.call("POST", "/goog/cdp/execute", &command).map(drop)
     }
 
     /// Returns what the page wrote to the console since the last call, errors of requests included.

@@ -56,6 +56,15 @@ pub fn socket_io_modules() -> Result<PathBuf> {
     cached("socket-io", "node_modules")
 }
 
+/// Returns the entry point of pm2, to be run by [`node`].
+///
+/// # Errors
+///
+/// As "environment", when it is not installed.
+pub fn pm2() -> Result<PathBuf> {
+    in_cache("pm2", "node_modules/pm2/bin/pm2", "cargo xtask setup --for bench")
+}
+
 /// Returns a Python that can import socketio, uvicorn, websockets and aiohttp.
 ///
 /// # Errors

@@ -110,7 +110,7 @@ impl Instances {
     /// When it is not built.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(components::built("oh-instances")?);
-        command.env_clear().current_dir("/").arg("--root").arg(self.lab.at("")).args(arguments);
+        command.env_clear().current_dir("/").arg("--root").arg(self.lab.root()).args(arguments);
         Ok(command)
     }
 

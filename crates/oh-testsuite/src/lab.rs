@@ -152,9 +152,7 @@ impl Lab {
         }
         fs::create_dir_all(lab.at("var/www/ai-desktop/data"))?;
         let root = lab.root();
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("  {kind}_temp_path {root}/run/{kind};\n"))
-            .concat();
+        let temporary = temporary_paths(&root);
         lab.write(
             "etc/nginx/nginx.conf",
             &format!(
@@ -196,7 +194,7 @@ impl Lab {
         let made = Command::new(components::program("openssl")?)
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
             .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
-            .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+            .args(["-addext", "subjectAltName=DNS:localhost,DNS:oh.example,IP:127.0.0.1"])
             .arg("-keyout")
             .arg(self.at(key))
             .arg("-out")
@@ -431,6 +429,13 @@ fn put_below(from: &Path, to: &Path, values: &[(&str, String)]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns the lines that keep the temporary files of an nginx below a root.
+pub fn temporary_paths(root: &str) -> String {
+    ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("    {kind}_temp_path {root}/run/{kind};\n"))
+        .concat()
 }
 
 /// Returns the value of a Basic `Authorization` header.

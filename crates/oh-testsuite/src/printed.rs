@@ -91,6 +91,42 @@ pub const PRINTED: &[Printed] = &[
         command: "oh-nginx watch --print-unit path",
         test: "crates/oh-testsuite/tests/watch/units.rs::systemd_understands_the_units",
     },
+    Printed {
+        command: "oh-instances start --repo /var/www/github/hello",
+        test: "crates/oh-testsuite/tests/instances.rs::a_repository_is_started_once_and_stopped_whole",
+    },
+    Printed {
+        command: "oh-instances start --session 4f1c --apps 2",
+        test: "crates/oh-testsuite/tests/instances.rs::a_session_gets_a_workspace_ports_and_a_file",
+    },
+    Printed {
+        command: "oh-instances restart hello",
+        test: "crates/oh-testsuite/tests/instances.rs::a_restart_keeps_the_port_and_the_supervisor",
+    },
+    Printed {
+        command: "oh-instances stop hello",
+        test: "crates/oh-testsuite/tests/instances.rs::a_repository_is_started_once_and_stopped_whole",
+    },
+    Printed {
+        command: "oh-instances print-unit boot",
+        test: "crates/oh-testsuite/tests/instances_units.rs::systemd_understands_the_units",
+    },
+    Printed {
+        command: "oh-instances print-unit service",
+        test: "crates/oh-testsuite/tests/instances_units.rs::systemd_understands_the_units",
+    },
+    Printed {
+        command: "oh-instances print-unit timer",
+        test: "crates/oh-testsuite/tests/instances_units.rs::systemd_understands_the_units",
+    },
+    Printed {
+        command: "oh-instances env --dry-run",
+        test: "crates/oh-testsuite/tests/instances_units.rs::every_reader_takes_the_same_values",
+    },
+    Printed {
+        command: "oh-instances env",
+        test: "crates/oh-testsuite/tests/instances_units.rs::every_reader_takes_the_same_values",
+    },
 ];
 
 /// Returns the commands of a Markdown page: in a `console` block the lines that begin with `$ `,

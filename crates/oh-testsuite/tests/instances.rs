@@ -188,9 +188,9 @@ fn an_editor_that_crashes_again_and_again_is_given_up_and_not_routed() -> Result
     for _ in 0..2 {
         let editor = pid(&instance, "pid")?;
         kill(editor)?;
-        let state = format!("run/openhands-toolkit/instances/hello.json");
+        let state = "run/openhands-toolkit/instances/hello.json";
         instance = wait::until("what becomes of it", BOUND, || {
-            let state = scene.json(&state)?;
+            let state = scene.json(state)?;
             let settled =
                 state["phase"] == json!("ready") || state["phase"].get("failed").is_some();
             let is_new = state["editor"]["pid"] != json!(editor);

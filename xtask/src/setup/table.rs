@@ -79,7 +79,7 @@ pub(super) const COMPONENTS: &[Component] = &[
     Component {
         name: "python3",
         purpose: "builds the editor's native modules, runs the Socket.IO peers",
-        needed_by: &[Sandbox, Test],
+        needed_by: &[Sandbox, Test, Bench],
         source: Debian {
             look: Look::File("/usr/bin/python3"),
             builds: &["editor", "python", "gixy"],
@@ -94,25 +94,25 @@ pub(super) const COMPONENTS: &[Component] = &[
     Component {
         name: "g++",
         purpose: "builds the editor's native modules",
-        needed_by: &[Sandbox, Test],
+        needed_by: &[Sandbox, Test, Bench],
         source: Debian { look: Look::Program("g++"), builds: &["editor"] },
     },
     Component {
         name: "make",
         purpose: "builds the editor's native modules",
-        needed_by: &[Sandbox, Test],
+        needed_by: &[Sandbox, Test, Bench],
         source: Debian { look: Look::Program("make"), builds: &["editor"] },
     },
     Component {
         name: "pkg-config",
         purpose: "builds the editor's native modules",
-        needed_by: &[Sandbox, Test],
+        needed_by: &[Sandbox, Test, Bench],
         source: Debian { look: Look::Program("pkg-config"), builds: &["editor"] },
     },
     Component {
         name: "libkrb5-dev",
         purpose: "a header that one of the editor's native modules includes",
-        needed_by: &[Sandbox, Test],
+        needed_by: &[Sandbox, Test, Bench],
         source: Debian { look: Look::File("/usr/include/gssapi/gssapi.h"), builds: &["editor"] },
     },
     Component {
@@ -134,7 +134,7 @@ pub(super) const COMPONENTS: &[Component] = &[
     Component {
         name: "editor",
         purpose: "code-server 4.139.1, the VS Code that a browser opens (800 MB, 90 s)",
-        needed_by: &[Sandbox, Test],
+        needed_by: &[Sandbox, Test, Bench],
         source: Cache(Recipe::Npm {
             // Node is named because the native modules are built against its headers.
             pins: &["code-server@4.139.1", NODE],
@@ -150,6 +150,16 @@ pub(super) const COMPONENTS: &[Component] = &[
             pins: &["socket.io@4.8.4", "socket.io-client@4.8.4"],
             scripts: false,
             proof: "require('socket.io'); require('socket.io-client')",
+        }),
+    },
+    Component {
+        name: "pm2",
+        purpose: "the process manager that oh-instances is measured beside",
+        needed_by: &[Bench],
+        source: Cache(Recipe::Npm {
+            pins: &["pm2@7.0.4"],
+            scripts: false,
+            proof: "require('pm2')",
         }),
     },
     Component {

@@ -183,6 +183,7 @@ fn nginx(home: &Home, host: &Host) -> Result<Nginx, SandboxFault> {
     Ok(Nginx {
         program: path(host.settings.nginx.program.as_str())?,
         config: home.at("etc/nginx/nginx.conf")?,
+        interrupts: None,
     })
 }
 

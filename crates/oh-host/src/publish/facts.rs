@@ -266,6 +266,7 @@ pub fn group_of_workers(host: &Host) -> Result<Option<u32>, PublishFault> {
     let nginx = Nginx {
         program: site::program(&settings.program)?,
         config: site::real(&host.root, &settings.config)?,
+        interrupts: None,
     };
     let (built, tree) = (nginx.built()?, tree::read(&nginx.config)?);
     Ok(login_meta(&tree, &built).owner.map(|(_, group)| group))
@@ -277,6 +278,7 @@ fn look(host: &Host, overlay: &Overlay, memory: &mut Memory) -> Result<Facts, Pu
     let nginx = Nginx {
         program: site::program(&settings.nginx.program)?,
         config: real(&settings.nginx.config)?,
+        interrupts: None,
     };
     let paths = Paths::of(host)?;
     let built = nginx.built()?;

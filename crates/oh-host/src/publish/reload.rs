@@ -35,7 +35,7 @@ pub enum Reloaded {
 pub fn reload(host: &Host) -> Result<Reloaded, PublishFault> {
     let settings = &host.settings.nginx;
     let config = Paths::of(host)?.config;
-    let nginx = Nginx { program: site::program(&settings.program)?, config };
+    let nginx = Nginx { program: site::program(&settings.program)?, config, interrupts: None };
     let built = nginx.built()?;
     // The pid file is named in the main file, which may be readable where another is not.
     let (tree, faults) = tree::read_leniently(&nginx.config);

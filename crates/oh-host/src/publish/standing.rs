@@ -66,7 +66,7 @@ fn sets(host: &Host) -> Result<Sets, PublishFault> {
 pub(super) fn runs(host: &Host) -> Result<(Running, Option<String>), PublishFault> {
     let settings = &host.settings.nginx;
     let config = Paths::of(host)?.config;
-    let nginx = Nginx { program: site::program(&settings.program)?, config };
+    let nginx = Nginx { program: site::program(&settings.program)?, config, interrupts: None };
     let built = nginx.built()?;
     // The pid file is named in the main file, which may be readable where another is not.
     let (tree, _) = tree::read_leniently(&nginx.config);

@@ -113,7 +113,9 @@ pub(super) fn reap_others(editor: &Identity) {
     for child in children.into_iter().filter(|child| *child != editor.pid) {
         let raw = i32::try_from(child.get()).ok().and_then(rustix::process::Pid::from_raw);
         // One that lives is not reaped, and one that another wait has reaped is nobody's.
-        let _: Result<_, Errno> = rustix::process::waitpid(raw, WaitOptions::NOHANG);
+        if rustix::process::waitpid(raw, WaitOptions::NOHANG).is_err() {
+            return;
+        }
     }
 }
 

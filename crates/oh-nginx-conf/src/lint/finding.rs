@@ -83,7 +83,7 @@ const NEXT_STEPS: [(&str, &str); 7] = [
 ];
 
 /// What to do with a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verb {
     /// Write the lines in the place of what stands there.
     Replace,

@@ -36,6 +36,7 @@ use crate::version::NginxVersion;
 
 mod backend;
 mod finding;
+mod index;
 mod model;
 mod page;
 mod request;
@@ -113,11 +114,11 @@ pub enum LintFault {
 /// # Errors
 /// [`LintFault`].
 pub fn lint(tree: &Tree, known: &Known) -> Result<Vec<Finding>, LintFault> {
-    let nodes = model::nodes(tree).ok_or(LintFault::TooLarge)?;
-    if !model::is_judgeable(&nodes) {
+    let blocks = model::blocks(tree).ok_or(LintFault::TooLarge)?;
+    if !model::is_judgeable(&blocks.nodes) {
         return Err(LintFault::TooLarge);
     }
-    let config = model::Config::of(&nodes);
+    let config = model::Config::of(&blocks);
     if config.servers().is_empty() && config.http.all("map").next().is_none() {
         return Err(LintFault::NothingToJudge);
     }
@@ -161,9 +162,9 @@ pub struct Editor {
 
 /// Finds the editors that a configuration leads to at fixed addresses.
 pub fn editors(tree: &Tree, known: &Known) -> Vec<Editor> {
-    let nodes = model::nodes(tree).filter(|nodes| model::is_judgeable(nodes));
-    let Some(nodes) = nodes else { return Vec::new() };
-    let mut out = role::editors(model::Config::of(&nodes), known);
+    let blocks = model::blocks(tree).filter(|blocks| model::is_judgeable(&blocks.nodes));
+    let Some(blocks) = blocks else { return Vec::new() };
+    let mut out = role::editors(model::Config::of(&blocks), known);
     out.sort_unstable();
     out.dedup();
     out

@@ -15,6 +15,7 @@ use regex::bytes::Regex;
 use crate::inspect::{File, Place, Tree};
 use crate::parse::Directive;
 
+use super::index::Index;
 use super::request::{Captures, captured, compiled};
 
 /// The most directives that are looked at, with those of files that are included several times.
@@ -23,8 +24,8 @@ pub(super) const NODES_MAX: usize = 1_000_000;
 /// The most patterns of locations: each is compiled once and kept.
 const PATTERNS_MAX: usize = 2_000;
 
-/// The most pairs of a location that is judged and a location that a request is compared with.
-const PAIRS_MAX: usize = 20_000_000;
+/// The most pairs of a location that is judged and a pattern that its requests are compared with.
+const PAIRS_MAX: usize = 1_000_000;
 
 /// How deep blocks and includes may be in each other.
 pub(super) const DEPTH_MAX: usize = 64;
@@ -41,6 +42,14 @@ pub(super) struct Node<'a> {
     pub(super) block: Option<Vec<Node<'a>>>,
     /// The pattern of a location, once somebody asked.
     pattern: OnceCell<Option<Regex>>,
+    index: OnceCell<Index>,
+}
+
+/// A configuration as nodes, which borrow of its tree.
+#[derive(Debug)]
+pub(super) struct Blocks<'a> {
+    pub(super) nodes: Vec<Node<'a>>,
+    index: OnceCell<Index>,
 }
 
 impl<'a> Node<'a> {
@@ -76,10 +85,11 @@ impl<'a> Node<'a> {
 }
 
 /// Builds the blocks of a tree; `None` where there are more than [`NODES_MAX`].
-pub(super) fn nodes(tree: &Tree) -> Option<Vec<Node<'_>>> {
+pub(super) fn blocks(tree: &Tree) -> Option<Blocks<'_>> {
     let main = tree.files.first()?;
     let mut budget = NODES_MAX;
-    block(tree, main, &main.directives, 0, &mut budget)
+    let nodes = block(tree, main, &main.directives, 0, &mut budget)?;
+    Some(Blocks { nodes, index: OnceCell::new() })
 }
 
 fn block<'a>(
@@ -108,6 +118,7 @@ fn block<'a>(
             body: directive.body,
             block: children,
             pattern: OnceCell::new(),
+            index: OnceCell::new(),
         });
         let brought = file.includes.iter().filter(|include| include.span == directive.span);
         for file in brought.flat_map(|include| &include.files).filter_map(|at| tree.files.get(*at))
@@ -122,12 +133,11 @@ fn block<'a>(
 pub(super) fn is_judgeable(nodes: &[Node<'_>]) -> bool {
     let mut count = Count::default();
     count.add(nodes);
-    count.patterns <= PATTERNS_MAX && count.proxied.saturating_mul(count.locations) <= PAIRS_MAX
+    count.patterns <= PATTERNS_MAX && count.proxied.saturating_mul(count.patterns) <= PAIRS_MAX
 }
 
 #[derive(Default)]
 struct Count {
-    locations: usize,
     patterns: usize,
     proxied: usize,
 }
@@ -136,7 +146,6 @@ impl Count {
     fn add(&mut self, nodes: &[Node<'_>]) {
         for node in nodes {
             let is_location = node.name == "location";
-            self.locations += usize::from(is_location);
             self.proxied += usize::from(node.name == "proxy_pass");
             let is_pattern = is_location && matches!(Matcher::of(node), Matcher::Regex { .. });
             self.patterns += usize::from(is_pattern || node.name.starts_with('~'));
@@ -152,15 +161,33 @@ pub(super) struct Level<'c> {
     pub(super) head: Option<&'c Node<'c>>,
     /// What it holds.
     pub(super) nodes: &'c [Node<'c>],
+    index: &'c OnceCell<Index>,
 }
 
 impl<'c> Level<'c> {
     pub(super) fn of(node: &'c Node<'c>) -> Self {
-        Self { head: Some(node), nodes: node.children() }
+        Self { head: Some(node), nodes: node.children(), index: &node.index }
     }
 
-    pub(super) fn all(self, name: &str) -> impl Iterator<Item = &'c Node<'c>> + use<'c, '_> {
-        self.nodes.iter().filter(move |node| node.name == name)
+    pub(super) fn index(self) -> &'c Index {
+        self.index.get_or_init(|| Index::of(self.nodes))
+    }
+
+    /// Returns the node that an index names.
+    pub(super) fn at(self, index: Option<usize>) -> Option<&'c Node<'c>> {
+        index.and_then(|at| self.nodes.get(at))
+    }
+
+    pub(super) fn all(self, name: &str) -> impl DoubleEndedIterator<Item = &'c Node<'c>> + use<'c> {
+        self.those(self.index().all(name))
+    }
+
+    /// Returns the nodes that an index lists.
+    pub(super) fn those(
+        self,
+        positions: &'c [usize],
+    ) -> impl DoubleEndedIterator<Item = &'c Node<'c>> + use<'c> {
+        positions.iter().filter_map(move |at| self.nodes.get(*at))
     }
 }
 
@@ -177,12 +204,13 @@ pub(super) struct Config<'c> {
 }
 
 impl<'c> Config<'c> {
-    pub(super) fn of(main: &'c [Node<'c>]) -> Self {
+    pub(super) fn of(blocks: &'c Blocks<'c>) -> Self {
+        let main = blocks.nodes.as_slice();
         let http = main.iter().find(|node| node.name == "http");
         let has = |name: &str| main.iter().any(|node| node.name == name);
         Self {
             main,
-            http: http.map_or(Level { head: None, nodes: main }, Level::of),
+            http: http.map_or(Level { head: None, nodes: main, index: &blocks.index }, Level::of),
             has_http: http.is_some(),
             is_server_part: http.is_none() && !has("server") && has("location"),
         }
@@ -200,7 +228,12 @@ impl<'c> Config<'c> {
 
     /// Finds the addresses of an upstream block.
     pub(super) fn upstream(self, name: &str) -> Option<&'c Node<'c>> {
-        self.http.all("upstream").find(|node| node.word(0) == name)
+        self.http.at(self.http.index().upstream(name))
+    }
+
+    /// Finds the map of a variable, named without its `$`.
+    pub(super) fn map(self, variable: &str) -> Option<&'c Node<'c>> {
+        self.http.at(self.http.index().map(variable))
     }
 }
 
@@ -268,7 +301,7 @@ impl<'c> Scope<'c> {
 
     /// Returns the directive that counts here.
     pub(super) fn value(&self, name: &str) -> Option<&'c Node<'c>> {
-        self.levels.iter().rev().find_map(|level| level.all(name).last())
+        self.levels.iter().rev().find_map(|level| level.all(name).next_back())
     }
 
     /// Returns the level whose lines of a list count here.
@@ -290,7 +323,7 @@ impl<'c> Scope<'c> {
 
     /// Returns the directive of the innermost block alone, as `proxy_pass` counts.
     pub(super) fn own(&self, name: &str) -> Option<&'c Node<'c>> {
-        self.level().all(name).last()
+        self.level().all(name).next_back()
     }
 
     /// Says whether a directive that is missing could stand in a text that we do not have.

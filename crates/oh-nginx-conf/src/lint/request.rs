@@ -101,7 +101,7 @@ impl<'c> Variables<'c> {
         if let Some(value) = self.set.get(name) {
             return value.clone();
         }
-        if let Some(map) = self.config.http.all("map").find(|map| names(map.word(1), name)) {
+        if let Some(map) = self.config.map(name) {
             return self.mapped(map, depth);
         }
         let request = &self.request;
@@ -227,10 +227,6 @@ pub(super) fn condition_words(words: &[String]) -> Vec<String> {
         out.pop();
     }
     out
-}
-
-fn names(word: &str, name: &str) -> bool {
-    word.strip_prefix('$').is_some_and(|word| word == name)
 }
 
 /// A part of a word.

@@ -11,6 +11,7 @@ use oh_model::port::Port;
 use super::backend::{Backend, plain};
 use super::model::{Config, Matcher, Node, Scope, Server};
 use super::request::{Request, Variables, matched};
+use super::sample::shortest;
 use super::simulate::{Outcome, Passed, run};
 use super::{Editor, Known, Upstream};
 
@@ -343,7 +344,13 @@ fn prefix(config: Config<'_>, scope: &Scope<'_>, role: Role) -> Option<String> {
         Matcher::Regex { pattern, ignores_case } => {
             let fits =
                 |sample: &String| matches!(matched(pattern, ignores_case, sample), Some(Some(_)));
-            samples(config).find(fits)
+            // A name of its own: what the pattern says, up to a slash.
+            let own = || {
+                let text = shortest(pattern)?;
+                let path = text.get(..=text.rfind('/')?)?;
+                Some(path.to_owned()).filter(fits).filter(|path| path.starts_with('/'))
+            };
+            samples(config).find(fits).or_else(own)
         }
     }
 }

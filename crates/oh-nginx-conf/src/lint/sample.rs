@@ -29,7 +29,8 @@ pub(super) fn with_breaks(pattern: &str) -> Vec<String> {
     let mut out = Vec::new();
     for branch in 0..BRANCHES {
         for place in 0..PLACES_MAX {
-            let mut sample = Sample { branch, left: Some(place), text: Vec::new() };
+            // What may be left out can hold a break.
+            let mut sample = Sample { branch, left: Some(place), least: 1, text: Vec::new() };
             if sample.write(&hir).is_none() {
                 break;
             }
@@ -48,6 +49,8 @@ struct Sample {
     branch: usize,
     /// How many places that could hold a break are passed before it is written.
     left: Option<usize>,
+    /// How often what may be left out is written at least.
+    least: u32,
     text: Vec<u8>,
 }
 
@@ -65,8 +68,7 @@ impl Sample {
             }
             HirKind::Class(class) => self.class(class),
             HirKind::Repetition(repetition) => {
-                // Once where it may be left out: what is there can hold a break.
-                let times = repetition.min.max(1).min(repetition.max.unwrap_or(u32::MAX));
+                let times = repetition.min.max(self.least).min(repetition.max.unwrap_or(u32::MAX));
                 (0..times).try_for_each(|_| self.write(&repetition.sub))
             }
             HirKind::Capture(capture) => self.write(&capture.sub),
@@ -101,6 +103,14 @@ impl Sample {
         self.text.push(byte);
         Some(())
     }
+}
+
+/// Makes the shortest text that a pattern stands for.
+pub(super) fn shortest(pattern: &str) -> Option<String> {
+    let parsed = ParserBuilder::new().unicode(false).utf8(false).build().parse(pattern).ok()?;
+    let mut sample = Sample { branch: 0, left: None, least: 0, text: Vec::new() };
+    sample.write(&parsed)?;
+    Some(String::from_utf8_lossy(&sample.text).into_owned())
 }
 
 /// Returns the pattern of one capture, by name or number.

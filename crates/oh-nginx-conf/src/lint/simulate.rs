@@ -10,7 +10,7 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 
 use super::backend::Backend;
-use super::model::{Matcher, Node, Scope, Server};
+use super::model::{Level, Matcher, Node, Scope, Server};
 use super::request::{Captures, Request, Variables, matched};
 
 /// How often nginx looks for a location anew before it gives up.
@@ -71,7 +71,7 @@ pub(super) fn run<'c>(server: Server<'c>, request: &Request) -> Outcome<'c> {
     let mut args = request.args.clone();
     let mut rewritten = false;
     let top = server.scope();
-    match script(top.level().nodes, &mut variables, &mut args, &mut rewritten) {
+    match script(top.level(), &mut variables, &mut args, &mut rewritten) {
         Flow::Answered(status, by) => return Outcome::Answered { status, by },
         Flow::Unknown => return Outcome::Unknown,
         _ => {}
@@ -93,7 +93,7 @@ pub(super) fn run<'c>(server: Server<'c>, request: &Request) -> Outcome<'c> {
         };
         let before = variables.uri.clone();
         let mut here = false;
-        let flow = script(scope.level().nodes, &mut variables, &mut args, &mut here);
+        let flow = script(scope.level(), &mut variables, &mut args, &mut here);
         rewritten |= here;
         let scope = match flow {
             Flow::Answered(status, by) => return Outcome::Answered { status, by },
@@ -112,17 +112,23 @@ pub(super) fn run<'c>(server: Server<'c>, request: &Request) -> Outcome<'c> {
             Files::None => return content(&scope, variables, &args, rewritten, asked),
             Files::Answer(outcome) => return outcome,
             Files::Named(name) => {
-                named = server
-                    .locations()
-                    .into_iter()
-                    .find(|one| one.location() == Some(Matcher::Named(&name)));
-                if named.is_none() {
+                let level = top.level();
+                let Some(node) = level.at(level.index().named(&name)) else {
                     return Outcome::Unknown;
-                }
+                };
+                named = Some(top.inner(node));
             }
         }
     }
     Outcome::Unknown
+}
+
+/// Finds the location that a request enters first; what is rewritten there may lead elsewhere.
+pub(super) fn entered<'c>(server: Server<'c>, request: &Request) -> Option<Scope<'c>> {
+    match locate(&server.scope(), &request.uri) {
+        Located::Found { scope, .. } => Some(scope),
+        _ => None,
+    }
 }
 
 /// Says whether a location asks who somebody is.
@@ -179,13 +185,8 @@ fn content<'c>(
 /// Finds the line that refuses everybody, or this method to everybody.
 fn refused<'c>(scope: &Scope<'c>, method: &str) -> Option<&'c Node<'c>> {
     let deny_all = |node: &&Node<'_>| node.name == "deny" && node.word(0) == "all";
-    let level = scope
-        .levels
-        .iter()
-        .rev()
-        .find(|level| level.nodes.iter().any(|node| matches!(node.name, "allow" | "deny")));
-    let first =
-        level.and_then(|level| level.nodes.iter().find(|n| matches!(n.name, "allow" | "deny")));
+    let mut firsts = scope.levels.iter().rev().map(|level| level.those(level.index().access()));
+    let first = firsts.find_map(|mut lines| lines.next());
     if let Some(node) = first.filter(deny_all) {
         return Some(node);
     }
@@ -227,12 +228,12 @@ fn sent(
 
 /// Runs the directives of the rewrite module in a block.
 fn script<'c>(
-    nodes: &'c [Node<'c>],
+    level: Level<'c>,
     variables: &mut Variables<'c>,
     args: &mut String,
     rewritten: &mut bool,
 ) -> Flow<'c> {
-    for node in nodes {
+    for node in level.those(level.index().script()) {
         match node.name {
             "set" => {
                 let value = variables.value(node.word(1));
@@ -254,7 +255,7 @@ fn script<'c>(
             },
             "if" => match variables.condition(node.words) {
                 Some(false) => {}
-                Some(true) => match script(node.children(), variables, args, rewritten) {
+                Some(true) => match script(Level::of(node), variables, args, rewritten) {
                     Flow::Next if node.named("proxy_pass").next().is_some() => {
                         return Flow::Inner(node);
                     }
@@ -326,32 +327,24 @@ fn rewrite<'c>(node: &'c Node<'c>, variables: &mut Variables<'c>, args: &mut Str
 
 /// Finds the location of a URI in a block.
 fn locate<'c>(scope: &Scope<'c>, uri: &str) -> Located<'c> {
-    let locations =
-        || scope.level().nodes.iter().filter(|n| n.name == "location" && n.block.is_some());
-    let mut best: Option<(&'c Node<'c>, &'c str, bool)> = None;
-    for node in locations() {
-        match Matcher::of(node) {
-            Matcher::Exact(path) if path == uri => {
-                return Located::Found {
-                    scope: scope.inner(node),
-                    is_exact: true,
-                    captures: Captures::new(),
-                };
-            }
-            Matcher::Prefix { path, .. } if is_without_slash(node, path, uri) => {
-                return Located::Slash(node);
-            }
-            Matcher::Prefix { path, is_final }
-                if uri.starts_with(path)
-                    && best.is_none_or(|(_, longest, _)| path.len() > longest.len()) =>
-            {
-                best = Some((node, path, is_final));
-            }
-            _ => {}
+    let level = scope.level();
+    let index = level.index();
+    if let Some(node) = level.at(index.exact(uri)) {
+        let scope = scope.inner(node);
+        return Located::Found { scope, is_exact: true, captures: Captures::new() };
+    }
+    let best = level.at(index.longest(uri));
+    // `/a` is sent on to `/a/` where that is proxied, unless a prefix `/a` stands there too.
+    if index.prefix(uri).is_none() {
+        let with_slash = format!("{uri}/");
+        let ends = [index.exact(&with_slash), index.prefix(&with_slash)];
+        let mut ends = ends.into_iter().filter_map(|at| level.at(at));
+        if let Some(node) = ends.find(|node| node.named("proxy_pass").next().is_some()) {
+            return Located::Slash(node);
         }
     }
     let mut found = Located::None;
-    if let Some((node, _, _)) = best {
+    if let Some(node) = best {
         let inner = scope.inner(node);
         found = match locate(&inner, uri) {
             Located::None => {
@@ -363,10 +356,11 @@ fn locate<'c>(scope: &Scope<'c>, uri: &str) -> Located<'c> {
             found @ Located::Found { is_exact: false, .. } => found,
         };
     }
-    if best.is_some_and(|(_, _, is_final)| is_final) {
+    let is_final = |node| matches!(Matcher::of(node), Matcher::Prefix { is_final: true, .. });
+    if best.is_some_and(is_final) {
         return found;
     }
-    for node in locations() {
+    for node in index.patterns().iter().filter_map(|at| level.at(Some(*at))) {
         match node.matched(uri) {
             None => return Located::Unknown,
             Some(None) => {}
@@ -386,11 +380,6 @@ fn within<'c>(scope: &Scope<'c>, uri: &str, captures: Captures) -> Located<'c> {
         }
         found => found,
     }
-}
-
-/// nginx sends `/a` on to `/a/` where a location `/a/` is proxied.
-fn is_without_slash(node: &Node<'_>, path: &str, uri: &str) -> bool {
-    path.strip_suffix('/') == Some(uri) && node.named("proxy_pass").next().is_some()
 }
 
 /// Says for a message what a status is.

@@ -57,7 +57,24 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
     GROUPS.into_iter().flatten()
 }
 
-/// Returns the rule of that name.
-pub(super) fn find(id: &str) -> Option<&'static Rule> {
-    rules().find(|rule| rule.id.eq_ignore_ascii_case(id))
+/// Returns the rule of that name, of its end (`NGX-101`), or of its number alone, where there is
+/// only one such.
+pub(super) fn find(name: &str) -> Option<&'static Rule> {
+    if let Some(rule) = rules().find(|rule| rule.id.eq_ignore_ascii_case(name)) {
+        return Some(rule);
+    }
+    let mut found = rules().filter(|rule| is_short_for(name, rule.id));
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// Says whether a short name is the end of a rule's name from one of its parts on.
+fn is_short_for(name: &str, id: &str) -> bool {
+    let number = |text: &str| {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| text.parse::<u16>().ok()).flatten()
+    };
+    let mut ends = id.match_indices('-').filter_map(|(at, _)| id.get(at + 1..));
+    ends.any(|end| {
+        end.eq_ignore_ascii_case(name) || number(name).is_some_and(|it| number(end) == Some(it))
+    })
 }

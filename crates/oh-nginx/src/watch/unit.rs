@@ -4,13 +4,13 @@
 //! Printed, never installed: where units belong and what they may do is the operator's decision.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use clap::ValueEnum;
 use oh_host::heartbeat::HEARTBEAT_FILE;
 use oh_host::publish::Host;
 use oh_model::exit::Exit;
 use oh_model::path::InRoot;
+use oh_model::unit::{WALLS, command_word, path_word};
 use oh_term::{Answer, Common, Failure};
 use serde_json::json;
 
@@ -33,30 +33,11 @@ pub(crate) enum Unit {
 /// the longest wait for a generation.
 const WATCHDOG_S: u32 = 180;
 
-/// What a service that publishes may do, and no more.
-const SANDBOX: &str = "\
+/// What a service that publishes may do as root, and no more.
+const CAPABILITIES: &str = "\
 # nginx is signalled, `nginx -t` runs as its master, files of others are looked at and moved aside.
 CapabilityBoundingSet=CAP_KILL CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETUID CAP_SETGID \
 CAP_SYS_PTRACE CAP_NET_BIND_SERVICE
-NoNewPrivileges=yes
-ProtectSystem=strict
-ProtectHome=read-only
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-PrivateDevices=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-UMask=0022
 ";
 
 /// The folders that are emptied when the machine starts.
@@ -78,7 +59,7 @@ pub(crate) fn print(unit: Unit, common: &Common) -> Result<Answer, Failure> {
                 "[Unit]\nDescription=Sessions of OpenHands come and go\n\n[Path]\n\
                  PathChanged={}\nUnit=oh-nginx-once.service\n\n[Install]\n\
                  WantedBy=paths.target\n",
-                escaped(&folder)
+                path_word(&folder)
             )
         }
     };
@@ -101,7 +82,7 @@ fn service(host: &Host, common: &Common, watches: bool) -> Result<String, Failur
     if !watches {
         words.push("--once".into());
     }
-    let command: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    let command: Vec<String> = words.iter().map(|word| command_word(word)).collect();
     let mut text = String::from("[Unit]\nDescription=Route the sessions of OpenHands\n");
     text.push_str("After=network.target nginx.service\n");
     text.push_str("Documentation=man:nginx(8)\n\n[Service]\n");
@@ -122,9 +103,10 @@ fn service(host: &Host, common: &Common, watches: bool) -> Result<String, Failur
     }
     for folder in written(host)? {
         // A folder that is not there yet is made by the first run, outside of any sandbox.
-        line(format!("ReadWritePaths=-{}", escaped(&folder)));
+        line(format!("ReadWritePaths=-{}", path_word(&folder)));
     }
-    text.push_str(SANDBOX);
+    text.push_str(CAPABILITIES);
+    text.push_str(WALLS);
     if watches {
         text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
     }
@@ -165,53 +147,9 @@ fn parent(path: &str) -> String {
     }
 }
 
-/// Writes a word of a command line as systemd reads it back: `%` and `$` stand for themselves.
-fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:=@,".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.to_owned();
-    }
-    let mut out = String::from("\"");
-    for character in word.chars() {
-        match character {
-            '"' | '\\' => out.extend(['\\', character]),
-            '%' => out.push_str("%%"),
-            '$' => out.push_str("$$"),
-            '\n' => out.push_str("\\n"),
-            other => out.push(other),
-        }
-    }
-    out.push('"');
-    out
-}
-
-/// Writes a path of a list of paths.
-fn escaped(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        match byte {
-            b'%' => out.push_str("%%"),
-            byte if byte.is_ascii_graphic() && !b"\"'\\".contains(&byte) => out.push(byte.into()),
-            byte => {
-                // A String takes any text.
-                write!(out, "\\x{byte:02x}").ok();
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_stand_for_themselves() {
-        assert_eq!(quoted("/usr/bin/oh-nginx"), "/usr/bin/oh-nginx");
-        assert_eq!(quoted("site.domain=a b"), "\"site.domain=a b\"");
-        assert_eq!(quoted("50% \"$HOME\"\\"), "\"50%% \\\"$$HOME\\\"\\\\\"");
-        assert_eq!(escaped("/srv/a b%"), "/srv/a\\x20b%%");
-    }
 
     #[test]
     fn a_parent_of_a_name_at_the_top_is_the_top() {

@@ -127,6 +127,7 @@ pub(crate) fn record(id: &str, subject: Subject, server: Server, key: &str) -> R
         uid: own_uid()?,
         gid: 0,
         token: "0123456789abcdef".into(),
+        announced: true,
         generation: 0,
         key: Some(Key::parse(key).context("no key")?),
         key_is_nginxs: true,
@@ -139,7 +140,7 @@ pub(crate) fn record(id: &str, subject: Subject, server: Server, key: &str) -> R
 /// The same on a port.
 pub(crate) fn on_port(record: Record, port: u16) -> Result<Record> {
     let port = Port::new(port.into()).context("no port")?;
-    Ok(Record { target: Target::Port(port), ..record })
+    Ok(Record { target: Target::Port(port), announced: false, ..record })
 }
 
 /// An editor that runs and asks for a key.

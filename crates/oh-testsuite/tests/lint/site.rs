@@ -1,37 +1,50 @@
 //! The healthy site of the linter in front of a real code-server and a real python-socketio.
+//!
+//! Real clients visit it (`clients.rs`). By wire is looked at what no such client does: headers
+//! that only an attacker writes, lines that are split, and the versions of TLS.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use oh_nginx_conf::lint::HEALTHY;
 use oh_testsuite::lab::{self, Lab};
-use oh_testsuite::net::{self, Answer, Request};
+use oh_testsuite::net::{self, Answer};
 use oh_testsuite::process::Running;
-use oh_testsuite::{components, wait};
+use oh_testsuite::{components, editor, remote_agent, wait};
 use serde_json::Value;
+
+use crate::clients::{Clients, Seen, Visited};
+use crate::mutants::expected;
 
 /// How long a program may take to listen.
 const START_BOUND: Duration = Duration::from_secs(90);
-
-/// How long a connection is held silent where a mutant is about time. A broken one ends before.
-const SILENCE: Duration = Duration::from_secs(3);
-
-/// A message that fits into what OpenHands takes.
-const MESSAGE_BYTES: usize = 4_000_000;
 
 const USER: &str = "person";
 const PASSWORD: &str = "a password of a test";
 
 /// What OpenHands is to nginx: Socket.IO that takes any Origin, and a page that shows headers.
 const PYTHON_SERVER: &str = "
-import json, socketio, uvicorn
+import itertools, json, socketio, sys, uvicorn
 io = socketio.AsyncServer(async_mode='asgi', cors_allowed_origins='*', max_http_buffer_size=4194304)
+client = open(sys.argv[1], 'rb').read()
+numbers = itertools.count()
+@io.event
+async def ask(sid, data):
+    await io.emit('told', data, to=sid)
 async def page(scope, receive, send):
     headers = {k.decode(): v.decode() for k, v in scope['headers']}
-    body = ('OpenHands ' + json.dumps(headers)).encode()
-    await send({'type': 'http.response.start', 'status': 200, 'headers': []})
+    # Each page has a client of its own: the browser keeps what an unhealthy site gave it.
+    script = '<script src=/assets/socket.io.min.js?%d></script>' % next(numbers)
+    kind, body = 'text/html', '<title>OpenHands</title>' + script
+    body = (body + '<pre>' + json.dumps(headers)).encode()
+    if scope['path'] == '/assets/socket.io.min.js':
+        kind, body = 'text/javascript', client
+    headers = [(b'content-type', kind.encode())]
+    await send({'type': 'http.response.start', 'status': 200, 'headers': headers})
     await send({'type': 'http.response.body', 'body': body})
 uvicorn.run(socketio.ASGIApp(io, other_asgi_app=page), host='127.0.0.1', port=0, proxy_headers=False)
 ";
@@ -44,28 +57,44 @@ pub(crate) struct Site {
     login: String,
     commit: String,
     openhands: u16,
+    clients: Clients,
+    /// The folder that the workbench opens.
+    pub(crate) folder: String,
+    /// Whether a terminal of the workbench is used too.
+    pub(crate) uses_terminal: bool,
     _programs: Vec<Running>,
 }
-
-/// What clients see, one line for each thing.
-pub(crate) type Seen = Vec<(&'static str, String)>;
 
 impl Site {
     pub(crate) fn new() -> Result<Self> {
         let lab = Lab::with_tls()?;
+        let folder = lab.at("workspace");
+        fs::create_dir_all(&folder)?;
+        let client =
+            components::socket_io_modules()?.join("socket.io-client/dist/socket.io.min.js");
         let mut python = Command::new(components::python()?);
-        let mut python = Running::start(python.args(["-u", "-c", PYTHON_SERVER]))?;
+        let mut python = Running::start(python.args(["-u", "-c", PYTHON_SERVER]).arg(client))?;
         let line = python.wait_for_line("running on http://127.0.0.1:", START_BOUND)?;
         let openhands = port_in(&line)?;
-        let (editor, editor_port) = code_server(&lab)?;
+        let (code_server, editor_port) = code_server(&lab, &folder)?;
         let page = net::get(&format!("http://127.0.0.1:{editor_port}/?folder=/tmp"), &[])?;
-        let text = page.text();
-        let after = text.split_once("stable-").context("the page names no commit")?.1;
-        let commit = after.chars().take_while(char::is_ascii_hexdigit).collect();
+        let commit = remote_agent::commit(&page.text())?;
         let healthy = adapted(&lab, openhands, editor_port, lab::back_end()?)?;
         let login = lab::basic(USER, PASSWORD);
-        let _programs = vec![python, editor];
-        Ok(Self { lab, healthy, login, commit, openhands, _programs })
+        let clients = Clients::new(&lab, &folder)?;
+        let folder = folder.display().to_string();
+        let _programs = vec![python, code_server];
+        Ok(Self {
+            lab,
+            healthy,
+            login,
+            commit,
+            openhands,
+            clients,
+            folder,
+            uses_terminal: true,
+            _programs,
+        })
     }
 
     /// Lets the linter judge a configuration.
@@ -77,11 +106,12 @@ impl Site {
         Ok(said.json()?["result"].clone())
     }
 
-    /// Serves a configuration and looks at it as clients do.
-    pub(crate) fn seen(&mut self, text: &str, about: &str) -> Result<Seen> {
+    /// Serves a configuration and looks at it as clients do. Where something is not as `healthy`
+    /// has it, nobody opens the workbench, which takes long and would add nothing.
+    pub(crate) fn seen(&mut self, text: &str, about: &str, healthy: Option<&Seen>) -> Result<Seen> {
         self.lab.write("etc/nginx/nginx.conf", text)?;
         self.lab.start_nginx()?;
-        let seen = self.look(about);
+        let seen = self.look(about, healthy);
         self.lab.stop_nginx()?;
         seen
     }
@@ -116,52 +146,40 @@ impl Site {
         if matches!(status.parse(), Ok(400_u16..)) { "refused".into() } else { status }
     }
 
-    fn look(&self, about: &str) -> Result<Seen> {
-        let status = |answer: Result<Answer>| {
-            answer.map_or_else(|_| "no answer".into(), |answer| answer.status.to_string())
-        };
-        let refused = |answer: Result<Answer>| match answer {
-            Ok(answer) if answer.status >= 400 => "refused".into(),
-            other => status(other),
-        };
-        let own = self.origin();
-        let own = ("Origin", own.as_str());
+    /// Lets all clients look at once: they wait for different things.
+    fn look(&self, about: &str, healthy: Option<&Seen>) -> Result<Seen> {
+        let origin = self.origin();
+        let site =
+            Visited { origin: &origin, user: USER, password: PASSWORD, commit: &self.commit };
+        let holds = about.contains("timeout");
+        let (others, browser) = thread::scope(|scope| {
+            let others = scope.spawn(|| -> Result<Seen> {
+                let mut seen = self.clients.socket_io(&site, holds)?;
+                seen.extend(self.by_wire(about)?);
+                Ok(seen)
+            });
+            let browser = self.clients.browser(&site);
+            (others.join(), browser)
+        });
+        let mut seen = others.ok().context("a client panicked")??;
+        seen.extend(browser?);
+        if healthy.is_none_or(|healthy| seen == expected(healthy, &seen)) {
+            let verdict = self.clients.workbench(&site, self.uses_terminal)?;
+            seen.push(("workbench".to_owned(), verdict));
+        }
+        Ok(seen)
+    }
+
+    /// What only an attacker sends, or no client of ours tells.
+    fn by_wire(&self, about: &str) -> Result<Seen> {
         let evil = ("Origin", "https://evil.example");
         let socket =
             format!("/vscode/code/stable-{}?reconnectionToken=a&reconnection=false", self.commit);
-        let polling = "/socket.io/?EIO=4&transport=polling";
         let websocket = "/socket.io/?EIO=4&transport=websocket";
-        let page = self.get("/vscode/code/?folder=/tmp", &[]);
-        let page = page.map_or_else(
-            |_| "no answer".into(),
-            |answer| {
-                format!(
-                    "{} {}",
-                    answer.status,
-                    answer.text().contains("vscode-workbench-web-configuration")
-                )
-            },
-        );
+        let polling = self.get("/socket.io/?EIO=4&transport=polling", &[evil]);
         let mut seen = vec![
-            ("editor: page", page),
-            ("editor: first address", self.location("/vscode/code/")),
-            ("editor: no slash", self.location("/vscode/code?a=b")),
-            (
-                "editor: file",
-                status(self.get("/vscode/code/_static/src/browser/media/favicon.svg", &[])),
-            ),
-            (
-                "editor: script",
-                status(self.get(
-                    &format!(
-                        "/vscode/code/stable-{}/static/out/vs/code/browser/workbench/workbench.js",
-                        self.commit
-                    ),
-                    &[],
-                )),
-            ),
-            ("editor: WebSocket", self.upgrade(&socket, &[own])),
             ("editor: foreign WebSocket", self.refused(&socket, &[evil])),
+            ("editor: WebSocket of null", self.refused(&socket, &[("Origin", "null")])),
             (
                 "editor: foreign WebSocket with Forwarded",
                 self.refused(&socket, &[evil, ("Forwarded", "host=evil.example")]),
@@ -170,56 +188,22 @@ impl Site {
                 "editor: foreign WebSocket with X-Forwarded-Host",
                 self.refused(&socket, &[evil, ("X-Forwarded-Host", "evil.example")]),
             ),
-            ("editor: WebSocket of null", self.refused(&socket, &[("Origin", "null")])),
-            (
-                "editor: without login",
-                refused(net::get(&self.url("/vscode/code/?folder=/tmp"), &[])),
-            ),
-            ("editor: unknown session", refused(self.get("/vscode/nobody/", &[]))),
-            ("editor: service worker", self.service_worker()),
-            ("app", status(self.get("/apps/code-0/x", &[]))),
-            ("app: unknown", refused(self.get("/apps/nobody-0/", &[]))),
-            ("openhands: page", status(self.get("/", &[]))),
-            ("openhands: believed", self.believed()),
-            ("socket.io: WebSocket", self.socket_io(websocket, own)),
             ("socket.io: foreign WebSocket", self.refused(websocket, &[evil])),
-            ("socket.io: polling and 4 MB", self.polled(polling, own)),
-            ("socket.io: polling as browsers do", status(self.get(polling, &[]))),
-            ("socket.io: allowed origins", self.allowed_origins(polling, own)),
+            (
+                "socket.io: foreign polling",
+                match polling {
+                    Ok(answer) if answer.status >= 400 => "refused".to_owned(),
+                    other => other.map_or("no answer".into(), |answer| answer.status.to_string()),
+                },
+            ),
+            ("openhands: believed", self.believed()),
             ("splitting: an answer", self.split_answer()),
             ("splitting: a request", self.split_request()),
-            ("socket.io: foreign polling", refused(self.get(polling, &[evil]))),
         ];
-        if about.contains("timeout") {
-            seen.push(("socket.io: silence", self.silence(websocket, own)));
-        }
         if about.contains("ssl") {
             seen.push(("tls 1.2", self.tls_1_2()?));
         }
-        Ok(seen)
-    }
-
-    /// Where a browser is sent, on this site.
-    fn location(&self, path: &str) -> String {
-        match self.get(path, &[]) {
-            Ok(answer) => {
-                let to = answer.header("Location").unwrap_or_default();
-                let to = to.strip_prefix(self.origin().as_str()).unwrap_or(to);
-                let to = to.split('?').next().unwrap_or_default();
-                let folder = path.split('?').next().unwrap_or_default();
-                let to =
-                    to.strip_prefix("./").map_or(to.to_owned(), |rest| format!("{folder}{rest}"));
-                format!("{} {to}", answer.status)
-            }
-            Err(_) => "no answer".into(),
-        }
-    }
-
-    /// How often Socket.IO says who may read its answer.
-    fn allowed_origins(&self, path: &str, origin: (&str, &str)) -> String {
-        let answer = self.get(path, &[origin]);
-        let count = |answer: Answer| answer.header_all("Access-Control-Allow-Origin").count();
-        answer.map_or_else(|_| "no answer".into(), |answer| count(answer).to_string())
+        Ok(seen.into_iter().map(|(what, is)| (what.to_owned(), is)).collect())
     }
 
     /// Whether a client writes a header of an answer.
@@ -237,20 +221,6 @@ impl Site {
         answer.map_or_else(
             |_| "no answer".into(),
             |answer| answer.text().contains("x-split").to_string(),
-        )
-    }
-
-    fn service_worker(&self) -> String {
-        let answer = self.get("/vscode/code/_static/out/browser/serviceWorker.js", &[]);
-        answer.map_or_else(
-            |_| "no answer".into(),
-            |answer| {
-                format!(
-                    "{} {}",
-                    answer.status,
-                    answer.header("Service-Worker-Allowed").unwrap_or("-")
-                )
-            },
         )
     }
 
@@ -272,73 +242,6 @@ impl Site {
         }
     }
 
-    /// Connects to Socket.IO by WebSocket alone.
-    fn socket_io(&self, path: &str, origin: (&str, &str)) -> String {
-        let talk = || -> Result<String> {
-            let headers = [("Authorization", self.login.as_str()), origin];
-            let mut socket = net::upgrade(&self.url(path), &headers)?.open()?;
-            let open = net::receive_text(&mut socket)?;
-            net::send_text(&mut socket, "40")?;
-            let connected = net::receive_text(&mut socket)?;
-            Ok(format!("{} {}", open.starts_with("0{"), connected.starts_with("40{")))
-        };
-        talk().unwrap_or_else(|_| self.upgrade(path, &[origin]))
-    }
-
-    /// Connects by polling and posts a large message.
-    fn polled(&self, path: &str, origin: (&str, &str)) -> String {
-        let talk = || -> Result<String> {
-            let open = self.get(path, &[origin])?;
-            let text = open.text();
-            let Some((_, after)) = text.split_once("0{\"sid\":\"") else {
-                return Ok(format!("{} without a session", open.status));
-            };
-            let sid = after.split('"').next().unwrap_or_default();
-            let url = self.url(&format!("{path}&sid={sid}"));
-            let message = format!("42[\"x\",\"{}\"]", "x".repeat(MESSAGE_BYTES));
-            let headers =
-                [("Authorization", self.login.as_str()), origin, ("Content-Type", "text/plain")];
-            let post = |body: &str| {
-                let body = body.as_bytes();
-                net::send(&Request {
-                    method: "POST",
-                    headers: &headers,
-                    body,
-                    ..Request::get(&url)
-                })
-            };
-            Ok(format!("{} {}", post("40")?.status, post(&message)?.status))
-        };
-        talk().unwrap_or_else(|_| "no answer".into())
-    }
-
-    /// Holds a connection and says nothing.
-    fn silence(&self, path: &str, origin: (&str, &str)) -> String {
-        let hold = || -> Result<bool> {
-            let headers = [("Authorization", self.login.as_str()), origin];
-            let mut socket = net::upgrade(&self.url(path), &headers)?.open()?;
-            net::receive_text(&mut socket)?;
-            socket.get_ref().set_read_timeout(SILENCE)?;
-            let fault = socket.read().err();
-            let is_timeout = |fault: &std::io::Error| {
-                matches!(
-                    fault.kind(),
-                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                )
-            };
-            Ok(fault.is_some_and(|fault| {
-                format!("{fault:?}").contains("WouldBlock")
-                    || std::error::Error::source(&fault)
-                        .and_then(|s| s.downcast_ref())
-                        .is_some_and(is_timeout)
-            }))
-        };
-        hold().map_or_else(
-            |_| "no answer".into(),
-            |held| if held { "held".into() } else { "cut".into() },
-        )
-    }
-
     fn tls_1_2(&self) -> Result<String> {
         let address = format!("127.0.0.1:{}", self.lab.site_port);
         let mut command = Command::new(components::program("openssl")?);
@@ -354,16 +257,18 @@ fn port_in(line: &str) -> Result<u16> {
     Ok(digits.parse()?)
 }
 
-fn code_server(lab: &Lab) -> Result<(Running, u16)> {
+fn code_server(lab: &Lab, folder: &Path) -> Result<(Running, u16)> {
     let port = net::free_port()?;
     let home = lab.at("home");
-    fs::create_dir_all(&home)?;
+    fs::create_dir_all(home.join("data/User"))?;
+    fs::write(home.join("data/User/settings.json"), editor::SETTINGS)?;
     let mut command = Command::new(components::node()?);
     command.arg(components::code_server()?);
     command.args(["--bind-addr", &format!("127.0.0.1:{port}"), "--auth", "none"]);
-    command.args(["--disable-telemetry", "--disable-update-check", "--user-data-dir"]);
-    command.arg(home.join("data")).arg("--extensions-dir").arg(home.join("extensions"));
-    command.arg("/tmp").env_remove("PORT").env("HOME", &home);
+    command.args(["--disable-telemetry", "--disable-update-check", "--disable-workspace-trust"]);
+    command.arg("--user-data-dir").arg(home.join("data"));
+    command.arg("--extensions-dir").arg(home.join("extensions"));
+    command.arg(folder).env_remove("PORT").env("HOME", &home);
     let running = Running::start(&mut command)?;
     let url = format!("http://127.0.0.1:{port}/healthz");
     wait::until_true("code-server", START_BOUND, || {
@@ -381,9 +286,7 @@ fn adapted(lab: &Lab, openhands: u16, editor: u16, app: u16) -> Result<String> {
     let hash = String::from_utf8(hash.stdout)?;
     lab.write("etc/users", &format!("{USER}:{hash}"))?;
     let (root, port) = (lab.root(), lab.site_port);
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("    {kind}_temp_path {root}/run/{kind};\n"))
-        .concat();
+    let temporary = lab::temporary_paths(&root);
     let (before, rest) = HEALTHY
         .split_once("        location ^~ /vscode/open/ {\n")
         .context("no openvscode-server")?;

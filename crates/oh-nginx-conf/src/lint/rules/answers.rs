@@ -5,11 +5,12 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
+use super::super::backend::Backend;
 use super::super::finding::{Change, Severity};
-use super::super::model::{Matcher, Node, Scope};
-use super::super::request::Request;
+use super::super::model::{Matcher, Node, Scope, Server};
+use super::super::request::{Request, matched, variables_in};
 use super::super::role::{self, Role, Route, SOCKET_IO};
-use super::super::simulate::{Outcome, run, status_text};
+use super::super::simulate::{Outcome, entered, run, status_text};
 use super::headers::websocket;
 use super::{Judge, Said, is_same};
 
@@ -20,6 +21,12 @@ const ASSETS: [&str; 4] = [
     "manifest.json",
     "_static/src/browser/media/favicon.svg",
 ];
+
+/// Files of OpenHands, all below one folder.
+const OPENHANDS_ASSETS: [&str; 2] = ["/assets/entry.client.js", "/assets/root.css"];
+
+/// The folder of the files of OpenHands.
+const OPENHANDS_FILES: &str = "/assets/";
 
 /// An id that nobody has.
 const UNKNOWN: &str = "no-such-session-0";
@@ -33,9 +40,7 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>) {
                 reaches(judge, &route, &route.request, "a request of the application");
                 unknown_session(judge, &route);
             }
-            Role::OpenHands => {
-                reaches(judge, &route, &route.request, "a page of OpenHands");
-            }
+            Role::OpenHands => openhands(judge, &route),
         }
         own_page_is_refused(judge, &route);
     }
@@ -53,6 +58,17 @@ fn editor(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     }
     if prefix != "/" {
         unknown_session(judge, route);
+    }
+}
+
+fn openhands(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
+    if !reaches(judge, route, &route.request, "a page of OpenHands") || route.request.uri != "/" {
+        return;
+    }
+    for asset in OPENHANDS_ASSETS {
+        if !reaches(judge, route, &route.request.at(asset), "a file of OpenHands") {
+            return;
+        }
     }
 }
 
@@ -127,11 +143,11 @@ fn answered(
 }
 
 /// The same redirect for exactly the root of the editor.
-fn only_at_the_root(judge: &Judge<'_, '_>, redirect: &Node<'_>, prefix: &str) -> Vec<Change> {
+fn only_at_the_root(judge: &mut Judge<'_, '_>, redirect: &Node<'_>, prefix: &str) -> Vec<Change> {
     let Some(target) = redirect.named("return").next() else {
         return Vec::from([Change::remove(redirect)]);
     };
-    let variable = judge.free_name("oh_at_root");
+    let variable = judge.variable("oh_at_root", prefix);
     let map = [
         format!("map $request_method$http_upgrade$is_args$uri ${variable} {{"),
         "    default 0;".to_owned(),
@@ -156,17 +172,24 @@ fn taken(
     request: &Request,
     who: &str,
 ) -> bool {
-    if let (Some(Matcher::Exact(path)), Some(own)) = (route.scope.location(), route.scope.head()) {
-        return exact(judge, route, (own, path), request, who);
-    }
-    let Some(Matcher::Regex { .. }) = other.location() else { return true };
-    let Some(head) = other.head() else { return true };
-    // Locations of the same pattern family (`/vscode/…`) are not strangers to each other.
+    // Locations of the same program (`/vscode/…` by several patterns) are no strangers to each other.
     if judge.routes.iter().any(|one| one.role == route.role && is_same(&one.scope, other)) {
         return true;
     }
+    if let Some(rewrite) = leaving(route, request) {
+        return left(judge, other, rewrite, request, who);
+    }
+    if let (Some(Matcher::Exact(path)), Some(own)) = (route.scope.location(), route.scope.head()) {
+        let sure = is_sure(route, other);
+        return exact(judge, route, (own, path), sure, request, who);
+    }
+    let Some(Matcher::Regex { .. }) = other.location() else { return true };
+    let Some(head) = other.head() else { return true };
     let mut changes = Vec::new();
-    if let (Some(Matcher::Prefix { path, is_final: false }), Some(own)) =
+    if route.role == Role::OpenHands {
+        // A final `/` would take every request from every pattern.
+        changes.extend(own_files(judge, route));
+    } else if let (Some(Matcher::Prefix { path, is_final: false }), Some(own)) =
         (route.scope.location(), route.scope.head())
         && let Some(end) = own.body
     {
@@ -177,10 +200,79 @@ fn taken(
     judge.say(Said {
         rule: "OH-NGX-214",
         severity: Severity::Error,
-        sure: true,
+        sure: is_sure(route, other),
         place: head.place(),
         what: format!("`{}` takes {who} ({})", head.shown(), request.uri),
         changes,
+    });
+    false
+}
+
+/// Says whether what takes a request is wrong for sure: the files of OpenHands may lie in a folder.
+fn is_sure(route: &Route<'_>, other: &Scope<'_>) -> bool {
+    let serves_files = ["root", "alias"].iter().any(|name| other.value(name).is_some());
+    route.role != Role::OpenHands || !serves_files
+}
+
+/// A location for the files of OpenHands with all that the one of its pages has.
+fn own_files(judge: &Judge<'_, '_>, route: &Route<'_>) -> Option<Change> {
+    let head = route.scope.head()?;
+    let text = head.file.text.get(head.body?..head.span.end.checked_sub(1)?)?;
+    let passed = route.backend.node;
+    let text = match route.backend.uri {
+        None => text.to_owned(),
+        // What `/` is replaced by there is kept here.
+        Some("/") => {
+            let target =
+                format!("proxy_pass {}://{};", route.backend.scheme, route.backend.authority);
+            text.replace(passed.file.text.get(passed.span.clone())?, &target)
+        }
+        Some(_) => return None,
+    };
+    let opening = format!("location ^~ {OPENHANDS_FILES} {{");
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = lines.map(|line| format!("    {line}"));
+    let lines = core::iter::once(opening).chain(lines).chain(core::iter::once("}".to_owned()));
+    Some(Change::add(route.server.level, judge.path(), lines))
+}
+
+/// Finds the `rewrite` by which a request leaves the location that it has come to.
+fn leaving<'c>(route: &Route<'c>, request: &Request) -> Option<&'c Node<'c>> {
+    let first = entered(route.server, request)?;
+    if !is_same(&first, &route.scope) {
+        return None;
+    }
+    let nodes = route.scope.level().nodes;
+    let inner = nodes.iter().filter(|node| node.name == "if").flat_map(Node::children);
+    let mut rewrites = nodes.iter().chain(inner).filter(|node| node.name == "rewrite");
+    rewrites.find(|node| {
+        let stays = !matches!(node.word(2), "" | "last");
+        !stays && matches!(matched(node.word(0), false, &request.uri), Some(Some(_)))
+    })
+}
+
+/// A rewrite without `break` looks for a location anew.
+fn left(
+    judge: &mut Judge<'_, '_>,
+    other: &Scope<'_>,
+    rewrite: &Node<'_>,
+    request: &Request,
+    who: &str,
+) -> bool {
+    let text = rewrite.shown();
+    let text = text.trim_end_matches(';').trim_end();
+    let text = text.strip_suffix(" last").unwrap_or(text);
+    let place = match other.head().filter(|head| head.name == "location") {
+        Some(head) => format!("`{}`", head.shown()),
+        None => "no location".to_owned(),
+    };
+    judge.say(Said {
+        rule: "OH-NGX-217",
+        severity: Severity::Error,
+        sure: true,
+        place: rewrite.place(),
+        what: format!("`{}` sends {who} ({}) on to {place}", rewrite.shown(), request.uri),
+        changes: Vec::from([Change::replace(rewrite, [format!("{text} break;")])]),
     });
     false
 }
@@ -190,6 +282,7 @@ fn exact(
     judge: &mut Judge<'_, '_>,
     route: &Route<'_>,
     (own, path): (&Node<'_>, &str),
+    sure: bool,
     request: &Request,
     who: &str,
 ) -> bool {
@@ -202,15 +295,17 @@ fn exact(
                 .and_then(Matcher::path)
                 .is_some_and(|path| request.uri.starts_with(path))
     });
-    if is_served || route.role == Role::OpenHands {
+    if is_served {
         return true;
     }
-    let mut change = Change::replace(own, [format!("location ^~ {path} {{")]);
+    // A final `/` would take every request from every pattern.
+    let mark = if route.role == Role::OpenHands { "" } else { "^~ " };
+    let mut change = Change::replace(own, [format!("location {mark}{path} {{")]);
     change.span = own.span.start..own.body.unwrap_or(own.span.end);
     judge.say(Said {
         rule: "OH-NGX-207",
         severity: Severity::Error,
-        sure: true,
+        sure,
         place: own.place(),
         what: format!(
             "`{}` serves this address alone, and not {who} ({})",
@@ -331,22 +426,42 @@ fn other_addresses(request: &Request) -> Vec<String> {
     out
 }
 
-/// The line of the map of origins that is missing.
+/// The line that is missing in the map of origins that a condition is made of.
 fn origin_line(judge: &Judge<'_, '_>, origin: &str, culprit: &Node<'_>) -> Vec<Change> {
-    let mut maps = judge.config.http.all("map").filter(|map| map.word(0) == "$http_origin");
-    let (Some(map), None) = (maps.next(), maps.next()) else {
-        return Vec::from([Change::remove(culprit)]);
-    };
-    let stands = map.children().iter().find(|line| line.name.contains("://"));
-    let accepting = |line: &Node<'_>| line.name.contains("://") || line.name.is_empty();
-    let value = map.children().iter().filter(|line| accepting(line)).map(|line| line.word(0));
+    let mut maps = Vec::new();
+    origin_maps(judge, culprit.words, MAPS_DEEP_MAX, &mut maps);
+    let [map] = maps.as_slice() else { return Vec::from([Change::remove(culprit)]) };
+    let addresses = map.children().iter().filter(|line| line.name.contains("://"));
+    let value = addresses.clone().map(|line| line.word(0));
     let value = value.filter(|value| *value != "0" && !value.is_empty()).last().unwrap_or("1");
     let line = format!("\"{origin}\" {value};");
-    match stands
-        .filter(|line| map.children().iter().filter(|one| one.name == line.name).count() == 1)
-    {
+    // An address of another site that uses the same map stays.
+    let is_of_another = |line: &Node<'_>| judge.origins.contains(&line.name.to_ascii_lowercase());
+    let stands = addresses.clone().find(|line| !is_of_another(line));
+    match stands.filter(|line| addresses.clone().filter(|one| one.name == line.name).count() == 1) {
         Some(stands) => Vec::from([Change::replace(stands, [line])]),
         None => Vec::from([Change::add(super::super::model::Level::of(map), judge.path(), [line])]),
+    }
+}
+
+/// How deep maps may be made of maps.
+const MAPS_DEEP_MAX: usize = 16;
+
+/// Finds the maps of `$http_origin` that words depend on, each once.
+fn origin_maps<'c>(
+    judge: &Judge<'c, '_>,
+    words: &[String],
+    depth: usize,
+    found: &mut Vec<&'c Node<'c>>,
+) {
+    let Some(depth) = depth.checked_sub(1) else { return };
+    for name in words.iter().flat_map(|word| variables_in(word)) {
+        let Some(map) = judge.config.map(name) else { continue };
+        if map.word(0) != "$http_origin" {
+            origin_maps(judge, map.words.get(..1).unwrap_or_default(), depth, found);
+        } else if !found.iter().any(|one| core::ptr::eq(*one, map)) {
+            found.push(map);
+        }
     }
 }
 
@@ -394,6 +509,10 @@ fn leads_nowhere(judge: &mut Judge<'_, '_>) {
                 "internal",
             ];
             let is_idle = does.iter().all(|name| level.all(name).next().is_none());
+            if is_idle && path == "/" {
+                pages_lead_nowhere(judge, server, &scope);
+                continue;
+            }
             let parts = path.split('/').filter(|part| !part.is_empty()).count();
             if !is_idle || !role::is_session_path(path) || parts < 2 {
                 continue;
@@ -408,6 +527,28 @@ fn leads_nowhere(judge: &mut Judge<'_, '_>) {
             });
         }
     }
+}
+
+/// The pages of OpenHands, whose Socket.IO the same server has, are looked for as files.
+fn pages_lead_nowhere<'c>(judge: &mut Judge<'c, '_>, server: Server<'c>, scope: &Scope<'c>) {
+    let is_its = |route: &&Route<'c>| super::is_same_server(route.server, server);
+    let mut routes = judge.routes.iter().filter(is_its);
+    let socket_io = routes.find(|route| route.role == Role::SocketIo);
+    let Some(Backend { scheme, authority, .. }) = socket_io.map(|route| route.backend) else {
+        return;
+    };
+    // Files may be meant.
+    if ["root", "index", "error_page"].iter().any(|name| scope.value(name).is_some()) {
+        return;
+    }
+    judge.say(Said {
+        rule: "OH-NGX-211",
+        severity: Severity::Error,
+        sure: !scope.may_inherit(),
+        place: judge.place_of(scope),
+        what: "/ leads to no program: there is no proxy_pass, and OpenHands has no page".to_owned(),
+        changes: Vec::from([judge.add(scope, [format!("proxy_pass {scheme}://{authority};")])]),
+    });
 }
 
 /// A location for Socket.IO beside the one of OpenHands, with what that one has of its own.

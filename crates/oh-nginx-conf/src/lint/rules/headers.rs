@@ -385,14 +385,40 @@ fn allow_origin(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
         .iter()
         .any(|line| line.word(0).eq_ignore_ascii_case("Access-Control-Allow-Origin"));
     let Some(line) = twice.filter(|_| !is_hidden) else { return };
+    // Browsers look at it for pages of other origins; where none is let in, nobody is hurt.
+    let other = others(judge, route);
     judge.say(Said {
         rule: "OH-NGX-114",
-        severity: Severity::Error,
+        severity: if other.is_some() { Severity::Error } else { Severity::Warning },
         sure: true,
         place: line.place(),
-        what: format!("`{}` comes beside the one that Socket.IO sends", line.shown()),
+        what: match other {
+            Some(other) => format!(
+                "`{}` comes beside the one that Socket.IO sends: browsers refuse both to {other}",
+                line.shown()
+            ),
+            None => format!(
+                "`{}` comes beside the one that Socket.IO sends; no page of another origin is let in",
+                line.shown()
+            ),
+        },
         changes: Vec::from([Change::remove(line)]),
     });
+}
+
+/// Finds another origin whose pages may poll.
+fn others(judge: &Judge<'_, '_>, route: &Route<'_>) -> Option<String> {
+    let maps = judge.config.http.all("map").filter(|map| map.word(0) == "$http_origin");
+    let named = maps.flat_map(Node::children).map(|line| line.name);
+    let named = named.filter(|name| name.contains("://") && !name.starts_with('~'));
+    let mut tried = named.chain(["https://another.example"]);
+    let own = route.request.origin();
+    let found = tried.find(|origin| {
+        let request = route.request.with(&[("origin", origin)]);
+        !origin.eq_ignore_ascii_case(&own)
+            && matches!(run(route.server, &request), Outcome::Proxied(_))
+    });
+    found.map(str::to_owned)
 }
 
 fn forwarded_port(judge: &mut Judge<'_, '_>, route: &Route<'_>) {

@@ -1,5 +1,8 @@
 //! What is looked at, in turn.
 
+use alloc::borrow::ToOwned as _;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -26,7 +29,9 @@ mod trust;
 pub(super) fn all(config: Config<'_>, known: &Known) -> Vec<Finding> {
     let mut routes = role::routes(config, known);
     with_socket_io(&mut routes);
-    let mut judge = Judge { config, known, routes, found: Vec::new() };
+    let origins = routes.iter().map(|route| route.request.origin().to_ascii_lowercase()).collect();
+    let (found, named) = (Vec::new(), BTreeMap::new());
+    let mut judge = Judge { config, known, routes, origins, found, named };
     general::dead(&mut judge);
     headers::judge(&mut judge);
     trust::judge(&mut judge);
@@ -64,7 +69,12 @@ pub(super) struct Judge<'c, 'k> {
     pub(super) config: Config<'c>,
     pub(super) known: &'k Known,
     pub(super) routes: Vec<Route<'c>>,
+    /// The origins of all servers that have a route, in lower case.
+    pub(super) origins: BTreeSet<String>,
     pub(super) found: Vec<Finding>,
+    /// The variables of the maps that are printed, by what they are wished to be called and what
+    /// they are for.
+    named: BTreeMap<(&'static str, String), String>,
 }
 
 /// What a rule says; [`Judge::say`] looks up the rest.
@@ -122,15 +132,19 @@ impl<'c> Judge<'c, '_> {
         Change::append(self.config.http, self.path(), lines)
     }
 
-    /// Returns a name for a variable that no map has.
-    pub(super) fn free_name(&self, wish: &str) -> String {
-        let taken = |name: &str| {
-            self.config.http.all("map").any(|map| map.word(1).strip_prefix('$') == Some(name))
-        };
-        let mut name = String::from(wish);
-        while taken(&name) {
-            name.push('_');
+    /// Returns the name of a variable for a map that is printed: one that no other map has, and the
+    /// same each time it is asked for the same purpose. Two maps of one name would undo each other.
+    pub(super) fn variable(&mut self, wish: &'static str, purpose: &str) -> String {
+        let key = (wish, purpose.to_owned());
+        if let Some(name) = self.named.get(&key) {
+            return name.clone();
         }
+        let stands = self.config.http.all("map").filter_map(|map| map.word(1).strip_prefix('$'));
+        let taken: BTreeSet<&str> = stands.chain(self.named.values().map(String::as_str)).collect();
+        let numbered = (2_usize..).map(|number| format!("{wish}_{number}"));
+        let free = core::iter::once(wish.to_owned()).chain(numbered);
+        let name = free.into_iter().find(|name| !taken.contains(name.as_str())).unwrap_or_default();
+        self.named.insert(key, name.clone());
         name
     }
 }

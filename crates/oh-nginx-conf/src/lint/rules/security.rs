@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use super::super::UpstreamKind;
 use super::super::finding::{Change, Severity};
-use super::super::model::{Matcher, Node};
-use super::super::request::Request;
+use super::super::model::{Matcher, Node, Server};
+use super::super::request::{Request, Variables};
 use super::super::role::{self, Role, Route};
 use super::super::simulate::{Outcome, asks_login, run};
 use super::headers::{is_kind, websocket};
@@ -18,18 +18,23 @@ use super::{Judge, Said};
 const HOSTILE: &str = "https://evil.example";
 
 pub(super) fn judge(judge: &mut Judge<'_, '_>) {
+    // One look at each server: it may have thousands of locations.
+    let sites = judge.sites();
+    let internal: Vec<_> = sites.iter().map(|server| internal_in(server.level.nodes)).collect();
     for route in judge.each() {
         origin(judge, &route);
+        let is_its = |server: &Server<'_>| super::is_same_server(*server, route.server);
+        let internal = sites.iter().position(is_its).and_then(|at| internal.get(at).copied()?);
         match route.role {
             Role::Editor => {
                 login(judge, &route);
                 service_worker(judge, &route);
-                directs_nginx(judge, &route);
+                directs_nginx(judge, &route, internal);
             }
             Role::App => {
                 service_worker(judge, &route);
                 cookie_path(judge, &route);
-                directs_nginx(judge, &route);
+                directs_nginx(judge, &route, internal);
             }
             Role::SocketIo | Role::OpenHands => {}
         }
@@ -84,17 +89,20 @@ fn origin(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     });
 }
 
-fn origin_lines(judge: &Judge<'_, '_>, route: &Route<'_>) -> Vec<Change> {
-    let (upgrading, ok, refused) = (
-        judge.free_name("oh_upgrading"),
-        judge.free_name("oh_origin_ok"),
-        judge.free_name("oh_refused"),
-    );
-    let origin = match role::name(&route.server) {
+/// The lines that refuse foreign pages: a condition, and the maps that it needs where none do.
+fn origin_lines(judge: &mut Judge<'_, '_>, route: &Route<'_>) -> Vec<Change> {
+    let own = match role::name(&route.server) {
         Some(_) => route.request.origin(),
         // The text has no name: the operator writes the address of the site.
         None => "https://THE-NAME-OF-THE-SITE".to_owned(),
     };
+    let decides = if route.role == Role::SocketIo { Decides::Origin } else { Decides::Upgrade };
+    if let Some(variable) = standing(judge, route, decides) {
+        return Vec::from([judge.add(&route.scope, [decides.condition(variable)])]);
+    }
+    let ok = judge.variable("oh_origin_ok", &own);
+    let upgrading = judge.variable("oh_upgrading", "");
+    let refused = judge.variable("oh_refused", &own);
     let map = [
         format!("map $http_upgrade ${upgrading} {{"),
         "    default 1;".to_owned(),
@@ -103,18 +111,57 @@ fn origin_lines(judge: &Judge<'_, '_>, route: &Route<'_>) -> Vec<Change> {
         format!("map $http_origin ${ok} {{"),
         "    default 0;".to_owned(),
         "    '' 1;".to_owned(),
-        format!("    \"{origin}\" 1;"),
+        format!("    \"{own}\" 1;"),
         "}".to_owned(),
         format!("map ${upgrading}${ok} ${refused} {{"),
         "    default 0;".to_owned(),
         "    10 1;".to_owned(),
         "}".to_owned(),
     ];
-    let condition = match route.role {
-        Role::SocketIo => format!("if (${ok} = 0) {{ return 403; }}"),
-        _ => format!("if (${refused}) {{ return 403; }}"),
-    };
-    Vec::from([judge.add_to_http(map), judge.add(&route.scope, [condition])])
+    let variable = if decides == Decides::Origin { ok } else { refused };
+    Vec::from([judge.add_to_http(map), judge.add(&route.scope, [decides.condition(&variable)])])
+}
+
+/// What a variable says about a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decides {
+    /// Whether its Origin is one of the site's.
+    Origin,
+    /// Whether it opens a WebSocket for a page that is not.
+    Upgrade,
+}
+
+impl Decides {
+    fn condition(self, variable: &str) -> String {
+        match self {
+            Self::Origin => format!("if (${variable} = 0) {{ return 403; }}"),
+            Self::Upgrade => format!("if (${variable}) {{ return 403; }}"),
+        }
+    }
+}
+
+/// The most lines of a map that is asked whether it decides: those that route have many.
+const LINES_MAX: usize = 64;
+
+/// Finds a map that decides already as the lines would: others of the site may use it.
+fn standing<'c>(judge: &Judge<'c, '_>, route: &Route<'c>, decides: Decides) -> Option<&'c str> {
+    role::name(&route.server)?;
+    let plain = &route.request;
+    let upgrade = websocket(plain);
+    let mut cases = Vec::from([(upgrade.clone(), false), (plain.clone(), false)]);
+    cases.extend(hostile_requests(route).into_iter().map(|(request, _)| (request, true)));
+    let small = judge.config.http.all("map").filter(|map| map.children().len() <= LINES_MAX);
+    let mut names = small.filter_map(|map| map.word(1).strip_prefix('$'));
+    names.find(|name| {
+        cases.iter().all(|(request, is_hostile)| {
+            let value = Variables::new(judge.config, request).value(&format!("${name}"));
+            match (decides, value.as_deref()) {
+                (_, None) => false,
+                (Decides::Origin, Some(value)) => value == if *is_hostile { "0" } else { "1" },
+                (Decides::Upgrade, Some(value)) => matches!(value, "" | "0") != *is_hostile,
+            }
+        })
+    })
 }
 
 fn login(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
@@ -235,8 +282,7 @@ fn cookie_path(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
 }
 
 /// `X-Accel-Redirect` of a session opens locations that are `internal`.
-fn directs_nginx(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
-    let internal = internal_in(route.server.level.nodes);
+fn directs_nginx(judge: &mut Judge<'_, '_>, route: &Route<'_>, internal: Option<&Node<'_>>) {
     let ignored = route.scope.list("proxy_ignore_headers");
     let is_ignored = ignored
         .iter()

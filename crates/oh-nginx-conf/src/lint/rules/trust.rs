@@ -138,7 +138,8 @@ fn smuggled(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
     let request = websocket(&route.request).with(&[("upgrade", "h2c")]);
     let found = seen(route, &request, "upgrade");
     let Some(line) = found.by.filter(|_| found.value.as_deref() == Some("h2c")) else { return };
-    let (upgrade, connection) = (judge.free_name("oh_upgrade"), judge.free_name("oh_connection"));
+    let upgrade = judge.variable("oh_upgrade", "");
+    let connection = judge.variable("oh_connection", "");
     let lines = [
         format!("map $http_upgrade ${upgrade} {{"),
         "    default '';".to_owned(),

@@ -201,7 +201,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "OH-NGX-211",
-        title: "a session's location leads nowhere",
+        title: "a location leads nowhere",
         severity: Severity::Error,
         why: "Without a proxy_pass nginx looks for files, and answers 404.",
         failing: &[(
@@ -266,10 +266,11 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "OH-NGX-214",
-        title: "a pattern takes the editor's files",
+        title: "a pattern takes the files of a program",
         severity: Severity::Error,
         why: "Patterns win over prefixes unless the prefix says ^~. A location for \
-              files by their ends takes the editor's scripts and styles from it.",
+              files by their ends takes scripts and styles from the editor and from \
+              OpenHands, whose pages stay empty.",
         failing: &[(
             "        location ^~ /vscode/code/ {\n",
             concat!(
@@ -328,5 +329,29 @@ pub(super) const RULES: &[Rule] = &[
         passing: &[],
         setting: Setting::Usual,
         source: "measured: nginx 1.22.1, python-socketio, OpenHands 0.62",
+    },
+    Rule {
+        id: "OH-NGX-217",
+        title: "a rewrite leads out of the location",
+        severity: Severity::Error,
+        why: "Without break, nginx looks for a location anew with the path that was \
+              rewritten: the proxy_pass beside it is never used, and the editor's page \
+              is asked of OpenHands.",
+        failing: &[(
+            "            proxy_pass http://127.0.0.1:8888/;\n",
+            concat!(
+                "            rewrite ^/vscode/code/(.*) /$1;\n",
+                "            proxy_pass http://127.0.0.1:8888;\n",
+            ),
+        )],
+        passing: &[(
+            "            proxy_pass http://127.0.0.1:8888/;\n",
+            concat!(
+                "            rewrite ^/vscode/code/(.*) /$1 break;\n",
+                "            proxy_pass http://127.0.0.1:8888;\n",
+            ),
+        )],
+        setting: Setting::Usual,
+        source: "nginx, ngx_http_rewrite_module: rewrite",
     },
 ];
