@@ -8,13 +8,26 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use oh_model::instance::Server;
 use oh_testsuite::instances::{is_root, kill, user_ids};
 use oh_testsuite::{components, editor, wait};
 use serde_json::{Value, json};
 
 use crate::scene::{BOUND, How, Scene, environment, pid};
+
+/// What tells programs where to keep their things.
+const PLACES: [&str; 6] = [
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_STATE_HOME",
+    "TMPDIR",
+    "VSCODE_AGENT_FOLDER",
+];
+
+/// What stands in the command line of every editor, and of nothing that one starts.
+const LISTENER: &str = "--extensions-dir";
 
 /// Started, opened, stopped whole.
 pub(crate) fn one(how: How) -> Result<()> {
@@ -38,7 +51,9 @@ pub(crate) fn two_in_sequence(how: How) -> Result<()> {
         scene.instances.run(&["stop", "first"])?.expect(0)?;
         scene.is_gone(&first)?;
         // nginx has changed its routes meanwhile; the connection of the page lives on.
-        scene.terminal_works(&browser, "/var/www/github/second")?;
+        let shown = scene.shell_tells(&browser, &second, "pwd")?;
+        let folder = scene.instances.lab.at("var/www/github/second");
+        ensure!(Path::new(&shown) == folder, "{shown}");
     }
     scene.listens(&second)?;
     let again = scene.instances.ask(&["start", "--repo", "/var/www/github/second"])?;
@@ -124,27 +139,30 @@ pub(crate) fn each_has_its_own(how: How) -> Result<()> {
     ensure!(of_one.lines().any(|line| line == "example.only-in-one"), "{of_one:?}");
     let of_other = list_extensions(&scene, &other, &["--list-extensions"])?;
     ensure!(!of_other.contains("only-in-one"), "{of_other:?}");
+    let mut sockets = Vec::new();
     {
         let browser = scene.browser();
         scene.visit(&browser, "one")?;
         browser.wait_until("the title", BOUND, |b| Ok(b.title()?.contains("of one alone")))?;
         // A command of the extension is there to be run.
         editor::run_command(&browser, "Only in One: Greet", BOUND)?;
+        sockets.push(scene.shell_tells(&browser, &one, "echo $VSCODE_IPC_HOOK_CLI")?);
         scene.visit(&browser, "other")?;
         browser.wait_until("the title", BOUND, |b| Ok(b.title()?.contains("other")))?;
         ensure!(!browser.title()?.contains("of one alone"), "{}", browser.title()?);
+        sockets.push(scene.shell_tells(&browser, &other, "echo $VSCODE_IPC_HOOK_CLI")?);
     }
     let runtimes = [places_are_its_own(&scene, "one")?, places_are_its_own(&scene, "other")?];
     let [of_one, of_other] = &runtimes;
     ensure!(of_one != of_other, "{of_one:?}");
-    for runtime in &runtimes {
-        wait::until_true("its vscode-ipc socket", BOUND, || {
-            ipc_sockets(&scene).is_ok_and(|all| all.iter().any(|path| path.starts_with(runtime)))
-        })?;
+    // What the command line in a terminal speaks to.
+    let open = ipc_sockets(&scene)?;
+    for (socket, runtime) in sockets.iter().map(Path::new).zip(&runtimes) {
+        ensure!(socket.starts_with(runtime), "{socket:?} is not below {runtime:?}");
+        ensure!(open.contains(&socket.to_path_buf()), "{socket:?} is none of {open:?}");
     }
-    let all = ipc_sockets(&scene)?;
     let is_below = |path: &PathBuf| runtimes.iter().any(|runtime| path.starts_with(runtime));
-    ensure!(all.iter().all(is_below), "{all:?} is not all below {runtimes:?}");
+    ensure!(open.iter().all(is_below), "{open:?} is not all below {runtimes:?}");
     scene.instances.run(&["stop", "--all"])?.expect(0)?;
     scene.all_are_gone(&[one, other])
 }
@@ -257,10 +275,15 @@ fn places_are_its_own(scene: &Scene, id: &str) -> Result<PathBuf> {
         }
         // One that has ended meanwhile has no places.
         let Ok(pairs) = environment(*pid) else { continue };
-        let names = ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"];
-        for name in names.iter().chain(&["TMPDIR", "VSCODE_AGENT_FOLDER"]) {
-            let place = pairs.get(*name).with_context(|| format!("{pid} has no {name}: {line}"))?;
-            ensure!(Path::new(place).parent() == Some(&home), "{name} of {pid} is {place}: {line}");
+        for name in PLACES {
+            let place = match pairs.get(name) {
+                Some(place) => Path::new(place),
+                // VS Code keeps its own variables from what runs in terminals.
+                None if name == "VSCODE_AGENT_FOLDER" && !line.contains(LISTENER) => continue,
+                None => bail!("{pid} has no {name}: {line}"),
+            };
+            let (parent, shown) = (place.parent(), place.display());
+            ensure!(parent == Some(&home), "{name} of {pid} is {shown}: {line}");
         }
         runtimes.extend(pairs.get("XDG_RUNTIME_DIR").map(PathBuf::from));
     }

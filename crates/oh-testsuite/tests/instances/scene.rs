@@ -223,13 +223,19 @@ impl Scene {
         browser.press(&[Key::Enter])
     }
 
-    /// Demands that a terminal of the page that is open works in the editor's folder.
-    pub(crate) fn terminal_works(&self, browser: &Browser, folder: &str) -> Result<()> {
-        self.type_into_terminal(browser, "pwd > proof")?;
-        let folder = self.instances.lab.at(folder.trim_matches('/'));
-        let proof = folder.join("proof");
-        wait::until_true("the file that the terminal writes", BOUND, || {
-            fs::read_to_string(&proof).is_ok_and(|text| text.trim() == folder.to_string_lossy())
+    /// Returns what a line writes in a terminal of the instance's page, which is open.
+    pub(crate) fn shell_tells(
+        &self,
+        browser: &Browser,
+        instance: &Value,
+        line: &str,
+    ) -> Result<String> {
+        let folder = instance["folder"].as_str().context("no folder")?;
+        let proof = self.instances.lab.at(folder.trim_matches('/')).join("proof");
+        self.type_into_terminal(browser, &format!("{line} > proof"))?;
+        wait::until("the file that the terminal writes", BOUND, || {
+            let text = fs::read_to_string(&proof).unwrap_or_default();
+            Ok(text.strip_suffix('\n').map(str::to_owned))
         })
     }
 
