@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
+use std::{slice, thread};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use oh_model::instance::Server;
@@ -194,7 +194,7 @@ pub(crate) fn a_session(how: How) -> Result<()> {
     }
     scene.instances.run(&["stop", id])?.expect(0)?;
     ensure!(scene.get(&app)?.0 == 404, "{:?}", scene.get(&app)?);
-    scene.all_are_gone(&[instance.clone()])
+    scene.all_are_gone(slice::from_ref(instance))
 }
 
 /// Does the same with several ids at the same time.
