@@ -94,6 +94,14 @@ impl InstanceFault {
 /// # Errors
 /// [`InstanceFault`] where the folder as a whole cannot be read.
 pub fn records(root: &Root) -> Result<Vec<Result<Record, InstanceFault>>, InstanceFault> {
+    Ok(ids(root)?.iter().filter_map(|id| read(root, id).transpose()).collect())
+}
+
+/// Returns the ids that there are records of, as their files are named, sorted.
+///
+/// # Errors
+/// [`InstanceFault`] where the folder cannot be read.
+pub fn ids(root: &Root) -> Result<Vec<InstanceId>, InstanceFault> {
     let folder = real(root, RECORDS_FOLDER)?;
     let list = |source| InstanceFault::List { path: folder.clone(), source };
     let entries = match std::fs::read_dir(folder.as_str()) {
@@ -112,7 +120,7 @@ pub fn records(root: &Root) -> Result<Vec<Result<Record, InstanceFault>>, Instan
         }
     }
     ids.sort();
-    Ok(ids.iter().filter_map(|id| read(root, id).transpose()).collect())
+    Ok(ids)
 }
 
 /// Reads a record; `None` where there is none.

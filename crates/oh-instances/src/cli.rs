@@ -1,10 +1,12 @@
 //! The arguments of `oh-instances`.
 
+use std::time::Duration;
+
 use clap::{Args, Parser, Subcommand};
 use oh_term::{Answer, Common, Failure, Format, Tool};
 
 use crate::units::Unit;
-use crate::{commands, env, supervise, units};
+use crate::{commands, duration, env, idle, list, logs, status, supervise, units};
 
 /// Start, watch, recover and stop the editors of sessions and repositories
 ///
@@ -29,8 +31,11 @@ enum Command {
     Start(StartArguments),
     /// Stop editors: all that they started, their routes and their records
     ///
-    /// Exit codes: 0 stopped or nothing to do, 1 something is left and named, 2 refused, 5 another
-    /// command works on it.
+    /// With --idle, those that nobody has used for so long: nobody is connected, no terminal has
+    /// more than a shell that waits, and nothing works. What cannot be judged is spared.
+    ///
+    /// Exit codes: 0 stopped or nothing to do, 1 something is left and named, 2 refused, 4 some could
+    /// not be judged, 5 another command works on it.
     Stop(StopArguments),
     /// Start an editor anew, on its port and behind its route
     Restart {
@@ -38,6 +43,33 @@ enum Command {
         #[arg(value_name = "ID")]
         id: String,
     },
+    /// Show every instance: how it is, what it uses, who is connected, whether it is in use
+    ///
+    /// Exit codes: 0 all that are wanted run, 1 one of them does not, 4 a record cannot be read.
+    List {
+        /// Look again and again, e.g. 500ms, 5s, 2m, until interrupted
+        #[arg(
+            long,
+            value_name = "INTERVAL",
+            num_args = 0..=1,
+            default_missing_value = "5s",
+            value_parser = interval
+        )]
+        watch: Option<Duration>,
+    },
+    /// Show all of one instance, and what to do next
+    ///
+    /// Exit codes: 0 it is well, 1 it is not, 2 there is none, 4 its record cannot be read.
+    Status {
+        /// The instance
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Print the key that visitors enter, and nothing else
+        #[arg(long)]
+        reveal_key: bool,
+    },
+    /// Show what an editor printed, over the logs that were set aside
+    Logs(LogsArguments),
     /// Write the file of variables that OpenHands is started with
     ///
     /// Each variable has a comment that says who reads it. Lines of others stay as they are. Exit
@@ -103,7 +135,11 @@ pub(crate) struct EnvArguments {
 #[derive(Debug, Args)]
 pub(crate) struct StopArguments {
     /// The instances
-    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(
+        value_name = "ID",
+        required_unless_present_any = ["all", "idle"],
+        conflicts_with = "all"
+    )]
     pub(crate) ids: Vec<String>,
     /// Stop every instance
     #[arg(long)]
@@ -111,6 +147,42 @@ pub(crate) struct StopArguments {
     /// Remove settings, extensions and logs too
     #[arg(long)]
     pub(crate) purge: bool,
+    /// Stop only what nobody has used for so long, e.g. 1h; without an ID, of all
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with = "all")]
+    pub(crate) idle: Option<Duration>,
+    /// Name what will be idle for long enough within this time
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "idle")]
+    pub(crate) warn: Option<Duration>,
+    /// Say what would be stopped, and do nothing
+    #[arg(long, requires = "idle")]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArguments {
+    /// The instance
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Show so many of the last lines
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) lines: usize,
+    /// Go on with what is added, until interrupted or until the instance is stopped
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Show what its supervisor printed instead
+    #[arg(long)]
+    pub(crate) supervisor: bool,
+}
+
+/// The shortest interval between two looks.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration::parse(text)?;
+    if interval < INTERVAL_MIN {
+        return Err(format!("at least {} ms", INTERVAL_MIN.as_millis()));
+    }
+    Ok(interval)
 }
 
 impl Tool for Cli {
@@ -128,8 +200,15 @@ impl Tool for Cli {
     fn answer(self) -> Result<Answer, Failure> {
         match self.command {
             Command::Start(arguments) => commands::start(&arguments, &self.common),
-            Command::Stop(arguments) => commands::stop(&arguments, &self.common),
+            Command::Stop(arguments) => match arguments.idle {
+                Some(idle) => idle::stop_idle(&arguments, idle, &self.common),
+                None => commands::stop(&arguments, &self.common),
+            },
             Command::Restart { id } => commands::restart(&id, &self.common),
+            Command::List { watch } => list::list(watch, &self.common),
+            Command::Status { id, reveal_key: true } => status::reveal_key(&id, &self.common),
+            Command::Status { id, .. } => status::status(&id, &self.common),
+            Command::Logs(arguments) => logs::logs(&arguments, &self.common),
             Command::Env(arguments) => env::env(&arguments, &self.common),
             Command::PrintUnit { unit } => units::print(unit, &self.common),
             Command::Supervise { id } => supervise::answer(&id, &self.common),

@@ -59,6 +59,7 @@ fn known(host: &Host, id: &str) -> Result<InstanceId, Failure> {
     }
 }
 
-fn parsed(id: &str) -> Result<InstanceId, Failure> {
+/// Reads an id.
+pub(crate) fn parsed(id: &str) -> Result<InstanceId, Failure> {
     InstanceId::parse(id).map_err(|_| Failure::of(Fault::Unknown(id.escape_debug().to_string())))
 }

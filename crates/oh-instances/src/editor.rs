@@ -126,7 +126,12 @@ pub(crate) fn prepare(
     match record.server {
         Server::CodeServer => {
             let auth = match &record.key {
-                Some(key) => format!("auth: password\nhashed-password: {}\n", key.reveal()),
+                Some(key) => {
+                    // The cookie that nginx presents is compared with the hash as it stands there;
+                    // what visitors enter is hashed first, and so has to stand there itself.
+                    let word = if record.key_is_nginxs { "hashed-password" } else { "password" };
+                    format!("auth: password\n{word}: \"{}\"\n", key.reveal())
+                }
                 None => "auth: none\n".into(),
             };
             let text = format!("{auth}cert: false\n");

@@ -13,11 +13,12 @@ use oh_host::random::RandomFault;
 use oh_host::sockets::SocketFault;
 use oh_host::spawn::SpawnFault;
 use oh_host::stop::StopFault;
+use oh_host::usage::UsageFault;
 use oh_model::diagnostic::Diagnostic;
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
 use oh_model::id::{IdFault, InstanceId};
-use oh_model::path::{InRoot, PathFault};
+use oh_model::path::{InRoot, PathFault, RealPath};
 use oh_model::port::Port;
 use thiserror::Error;
 
@@ -83,6 +84,10 @@ pub(crate) enum Refusal {
     OtherPort { id: InstanceId, port: Port },
     #[error("{path} announces this session already, and not for an editor of oh-instances")]
     SessionFile { path: String },
+    #[error("nobody enters the key of {id}: nginx presents it")]
+    KeyOfNginx { id: InstanceId },
+    #[error("{id} asks for no key")]
+    NoKey { id: InstanceId },
     #[error("all ports in use: {range} is taken by {taken}")]
     NoPort { range: String, taken: String },
 }
@@ -129,6 +134,12 @@ pub(crate) enum Fault {
     Supervisor(String),
     #[error("the editor is not ready: {0}")]
     NotReady(String),
+    #[error("could not look at the processes")]
+    Usage(#[from] UsageFault),
+    #[error("could not write the answer")]
+    Answer(#[source] io::Error),
+    #[error("could not read {path}")]
+    Log { path: RealPath, source: io::Error },
     #[error("could not tell how it is")]
     Io(#[from] io::Error),
     #[error("it is not routed: {0}")]
@@ -175,9 +186,12 @@ impl Diagnostic for Fault {
                 exit @ (Exit::Refused | Exit::Locked | Exit::Config) => exit,
                 _ => Exit::Intact,
             },
-            Self::Record(_) | Self::Process(_) | Self::Socket(_) | Self::Lock(_) => {
-                Exit::CouldNotLook
-            }
+            Self::Record(_)
+            | Self::Process(_)
+            | Self::Socket(_)
+            | Self::Lock(_)
+            | Self::Usage(_)
+            | Self::Log { .. } => Exit::CouldNotLook,
             _ => Exit::No,
         }
     }

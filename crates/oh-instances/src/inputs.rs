@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use oh_host::atomic::{self, Meta};
-use oh_host::databases::{self, EditFault, Edited, Place, iso_text};
+use oh_host::databases::{self, EditFault, Edited, Place, Standing, iso_text};
 use oh_host::instances::Record;
 use oh_host::lock::{Held, Leases};
 use oh_host::process::Pid;
@@ -15,7 +15,7 @@ use oh_model::databases::{
     Document as _, NewRepository, PortDocument, PortEntry, RepositoriesDocument, RepositoryKind,
 };
 use oh_model::instance::Subject;
-use oh_model::path::RealPath;
+use oh_model::path::{InRoot, RealPath};
 use oh_model::session::{Extension, SessionFile, UserWord};
 
 use crate::fault::{Fault, Refusal};
@@ -70,6 +70,77 @@ pub(crate) fn withdraw(
         }
         Subject::Repository => in_databases(host, record, None, held),
     }
+}
+
+/// Whether something that an instance tells others still stands as it was written.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// The file.
+    pub(crate) path: String,
+    /// `None` where it does; else what is wrong, in a few words.
+    pub(crate) wrong: Option<String>,
+}
+
+/// Looks whether what [`announce`] said still stands.
+pub(crate) fn verify(host: &Host, record: &Record) -> Vec<Told> {
+    match record.subject {
+        Subject::Session => {
+            let path = session_file(host, record).map(|path| path.to_string());
+            let path = path.unwrap_or_else(|_| format!("{}.json", record.id));
+            vec![Told { path, wrong: session_wrong(host, record) }]
+        }
+        Subject::Repository => databases_told(host, record),
+    }
+}
+
+fn session_wrong(host: &Host, record: &Record) -> Option<String> {
+    let look = || -> Result<Option<String>, Fault> {
+        let path = session_file(host, record)?;
+        let there = atomic::read_limited(&path, SESSION_FILE_BYTES_MAX)?;
+        Ok(match there {
+            None => Some("it is missing".into()),
+            Some(bytes) if bytes != session_text(record).as_bytes() => {
+                Some("it says something else".into())
+            }
+            Some(_) => None,
+        })
+    };
+    look().unwrap_or_else(|fault| Some(crate::report::chain(&fault)))
+}
+
+fn databases_told(host: &Host, record: &Record) -> Vec<Told> {
+    let settings = &host.settings.instances;
+    let owners = oh_host::inputs::owners(host);
+    let place = |path| Place { root: &host.root, path, owners: &owners };
+    let (id, port) = (record.id.as_str(), record.target.port());
+    let wrong = |standing: Result<Standing, EditFault>| match standing {
+        Ok(Standing::AsWritten) => None,
+        Ok(Standing::Overwritten) => Some("somebody wrote it anew without this instance".into()),
+        Ok(Standing::Absent) => Some("it is missing".into()),
+        Ok(Standing::Torn) => Some("it is torn".into()),
+        Err(fault) => Some(crate::report::chain(&fault)),
+    };
+    // Where the original application is not installed there is nobody to tell.
+    let is_installed = |path: &InRoot| {
+        let folder = host.root.real(path).map(|path| path.parent());
+        folder.is_ok_and(|folder| std::fs::symlink_metadata(folder.as_str()).is_ok())
+    };
+    let mut told = Vec::new();
+    if let Some(port) = port.filter(|_| is_installed(&settings.port_database)) {
+        let stands = |database: &PortDocument| matches!(database.entry(id), Some(Ok(entry)) if entry.port == port);
+        told.push(Told {
+            path: settings.port_database.to_string(),
+            wrong: wrong(databases::verify(place(&settings.port_database), stands)),
+        });
+    }
+    if is_installed(&settings.repository_database) {
+        let stands = |database: &RepositoriesDocument| database.state(id) == Some((true, port));
+        told.push(Told {
+            path: settings.repository_database.to_string(),
+            wrong: wrong(databases::verify(place(&settings.repository_database), stands)),
+        });
+    }
+    told
 }
 
 /// Refuses a session that somebody else announces.

@@ -22,6 +22,9 @@ use crate::fault::Fault;
 /// The program that starts transient units.
 const SYSTEMD_RUN: &str = "/usr/bin/systemd-run";
 
+/// The program that ends units.
+const SYSTEMCTL: &str = "/usr/bin/systemctl";
+
 /// That this folder is there says that systemd runs the machine (sd_booted(3)).
 const SYSTEMD_RUNS: &str = "/run/systemd/system";
 
@@ -130,8 +133,10 @@ fn start_unit(
     // systemd replaces `$NAME` in the arguments of a unit.
     words.extend(arguments.iter().map(|argument| argument.replace('$', "$$")));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let systemd_run = RealPath::parse(SYSTEMD_RUN)?;
-    let output = command::run(&systemd_run, &words, None, UNIT_LIMIT)?;
+    // The unit of a forerunner that was killed is there until systemd has ended all of its group.
+    let stop_limit = Duration::from_secs(stop_s) + UNIT_LIMIT;
+    command::run(&RealPath::parse(SYSTEMCTL)?, &["stop", "--quiet", unit], None, stop_limit)?;
+    let output = command::run(&RealPath::parse(SYSTEMD_RUN)?, &words, None, UNIT_LIMIT)?;
     if !output.status.success() {
         return Err(Fault::Systemd(output.stderr.trim().to_owned()));
     }

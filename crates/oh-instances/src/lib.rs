@@ -7,18 +7,26 @@
 
 mod cli;
 mod commands;
+mod duration;
 mod editor;
 mod env;
 mod fault;
+mod idle;
 mod inputs;
+mod lasting;
 mod launch;
+mod list;
+mod logs;
 mod look;
 mod ready;
 mod report;
 mod start;
+mod status;
 mod stop;
 mod supervise;
 mod target;
+mod text;
 mod units;
+mod view;
 
 pub use cli::Cli;

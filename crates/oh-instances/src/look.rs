@@ -38,11 +38,21 @@ impl Found {
     pub(crate) fn is_ready(&self) -> bool {
         self.condition == Condition::Supervised(Phase::Ready)
     }
+
+    /// Says whether the editor is to run.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.record.wanted == Wanted::Running
+    }
 }
 
 /// Looks at one instance; `None` where there is no record.
 pub(crate) fn one(host: &Host, id: &InstanceId) -> Result<Option<Found>, Fault> {
     instances::read(&host.root, id)?.map(|record| found(host, record)).transpose()
+}
+
+/// Reads the record of an instance alone; `None` where there is none.
+pub(crate) fn record(host: &Host, id: &InstanceId) -> Result<Option<Record>, Fault> {
+    Ok(instances::read(&host.root, id)?)
 }
 
 /// Looks at all.

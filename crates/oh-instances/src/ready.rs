@@ -2,12 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use oh_host::http::{self, Get};
+use oh_host::http::{self, Get, Response};
 use oh_host::instances::Record;
 use oh_host::process::{Pid, ProcessDir, Processes};
 use oh_host::sockets;
+use oh_model::idleness::Heartbeat;
+use oh_model::instance::Server;
 use oh_model::upstream::{Target, Upstream};
 
 use crate::editor::Places;
@@ -23,6 +25,28 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 ///
 /// An answer alone proves nothing: the listener has to be one of the leader's family.
 pub(crate) fn answers(record: &Record, places: &Places, leader: Pid) -> Result<bool, Fault> {
+    if asked(record, places).is_none_or(|answer| answer.status != 200) {
+        return Ok(false);
+    }
+    is_own_listener(record, places, leader)
+}
+
+/// Asks an editor for its last use; `None` where it does not tell.
+///
+/// code-server says when a page last told it to be there, and how it is counts as nobody's use.
+pub(crate) fn heartbeat(record: &Record, places: &Places) -> Option<Heartbeat> {
+    if record.server != Server::CodeServer {
+        return None;
+    }
+    let answer = asked(record, places).filter(|answer| answer.status == 200)?;
+    let told: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    let last_ms = told.get("lastHeartbeat")?.as_u64()?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    Some(Heartbeat { last_ms, asked_ms: u64::try_from(since.as_millis()).ok()? })
+}
+
+/// Asks whoever answers where the record says.
+fn asked(record: &Record, places: &Places) -> Option<Response> {
     let health = record.server.health_path();
     let path = match record.upstream {
         Upstream::BasePath => format!("/vscode/{}/{health}", record.id),
@@ -33,7 +57,7 @@ pub(crate) fn answers(record: &Record, places: &Places, leader: Pid) -> Result<b
             http::Target::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port.get())))
         }
         (Target::Socket, Some((socket, _))) => http::Target::Unix(socket.clone()),
-        (Target::Socket, None) => return Ok(false),
+        (Target::Socket, None) => return None,
     };
     let question = Get {
         target,
@@ -43,9 +67,15 @@ pub(crate) fn answers(record: &Record, places: &Places, leader: Pid) -> Result<b
         timeout: ANSWER_LIMIT,
         body_bytes_max: ANSWER_BYTES_MAX,
     };
-    if !http::get(&question).is_ok_and(|answer| answer.status == 200) {
-        return Ok(false);
-    }
+    http::get(&question).ok()
+}
+
+/// Says whether the family of this leader, and nobody else, listens where the record says.
+pub(crate) fn is_own_listener(
+    record: &Record,
+    places: &Places,
+    leader: Pid,
+) -> Result<bool, Fault> {
     let mut family = Processes::look()?.descendants_of(leader);
     family.push(leader);
     match (record.target, &places.socket) {

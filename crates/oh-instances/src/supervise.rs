@@ -23,6 +23,7 @@ use oh_host::spawn;
 use oh_host::stop::{self, Target};
 use oh_model::exit::Exit;
 use oh_model::id::InstanceId;
+use oh_model::idleness::Activity;
 use oh_model::instance::Server;
 use oh_model::port::Port;
 use oh_model::restart::{self, End, Next, Policy};
@@ -33,7 +34,7 @@ use serde_json::json;
 use crate::commands::context;
 use crate::editor::{self, Places};
 use crate::fault::Fault;
-use crate::{inputs, ready};
+use crate::{inputs, ready, view};
 
 use watch::{Event, Seen};
 
@@ -45,6 +46,9 @@ const READY_PAUSE: Duration = Duration::from_millis(20);
 
 /// How often the log is looked at, and what is dead reaped.
 const TICK: Duration = Duration::from_secs(10);
+
+/// How often it is observed whether the editor is in use.
+const OBSERVE_EVERY: Duration = Duration::from_secs(30);
 
 /// How long a port may stay taken after its editor is gone.
 const PORT_WAIT: Duration = Duration::from_secs(15);
@@ -113,6 +117,8 @@ struct Run<'h> {
     restarts_ms: Vec<u64>,
     begun: Instant,
     was_ready: bool,
+    /// When it was last observed whether the editor is in use.
+    observed: Option<Instant>,
 }
 
 /// Why an editor is no longer watched.
@@ -140,10 +146,20 @@ impl<'h> Run<'h> {
             editor: before.as_ref().and_then(|state| state.editor.clone()),
             generation: record.generation,
             starts: 0,
+            activity: before.as_ref().and_then(|state| state.activity),
             endings: before.map(|state| state.endings).unwrap_or_default(),
         };
-        let (restarts_ms, begun) = (Vec::new(), Instant::now());
-        Ok(Self { host, record, places, signals, state, restarts_ms, begun, was_ready: false })
+        Ok(Self {
+            host,
+            record,
+            places,
+            signals,
+            state,
+            restarts_ms: Vec::new(),
+            begun: Instant::now(),
+            was_ready: false,
+            observed: None,
+        })
     }
 
     fn run(&mut self) -> Result<(), Fault> {
@@ -204,6 +220,8 @@ impl<'h> Run<'h> {
         let started = spawn::spawn(&editor::spawn(self.host, &self.record, &self.places)?)?;
         let identity = started.detach();
         self.state.editor = Some(identity.clone());
+        // What is known of the use of an editor goes with it.
+        self.state.activity = None;
         self.state.starts += 1;
         self.state.phase = Phase::Starting;
         self.save()?;
@@ -253,6 +271,7 @@ impl<'h> Run<'h> {
                 self.was_ready = true;
                 crate::launch::open_socket(&self.record, &self.places)?;
                 self.state.phase = Phase::Ready;
+                self.observe();
                 self.save()?;
             }
             if !is_ready && begun.elapsed() >= limit {
@@ -288,9 +307,26 @@ impl<'h> Run<'h> {
             Event::Nothing => {
                 watch::reap_others(editor);
                 self.rotate();
+                let is_ready = self.state.phase == Phase::Ready;
+                if is_ready && self.observed.is_none_or(|at| at.elapsed() >= OBSERVE_EVERY) {
+                    self.observe();
+                    self.save()?;
+                }
                 Ok(None)
             }
         }
+    }
+
+    /// Observes whether the editor is in use, and carries on what is known of it.
+    fn observe(&mut self) {
+        self.observed = Some(Instant::now());
+        // Where nothing can be seen nothing is concluded: what is known grows old, and is not
+        // believed any more when somebody asks.
+        let Some(seen) = view::observation(&self.record, &self.state, &self.places) else { return };
+        self.state.activity = Some(match &self.state.activity {
+            Some(known) => known.carry(&seen),
+            None => Activity::begin(&seen),
+        });
     }
 
     /// Reads the record again: SIGHUP comes from terminals too, and alone means nothing.

@@ -18,6 +18,8 @@ pub struct Answer {
     pub hints: Vec<Hint>,
     /// What is worth knowing beside the answer; printed to stderr, one line each.
     pub notes: Vec<String>,
+    /// Whether all of it was printed already, by [`show`](crate::show).
+    pub is_shown: bool,
 }
 
 impl Answer {
@@ -25,7 +27,13 @@ impl Answer {
     pub fn new(human: String, result: impl Serialize) -> Self {
         // A result is a plain value of ours; one that cannot be written is shown as null.
         let result = serde_json::to_value(result).unwrap_or(Value::Null);
-        Self { human, result, exit: Exit::Ok, hints: Vec::new(), notes: Vec::new() }
+        let (hints, notes) = (Vec::new(), Vec::new());
+        Self { human, result, exit: Exit::Ok, hints, notes, is_shown: false }
+    }
+
+    /// Ends a run all of whose answers were printed by [`show`](crate::show).
+    pub fn shown(exit: Exit) -> Self {
+        Self { is_shown: true, ..Self::new(String::new(), Value::Null) }.exit(exit)
     }
 
     /// Sets how the run ended.

@@ -18,4 +18,4 @@ pub use consent::consent;
 pub use failure::Failure;
 pub use oh_model::hint::Hint;
 pub use progress::Progress;
-pub use run::{Tool, run, say};
+pub use run::{Tool, run, say, show};

@@ -55,6 +55,9 @@ pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(Ok(answer)) => {
             answer.notes.iter().for_each(|note| aside(&mut stderr, note));
+            if answer.is_shown {
+                return ExitCode::from(answer.exit.code());
+            }
             let shown = show_answer::<T>(&answer, &carried, format, &mut stdout);
             delivered(shown, answer.exit, &mut stderr)
         }
@@ -76,6 +79,14 @@ pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Writes a line to stderr while a tool goes on.
 pub fn say(line: &str) {
     aside(&mut io::stderr().lock(), line);
+}
+
+/// Writes one of several answers to stdout while a tool goes on; [`Answer::shown`] ends such a run.
+///
+/// # Errors
+/// The system's; a reader who closed the pipe has seen enough.
+pub fn show<T: Tool>(answer: &Answer, carried: &[String], format: Format) -> io::Result<()> {
+    show_answer::<T>(answer, carried, format, &mut io::stdout().lock())
 }
 
 fn show_answer<T: Tool>(

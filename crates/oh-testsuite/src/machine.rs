@@ -27,14 +27,15 @@ const CGROUPS: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs
 
 /// Boots. A /run of its own, because systemd-nspawn leaves folders there.
 const BOOT: &str = r#"
-root="$1" tool="$2"
-shift 2
+root="$1" routes="$2" instances="$3" components="$4"
+shift 4
 for cgroup in "$@"; do echo 0 >"$cgroup/cgroup.procs"; done
 mount -t tmpfs tmpfs /run
 ip link set lo up
 exec systemd-nspawn --quiet --register=no --keep-unit --volatile=overlay --link-journal=no \
   --directory="$root" --machine=oh-machine --hostname=oh-machine --resolv-conf=off \
-  --bind-ro="$tool:/usr/local/bin/oh-nginx" --boot --console=read-only
+  --bind-ro="$routes:/usr/local/bin/oh-nginx" --bind-ro="$instances:/usr/local/bin/oh-instances" \
+  --bind-ro="$components" --boot --console=read-only
 "#;
 
 /// A machine that is up.
@@ -46,21 +47,23 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots a machine with the built `oh-nginx` in it, and waits until systemd is content.
+    /// Boots a machine with the built `oh-nginx` and `oh-instances` in it, and what `cargo xtask
+    /// setup` has brought at its place, and waits until systemd is content.
     ///
     /// # Errors
     ///
     /// With what it wrote to its console, when it does not come up.
     pub fn boot() -> Result<Machine> {
         let root = components::debian_12()?;
-        let tool = components::built("oh-nginx")?.canonicalize()?;
+        let [routes, instances] = ["oh-nginx", "oh-instances"].map(components::built);
         let cgroups = make_cgroups()?;
         let mut command = Command::new(components::program("setpriv")?);
         // Ends with the test, whatever ends the test.
         command.args(["--pdeathsig", "KILL"]).arg(components::program("unshare")?);
         command.args(["--mount", "--propagation", "private", "--net", "--pid", "--fork"]);
         command.args(["--kill-child=KILL", "--mount-proc", "sh", "-euc", BOOT, "sh"]);
-        command.arg(root).arg(tool).args(&cgroups);
+        command.arg(root).arg(routes?.canonicalize()?).arg(instances?.canonicalize()?);
+        command.arg(components::cache()?.canonicalize()?).args(&cgroups);
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
         let running = Running::start(&mut command);

@@ -108,6 +108,22 @@ pub const PRINTED: &[Printed] = &[
         test: "crates/oh-testsuite/tests/instances.rs::a_repository_is_started_once_and_stopped_whole",
     },
     Printed {
+        command: "oh-instances list",
+        test: "crates/oh-testsuite/tests/instances_list.rs::two_editors_are_listed_and_one_that_was_killed_is_told_of",
+    },
+    Printed {
+        command: "oh-instances status hello",
+        test: "crates/oh-testsuite/tests/instances_list.rs::two_editors_are_listed_and_one_that_was_killed_is_told_of",
+    },
+    Printed {
+        command: "oh-instances logs hello --lines 20",
+        test: "crates/oh-testsuite/tests/instances_list.rs::a_log_is_followed_until_its_instance_is_stopped",
+    },
+    Printed {
+        command: "oh-instances stop --idle 1h --warn 5m --dry-run",
+        test: "crates/oh-testsuite/tests/instances_list.rs::an_abandoned_editor_is_stopped_and_a_busy_shell_is_spared",
+    },
+    Printed {
         command: "oh-instances print-unit boot",
         test: "crates/oh-testsuite/tests/instances_units.rs::systemd_understands_the_units",
     },

@@ -1,6 +1,7 @@
 //! What the supervisor of an instance saw, as it leaves it for others.
 
-use serde::{Deserialize, Serialize};
+use oh_model::idleness::Activity;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::process::{Identity, ProcessFault};
 
@@ -25,6 +26,14 @@ pub struct State {
     pub starts: u32,
     /// How it ended, the last one last.
     pub endings: Vec<Ending>,
+    /// What is known of the last use of this editor. One that is not known here, or of a state that
+    /// has none, is none: it is observed anew.
+    #[serde(
+        default,
+        deserialize_with = "activity_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub activity: Option<Activity>,
 }
 
 /// How an editor is.
@@ -59,6 +68,12 @@ pub struct Ending {
     pub how: String,
 }
 
+/// A state has to be read even where this part of it is of another version: a stop needs it.
+fn activity_or_none<'d, D: Deserializer<'d>>(source: D) -> Result<Option<Activity>, D::Error> {
+    let value = serde_json::Value::deserialize(source)?;
+    Ok(serde_json::from_value(value).ok())
+}
+
 impl State {
     /// Says whether the supervisor lives.
     ///
@@ -74,5 +89,33 @@ impl State {
     /// [`ProcessFault`] where that cannot be told.
     pub fn editor_lives(&self) -> Result<bool, ProcessFault> {
         self.editor.as_ref().map_or(Ok(false), Identity::lives)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As it was written before there was an activity.
+    const WITHOUT_ACTIVITY: &str = r#"{"schema":1,"supervisor":{"schema":1,"boot_id":
+        "00000000-0000-4000-8000-000000000000","pid":4121,"start_time_ticks":99,"argv_sha256":
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},"phase":"ready",
+        "editor":null,"generation":0,"starts":1,"endings":[{"at_ms":1,"how":"signal 9"}]}"#;
+    const ACTIVITY: &str = r#","activity":{"schema":1,"last_active_ms":5,"because":
+        {"kind":"heartbeat"},"seen_ms":7,"mark":{"at_ms":5,"cpu_ticks":3}}}"#;
+
+    #[test]
+    fn a_state_is_read_with_an_activity_and_without() {
+        let without: State = serde_json::from_str(WITHOUT_ACTIVITY).unwrap();
+        assert_eq!(without.activity, None);
+        let open = WITHOUT_ACTIVITY.strip_suffix('}').unwrap();
+        let text = format!("{open}{ACTIVITY}");
+        let with: State = serde_json::from_str(&text).unwrap();
+        assert_eq!(with.activity.map(|activity| activity.seen_ms), Some(7));
+        let written = serde_json::to_string(&with).unwrap();
+        assert_eq!(serde_json::from_str::<State>(&written).unwrap(), with);
+        let newer = written.replace("\"schema\":1,\"last", "\"schema\":9,\"last");
+        assert_ne!(newer, written);
+        assert_eq!(serde_json::from_str::<State>(&newer).unwrap(), without);
     }
 }
