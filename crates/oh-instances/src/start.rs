@@ -321,20 +321,28 @@ fn carry_out(
     let begun = Instant::now();
     let found =
         look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
-    let ran_before = found.is_ready() && record.starter.is_none();
-    let mut child = None;
-    if !matches!(
+    let mut ran_before = found.is_ready() && record.starter.is_none();
+    let is_watched = matches!(
         found.condition,
         Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
-    ) {
+    );
+    let mut child = None;
+    if !is_watched {
         progress.doing(format!("start the editor of {}", record.id));
-        if found.condition != Condition::Unsupervised {
-            instances::remove_state(&host.root, &record.id)?;
-        }
-        child = launch::supervisor(host, &record, &places, common)?;
+        child = launch(host, &record, &places, common, &found.condition)?;
     }
     progress.doing(format!("wait for the editor of {}", record.id));
-    let (supervisor, editor) = wait_until_ready(host, &record, &places, child)?;
+    let (supervisor, editor) = match wait_until_ready(host, &record, &places, child) {
+        // Who watched it was on its way out when we looked, or was killed since.
+        Err(Fault::Supervisor(_)) if is_watched => {
+            ran_before = false;
+            let found = look::one(host, &record.id)?;
+            let condition = found.map_or(Condition::Gone, |found| found.condition);
+            let child = launch(host, &record, &places, common, &condition)?;
+            wait_until_ready(host, &record, &places, child)?
+        }
+        ready => ready?,
+    };
     if !ran_before {
         progress.done("editor", &format!("pid {editor}  {:.1} s", begun.elapsed().as_secs_f32()));
     }
@@ -359,6 +367,20 @@ fn carry_out(
     let generation = published.generation.to_string();
     let login = published.login;
     Ok(Started { found, ran_before, generation, login, notes: Vec::new() })
+}
+
+/// Starts a supervisor, which takes an editor over that nobody watches.
+fn launch(
+    host: &Host,
+    record: &Record,
+    places: &Places,
+    common: &Common,
+    condition: &Condition,
+) -> Result<Option<Child>, Fault> {
+    if *condition != Condition::Unsupervised {
+        instances::remove_state(&host.root, &record.id)?;
+    }
+    launch::supervisor(host, record, places, common)
 }
 
 /// Waits until the supervisor says that the editor answers; returns both.

@@ -185,6 +185,44 @@ fn an_editor_that_ends_while_it_is_taken_over_is_started_again() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_supervisor_that_is_killed_while_a_start_waits_for_it_is_replaced() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    let supervisor = pid(&before, "supervisor_pid")?;
+    // It lives, and does not see that its editor ends.
+    stop_for_now(supervisor)?;
+    kill(pid(&before, "pid")?)?;
+    let leases = leases_of_starts(&scene)?;
+    let after = thread::scope(|scope| -> Result<Value> {
+        let start = scope.spawn(|| scene.ask(&["start", "--repo", "/var/www/github/hello"]));
+        wait::until_true("the lease of the start", BOUND, || {
+            start.is_finished() || leases_of_starts(&scene).is_ok_and(|now| now != leases)
+        })?;
+        kill(supervisor)?;
+        start.join().map_err(|_| anyhow!("the start panicked"))?
+    })?;
+    ensure!(after["ran_before"] == json!(false), "{after:#}");
+    for key in ["pid", "supervisor_pid"] {
+        ensure!(after["instance"][key] != before[key], "{before:#}{after:#}");
+    }
+    ensure!(after["instance"]["port"] == before["port"], "{before:#}{after:#}");
+    Ok(())
+}
+
+/// What the files of leases say that starts hold or held.
+fn leases_of_starts(scene: &Instances) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(scene.lab.at("run/openhands-toolkit/locks"))? {
+        // One that goes while it is looked at says nothing.
+        found.extend(fs::read_to_string(entry?.path()));
+    }
+    found.retain(|text| text.contains("oh-instances start hello"));
+    found.sort();
+    ensure!(!found.is_empty(), "no lease names its start");
+    Ok(found)
+}
+
 /// Stops a process until it is continued or killed (SIGSTOP of signal(7)).
 fn stop_for_now(pid: u32) -> Result<()> {
     let raw = Pid::from_raw(i32::try_from(pid)?).context("no pid")?;
