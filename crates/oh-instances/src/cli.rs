@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use oh_term::{Answer, Common, Failure, Format, Tool};
 
 use crate::units::Unit;
-use crate::{commands, duration, env, idle, list, logs, status, supervise, units};
+use crate::{commands, duration, env, idle, list, logs, reconcile, status, supervise, units};
 
 /// Start, watch, recover and stop the editors of sessions and repositories
 ///
@@ -70,6 +70,15 @@ enum Command {
     },
     /// Show what an editor printed, over the logs that were set aside
     Logs(LogsArguments),
+    /// Set right what is not as it is wanted
+    ///
+    /// Goes on with starts, stops and restarts that were killed; gives editors a supervisor; retires
+    /// what does not run any more: it is not served, and its record stays for `start`; writes again
+    /// what a database lost; releases entries whose editor is gone, and adopts editors that the
+    /// original application started, where that is proved. What is left alone is named. Exit codes:
+    /// 0 done or nothing to do, 1 done in part, 4 something could not be looked at, 5 done but for
+    /// what another command works on, 78 configuration.
+    Reconcile(ReconcileArguments),
     /// Write the file of variables that OpenHands is started with
     ///
     /// Each variable has a comment that says who reads it. Lines of others stay as they are. Exit
@@ -88,6 +97,16 @@ enum Command {
         #[arg(value_name = "ID")]
         id: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReconcileArguments {
+    /// Start what is wanted and does not run, instead of retiring it
+    #[arg(long)]
+    pub(crate) start: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -211,6 +230,7 @@ impl Tool for Cli {
             Command::Logs(arguments) => logs::logs(&arguments, &self.common),
             Command::Env(arguments) => env::env(&arguments, &self.common),
             Command::PrintUnit { unit } => units::print(unit, &self.common),
+            Command::Reconcile(arguments) => reconcile::reconcile(&arguments, &self.common),
             Command::Supervise { id } => supervise::answer(&id, &self.common),
         }
     }

@@ -72,6 +72,45 @@ pub(crate) fn withdraw(
     }
 }
 
+/// Says whether the session file of an instance is there and ours; `None` where there is none.
+pub(crate) fn session_words(host: &Host, record: &Record) -> Result<Option<bool>, Fault> {
+    let path = session_file(host, record)?;
+    if atomic::read_limited(&path, SESSION_FILE_BYTES_MAX)?.is_none() {
+        return Ok(None);
+    }
+    is_ours(&path, record).map(Some)
+}
+
+/// Takes the entries of an id back that has no record: its port is free again, and its editor does
+/// not run.
+pub(crate) fn release(
+    host: &Host,
+    id: &str,
+    held: &mut Held<'_, Leases>,
+) -> Result<Vec<String>, Fault> {
+    let settings = &host.settings.instances;
+    let owners = oh_host::inputs::owners(host);
+    let range = settings.ports;
+    let names = [PortDocument::NAME, RepositoriesDocument::NAME];
+    let held = held.databases(names, "oh-instances", LOCK_WAIT)?;
+    let place = |path| Place { root: &host.root, path, owners: &owners };
+    let (ports, repositories) = (&settings.port_database, &settings.repository_database);
+    let mut notes = Vec::new();
+    let empty = PortDocument::empty(range);
+    let edited = databases::edit(&held, place(ports), &empty, |database| {
+        database.release(id, range);
+    });
+    notes.extend(told(ports.as_str(), edited)?);
+    let empty = RepositoriesDocument::empty();
+    let edited = databases::edit(&held, place(repositories), &empty, |database| {
+        if matches!(database.state(id), Some((true, _))) {
+            database.stopped(id);
+        }
+    });
+    notes.extend(told(repositories.as_str(), edited)?);
+    Ok(notes)
+}
+
 /// Whether something that an instance tells others still stands as it was written.
 #[derive(Debug)]
 pub(crate) struct Told {
@@ -208,8 +247,11 @@ fn in_databases(
                     };
                     database.lease(id, &entry, range);
                 }
+                // One with another port is of an editor that somebody else started since.
                 None => {
-                    database.release(id, range);
+                    if !matches!(database.entry(id), Some(Ok(entry)) if entry.port != port) {
+                        database.release(id, range);
+                    }
                 }
             },
         );
@@ -231,7 +273,11 @@ fn in_databases(
                 database.running(id, record.target.port());
             }
             None => {
-                database.stopped(id);
+                let state = database.state(id);
+                let port = record.target.port();
+                if !matches!(state, Some((true, other)) if other.is_some() && other != port) {
+                    database.stopped(id);
+                }
             }
         },
     );

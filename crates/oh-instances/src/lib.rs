@@ -19,6 +19,7 @@ mod list;
 mod logs;
 mod look;
 mod ready;
+mod reconcile;
 mod report;
 mod start;
 mod status;

@@ -98,6 +98,18 @@ pub(crate) fn restart(
     let mut world = locks.world(Share::Shared, "oh-instances restart", wait)?;
     let mut held = lease(&mut world, id, "oh-instances restart", wait)?;
     let found = look::one(host, id)?.ok_or_else(|| Fault::Unknown(id.to_string()))?;
+    restart_held(host, found, common, &mut held, progress)
+}
+
+/// Starts the editor of an instance anew whose lease is held.
+pub(crate) fn restart_held(
+    host: &Host,
+    found: Found,
+    common: &Common,
+    held: &mut Held<'_, Leases>,
+    progress: &Progress,
+) -> Result<Started, Fault> {
+    let id = &found.record.id.clone();
     if found.condition == Condition::Stopping {
         return Err(Fault::Unknown(format!("{id} that is wanted running")));
     }
@@ -118,14 +130,14 @@ pub(crate) fn restart(
         stop::end_family(host, &record)?;
         instances::remove_state(&host.root, id)?;
         let gone = Found { record, state: None, condition: Condition::Gone, ..found };
-        revive(host, gone, &mut held)?
+        revive(host, gone, held)?
     };
-    bring_up(host, record, common, &mut held, progress, notes)
+    bring_up(host, record, common, held, progress, notes)
 }
 
 /// Makes an instance that was recorded ready to be gone on with: where nothing of it runs, what is
 /// left of it is ended, and a port that somebody else has by now is exchanged.
-fn revive(
+pub(crate) fn revive(
     host: &Host,
     found: Found,
     held: &mut Held<'_, Leases>,
@@ -138,6 +150,8 @@ fn revive(
     if !is_over {
         return Ok((record, Vec::new()));
     }
+    // While it was not served, somebody else may have announced its session.
+    inputs::unclaimed(host, &record)?;
     stop::end_family(host, &record)?;
     instances::remove_state(&host.root, &record.id)?;
     let mut notes = Vec::new();
@@ -232,6 +246,12 @@ fn reserve(
 ) -> Result<(Record, Vec<String>), Fault> {
     let settings = &host.settings;
     let _chosen = held.databases(["instances"], PURPOSE_CHOOSE, lock_wait(host))?;
+    if target.subject == Subject::Repository
+        && let Some(port) = ports::of_others(host, &target.id)?
+    {
+        let (id, holder) = (target.id.clone(), look::holder(port));
+        return Err(Refusal::Unrecorded { id, port, holder }.into());
+    }
     let is_socket = settings.instances.transport == oh_config::Transport::Unix;
     if is_socket && target.id.folded() != target.id.as_str() {
         return Err(Refusal::SocketCase { id: target.id.clone() }.into());
@@ -241,7 +261,7 @@ fn reserve(
         is_socket,
         port: asked.port,
         apps: asked.apps,
-        but: None,
+        but: Some(&target.id),
     };
     let choice = ports::choose(host, &wanted)?;
     let (uid, gid) = (target.user.uid, target.user.gid);
@@ -279,7 +299,7 @@ fn new_key() -> Result<Key, Fault> {
 }
 
 /// From a record to an editor that is served; where it fails, all of it is taken back.
-fn bring_up(
+pub(crate) fn bring_up(
     host: &Host,
     record: Record,
     common: &Common,
@@ -309,7 +329,8 @@ fn bring_up(
     })
 }
 
-fn carry_out(
+/// The same, and where it fails it is left as far as it came.
+pub(crate) fn carry_out(
     host: &Host,
     mut record: Record,
     common: &Common,
@@ -326,23 +347,22 @@ fn carry_out(
         found.condition,
         Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
     );
-    let mut child = None;
+    let (mut child, mut forerunner) = (None, None);
     if !is_watched {
         progress.doing(format!("start the editor of {}", record.id));
-        child = launch(host, &record, &places, common, &found.condition)?;
+        (child, forerunner) = launch(host, found, &places, common)?;
     }
     progress.doing(format!("wait for the editor of {}", record.id));
-    let (supervisor, editor) = match wait_until_ready(host, &record, &places, child) {
+    let mut ready = wait_until_ready(host, &record, &places, child, forerunner.as_ref());
+    if is_watched && matches!(ready, Err(Fault::Supervisor(_))) {
         // Who watched it was on its way out when we looked, or was killed since.
-        Err(Fault::Supervisor(_)) if is_watched => {
-            ran_before = false;
-            let found = look::one(host, &record.id)?;
-            let condition = found.map_or(Condition::Gone, |found| found.condition);
-            let child = launch(host, &record, &places, common, &condition)?;
-            wait_until_ready(host, &record, &places, child)?
-        }
-        ready => ready?,
-    };
+        ran_before = false;
+        let found =
+            look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
+        (child, forerunner) = launch(host, found, &places, common)?;
+        ready = wait_until_ready(host, &record, &places, child, forerunner.as_ref());
+    }
+    let (supervisor, editor) = ready?;
     if !ran_before {
         progress.done("editor", &format!("pid {editor}  {:.1} s", begun.elapsed().as_secs_f32()));
     }
@@ -360,7 +380,7 @@ fn carry_out(
     }
     let mut found = look::one(host, &record.id)?;
     while found.as_ref().is_some_and(|found| !found.is_ready()) {
-        wait_until_ready(host, &record, &places, None)?;
+        wait_until_ready(host, &record, &places, None, forerunner.as_ref())?;
         found = look::one(host, &record.id)?;
     }
     let found = found.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
@@ -369,18 +389,19 @@ fn carry_out(
     Ok(Started { found, ran_before, generation, login, notes: Vec::new() })
 }
 
-/// Starts a supervisor, which takes an editor over that nobody watches.
+/// Starts a supervisor, which takes over an editor that nobody watches; returns it, and who watched
+/// before.
 fn launch(
     host: &Host,
-    record: &Record,
+    found: Found,
     places: &Places,
     common: &Common,
-    condition: &Condition,
-) -> Result<Option<Child>, Fault> {
-    if *condition != Condition::Unsupervised {
-        instances::remove_state(&host.root, &record.id)?;
+) -> Result<(Option<Child>, Option<Identity>), Fault> {
+    if found.condition != Condition::Unsupervised {
+        instances::remove_state(&host.root, &found.record.id)?;
     }
-    launch::supervisor(host, record, places, common)
+    let child = launch::supervisor(host, &found.record, places, common)?;
+    Ok((child, found.state.map(|state| state.supervisor)))
 }
 
 /// Waits until the supervisor says that the editor answers; returns both.
@@ -389,6 +410,7 @@ fn wait_until_ready(
     record: &Record,
     places: &Places,
     mut child: Option<Child>,
+    forerunner: Option<&Identity>,
 ) -> Result<(Pid, Pid), Fault> {
     let begun = Instant::now();
     let limit = FIRST_WORD_LIMIT + Duration::from_secs(host.settings.instances.ready_timeout_s);
@@ -396,7 +418,11 @@ fn wait_until_ready(
         let state = instances::read_state(&host.root, &record.id)?;
         // What a forerunner or an earlier generation said is not of this start.
         let state = state.filter(|state| {
-            let is_launched = child.as_ref().is_none_or(|child| state.supervisor == child.identity);
+            let is_launched = match &child {
+                Some(child) => state.supervisor == child.identity,
+                // In a unit: whoever speaks and is not the one before.
+                None => forerunner != Some(&state.supervisor),
+            };
             is_launched && state.generation == record.generation
         });
         if let Some(state) = state {

@@ -123,7 +123,8 @@ pub(crate) fn stop_one(
     Ok(stopped)
 }
 
-fn unsettled(outcome: &Outcome) -> String {
+/// Says why a process is left.
+pub(crate) fn unsettled(outcome: &Outcome) -> String {
     let why = match outcome.how {
         How::Denied => "may not be signalled",
         How::Protected => "is this very command or one that it came from: run it elsewhere",

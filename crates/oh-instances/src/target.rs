@@ -107,7 +107,7 @@ fn repository(host: &Host, path: &str) -> Result<(InRoot, RealPath), Refusal> {
 }
 
 /// A folder, and reached without a link, so that its name and its owner mean what they say.
-fn plain_folder(folder: &InRoot, real: &RealPath) -> Result<(), Refusal> {
+pub(crate) fn plain_folder(folder: &InRoot, real: &RealPath) -> Result<(), Refusal> {
     let look = |source| Refusal::Look { path: folder.to_string(), source };
     let meta = std::fs::symlink_metadata(real.as_str()).map_err(look)?;
     let resolved = std::fs::canonicalize(real.as_str()).map_err(look)?;

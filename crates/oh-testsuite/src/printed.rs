@@ -136,6 +136,18 @@ pub const PRINTED: &[Printed] = &[
         test: "crates/oh-testsuite/tests/instances_units.rs::systemd_understands_the_units",
     },
     Printed {
+        command: "oh-instances reconcile --dry-run",
+        test: "crates/oh-testsuite/tests/instances_reconcile.rs::an_instance_of_which_nothing_lives_is_retired_or_started_again",
+    },
+    Printed {
+        command: "oh-instances reconcile",
+        test: "crates/oh-testsuite/tests/instances_reconcile.rs::an_instance_of_which_nothing_lives_is_retired_or_started_again",
+    },
+    Printed {
+        command: "oh-instances reconcile --start",
+        test: "crates/oh-testsuite/tests/instances_reconcile.rs::an_instance_of_which_nothing_lives_is_retired_or_started_again",
+    },
+    Printed {
         command: "oh-instances env --dry-run",
         test: "crates/oh-testsuite/tests/instances_units.rs::every_reader_takes_the_same_values",
     },

@@ -110,6 +110,26 @@ fn a_stranger_on_a_port_is_named_and_gone_around() -> Result<()> {
 }
 
 #[test]
+fn an_editor_of_somebody_else_is_not_replaced() -> Result<()> {
+    let scene = Instances::new("")?;
+    let folder = scene.repository("hello")?;
+    let stranger = TcpListener::bind(("127.0.0.1", scene.first_port))?;
+    let port = scene.first_port;
+    let entry = json!({ "port": port, "pid": 1, "projectName": "hello", "repoPath": folder,
+        "startedAt": "2026-01-01T00:00:00.000Z" });
+    let database = json!({ "instances": { "hello": entry }, "availablePorts": [] }).to_string();
+    scene.lab.write(PORTS, &database)?;
+    let said = scene.run(&["start", "--repo", &folder])?.expect(2)?;
+    ensure!(said.stderr.contains(&format!("hello runs already on port {port}, as ")), "{said:?}");
+    ensure!(fs::read_to_string(scene.lab.at(PORTS))? == database, "it was changed");
+    // An entry that nobody stands behind is the original's left-over.
+    drop(stranger);
+    let started = scene.ask(&["start", "--repo", &folder])?;
+    ensure!(started["instance"]["port"] == json!(port), "{started:#}");
+    Ok(())
+}
+
+#[test]
 fn an_editor_that_is_killed_is_started_again_by_its_supervisor() -> Result<()> {
     let scene = Instances::new("")?;
     let mut instance = scene.start("hello")?;

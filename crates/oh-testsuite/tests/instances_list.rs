@@ -272,8 +272,11 @@ fn set_back(scene: &Instances, id: &str) -> Result<()> {
     scene.lab.write(&state, &value.to_string())
 }
 
+/// Mode, device or inode, time and content of each file, as they are compared.
+type Tree = BTreeMap<PathBuf, (u32, u64, i64, Vec<u8>)>;
+
 /// Every file below the root but what editors and nginx write by themselves.
-fn tree(scene: &Instances) -> Result<BTreeMap<PathBuf, (u32, u64, i64, Vec<u8>)>> {
+fn tree(scene: &Instances) -> Result<Tree> {
     let mut found = BTreeMap::new();
     let mut folders: Vec<PathBuf> =
         ["etc", "run", "tmp", "var/lib/openhands-toolkit", "var/www", "home"]

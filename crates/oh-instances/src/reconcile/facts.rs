@@ -1,0 +1,320 @@
+//! What is there: records, what the kernel says of them, and what others are told of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oh_host::databases::{self, EditFault, Place};
+use oh_host::instances::{self, Phase, Record, State};
+use oh_host::process::{Pid, ProcessDir, pids};
+use oh_host::publish::{self, Host};
+use oh_host::spawn::TOKEN_KEY;
+use oh_model::databases::{PortDocument, RepositoriesDocument};
+use oh_model::id::InstanceId;
+use oh_model::instance::Subject;
+use oh_model::plan::Exclusion;
+use oh_model::port::Port;
+
+use super::strays::{self, Stray};
+use crate::editor::Places;
+use crate::fault::Fault;
+use crate::look::{self, Condition, Found};
+use crate::report::chain;
+use crate::{inputs, ready};
+
+/// The variable of an editor's environment that names a folder of its own.
+const FOLDER_KEY: &str = "XDG_RUNTIME_DIR";
+
+/// All that is decided over.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// What has a record, sorted by id.
+    pub(crate) instances: Vec<Instance>,
+    /// What of the databases has none, sorted by id.
+    pub(crate) strays: Vec<Stray>,
+    /// What could not be read.
+    pub(crate) unread: Vec<Exclusion>,
+    /// Processes in our folders that no record knows.
+    pub(crate) orphans: Vec<(Pid, String)>,
+    /// Whether nginx serves what it should.
+    pub(crate) publishing: Publishing,
+}
+
+impl Facts {
+    /// Says whether something could not be looked at, so that more may be to do.
+    pub(super) fn is_blind(&self) -> bool {
+        !self.unread.is_empty()
+    }
+}
+
+/// An instance, as far as it is decided over.
+#[derive(Debug, Clone)]
+pub(crate) struct Instance {
+    pub(crate) id: InstanceId,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) condition: Condition,
+    pub(crate) starter: Starter,
+    pub(crate) announced: bool,
+    /// Whether its supervisor ever said a word that is still there.
+    pub(crate) has_state: bool,
+    /// Whether its editor answers, and nobody else in its place.
+    pub(crate) answers: bool,
+    /// Whether a restart was asked for that its supervisor did not hear of.
+    pub(crate) is_lagging: bool,
+    pub(crate) words: Words,
+    /// What carries its token where nothing of it should run.
+    pub(crate) left: Vec<Pid>,
+}
+
+/// Who is starting an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Starter {
+    /// Nobody: the start is whole.
+    None,
+    Lives(Pid),
+    /// Whoever it was was killed.
+    Dead,
+}
+
+/// How much of what others are told of an instance stands: its session file, or its entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Words {
+    All,
+    /// Something that is ours, and not as it was written.
+    Some,
+    Nothing,
+    /// That cannot be told, or somebody else's words stand in the place of ours.
+    Unknown(String),
+}
+
+/// Whether nginx serves what it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Publishing {
+    Settled,
+    Due,
+    /// That cannot be told; why.
+    Unknown(String),
+}
+
+/// Both databases; `None` where there is no such file, or where it is torn: then it tells nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Databases {
+    pub(crate) ports: Option<PortDocument>,
+    pub(crate) repositories: Option<RepositoriesDocument>,
+    /// Why one of them cannot be used at all.
+    pub(crate) unknown: Option<String>,
+    /// Whether their folders are there: without, nobody is told anything.
+    pub(crate) folders: [bool; 2],
+}
+
+/// Looks at everything.
+pub(crate) fn gather(host: &Host) -> Result<Facts, Fault> {
+    let databases = databases(host);
+    let tokens = tokens(host)?;
+    let mut unread = Vec::new();
+    let mut found = Vec::new();
+    for one in look::all(host)? {
+        match one {
+            Ok(one) => found.push(one),
+            Err(fault) => {
+                unread.push(Exclusion { subject: "a record".into(), reason: chain(&fault) });
+            }
+        }
+    }
+    let is_whole = unread.is_empty();
+    let instances: Vec<Instance> = found
+        .iter()
+        .map(|one| instance(host, one, &databases, &tokens.by_token))
+        .collect::<Result<_, _>>()?;
+    if let Some(reason) = databases.unknown.clone() {
+        unread.push(Exclusion { subject: "the databases".into(), reason });
+    }
+    let known: BTreeSet<String> =
+        found.iter().flat_map(|one| [one.record.token.clone(), guards(&one.record)]).collect();
+    // A record that cannot be read may be the one that knows of it.
+    let (strays, orphans) = if is_whole {
+        let ids: BTreeSet<String> = found.iter().map(|one| one.record.id.folded()).collect();
+        let orphans = tokens.ours.into_iter().filter(|(token, ..)| !known.contains(token));
+        let orphans = orphans.map(|(_, pid, name)| (pid, name)).collect();
+        (strays::gather(host, &databases, &ids)?, orphans)
+    } else {
+        (Vec::new(), Vec::new())
+    };
+    Ok(Facts { instances, strays, unread, orphans, publishing: publishing(host) })
+}
+
+/// Looks at one instance again; `None` where it has no record any more.
+pub(crate) fn again(host: &Host, id: &InstanceId) -> Result<Option<Instance>, Fault> {
+    let Some(found) = look::one(host, id)? else { return Ok(None) };
+    Ok(Some(instance(host, &found, &databases(host), &tokens(host)?.by_token)?))
+}
+
+fn instance(
+    host: &Host,
+    found: &Found,
+    databases: &Databases,
+    tokens: &BTreeMap<String, Vec<Pid>>,
+) -> Result<Instance, Fault> {
+    let Found { record, state, condition, .. } = found;
+    let starter = match &record.starter {
+        None => Starter::None,
+        Some(starter) if starter.lives()? => Starter::Lives(starter.pid),
+        Some(_) => Starter::Dead,
+    };
+    let editor = state.as_ref().and_then(|state| state.editor.as_ref());
+    let may_answer =
+        matches!(condition, Condition::Supervised(Phase::Ready) | Condition::Unsupervised);
+    // The others are not asked: nothing depends on their answer.
+    let answers = match editor {
+        Some(editor) if may_answer && starter == Starter::Dead => {
+            ready::answers(record, &Places::of(host, record)?, editor.pid)?
+        }
+        _ => false,
+    };
+    let of_token = |token: &str| tokens.get(token).cloned().unwrap_or_default();
+    let left = match condition {
+        Condition::Gone | Condition::Supervised(Phase::Failed { .. } | Phase::Ended) => {
+            [of_token(&record.token), of_token(&guards(record))].concat()
+        }
+        _ => Vec::new(),
+    };
+    Ok(Instance {
+        id: record.id.clone(),
+        ports: record.ports().collect(),
+        condition: condition.clone(),
+        starter,
+        announced: record.announced,
+        has_state: state.is_some(),
+        answers,
+        is_lagging: state.as_ref().is_some_and(|state| state.generation != record.generation),
+        words: words(host, record, state.as_ref(), databases)?,
+        left,
+    })
+}
+
+/// The token of its supervisors.
+fn guards(record: &Record) -> String {
+    format!("{}-supervisor", record.token)
+}
+
+fn words(
+    host: &Host,
+    record: &Record,
+    state: Option<&State>,
+    databases: &Databases,
+) -> Result<Words, Fault> {
+    if record.subject == Subject::Session {
+        return Ok(match inputs::session_words(host, record)? {
+            None => Words::Nothing,
+            Some(true) => Words::All,
+            Some(false) => Words::Unknown("its session file is somebody else's by now".into()),
+        });
+    }
+    if let Some(why) = &databases.unknown {
+        return Ok(Words::Unknown(why.clone()));
+    }
+    let id = record.id.as_str();
+    let mut stands = Vec::new();
+    let mut any = false;
+    let supervisor = state.map(|state| state.supervisor.pid.get());
+    if let (Some(port), [true, _]) = (record.target.port(), databases.folders) {
+        let entry = databases.ports.as_ref().and_then(|ports| ports.entry(id));
+        // One with another port is of an editor that somebody else started since.
+        any |= matches!(&entry, Some(entry) if entry.as_ref().is_ok_and(|one| one.port == port));
+        stands.push(matches!(entry, Some(Ok(entry)) if entry.port == port
+            && entry.repo_path == record.folder.as_str()
+            && supervisor.is_none_or(|pid| pid == entry.pid)));
+    }
+    if databases.folders[1] {
+        let state = databases.repositories.as_ref().and_then(|known| known.state(id));
+        let is_ours = state == Some((true, record.target.port()));
+        any |= is_ours;
+        stands.push(is_ours);
+    }
+    Ok(match (any, stands.iter().all(|stands| *stands)) {
+        // Where nobody is told anything, all that is to be told stands and nothing has to go.
+        (_, true) if stands.is_empty() && !record.announced => Words::Nothing,
+        (_, true) => Words::All,
+        (true, false) => Words::Some,
+        (false, false) => Words::Nothing,
+    })
+}
+
+/// Reads both databases.
+pub(crate) fn databases(host: &Host) -> Databases {
+    let settings = &host.settings.instances;
+    let owners = oh_host::inputs::owners(host);
+    let place = |path| Place { root: &host.root, path, owners: &owners };
+    let mut unknown = None;
+    let has_folder = |path: &oh_model::path::InRoot| {
+        let folder = host.root.real(path).map(|path| path.parent());
+        folder.is_ok_and(|folder| std::fs::metadata(folder.as_str()).is_ok())
+    };
+    let ports = kept(databases::read(place(&settings.port_database)), &mut unknown);
+    let repositories = kept(databases::read(place(&settings.repository_database)), &mut unknown);
+    let folders = [&settings.port_database, &settings.repository_database].map(has_folder);
+    Databases { ports, repositories, unknown, folders }
+}
+
+fn kept<D>(read: Result<Option<D>, EditFault>, unknown: &mut Option<String>) -> Option<D> {
+    match read {
+        Ok(document) => document,
+        // The next write mends it.
+        Err(EditFault::Torn { .. }) => None,
+        Err(fault) => {
+            unknown.get_or_insert(chain(&fault));
+            None
+        }
+    }
+}
+
+/// Who carries a token of an instance.
+#[derive(Debug, Default)]
+struct Tokens {
+    by_token: BTreeMap<String, Vec<Pid>>,
+    /// Those whose environment names a folder of this root's editors: token, process, name.
+    ours: Vec<(String, Pid, String)>,
+}
+
+fn tokens(host: &Host) -> Result<Tokens, Fault> {
+    let ours = format!("{}/", host.root.real(&host.settings.instances.runtime_directory)?);
+    let mut tokens = Tokens::default();
+    for pid in pids()? {
+        // One that is gone, or whose environment is not shown to us, is none that we could end.
+        let Ok(process) = ProcessDir::open(pid) else { continue };
+        let value = |key| process.environment_value(key).ok().flatten();
+        let Some(token) = value(TOKEN_KEY).and_then(|token| String::from_utf8(token).ok()) else {
+            continue;
+        };
+        if process.is_gone().unwrap_or(true) {
+            continue;
+        }
+        let folder = value(FOLDER_KEY).unwrap_or_default();
+        if folder.starts_with(ours.as_bytes()) {
+            let name = process.stat().map(|stat| stat.name).unwrap_or_default();
+            tokens.ours.push((token.clone(), pid, name));
+        }
+        tokens.by_token.entry(token).or_default().push(pid);
+    }
+    Ok(tokens)
+}
+
+fn publishing(host: &Host) -> Publishing {
+    let planned = publish::gather(host).and_then(|facts| publish::plan(&facts));
+    match planned {
+        // A login is made by who is there to read it.
+        Ok(plan) if plan.steps.iter().all(|step| matches!(step, publish::Step::Login(_))) => {
+            Publishing::Settled
+        }
+        Ok(_) => Publishing::Due,
+        Err(fault) => Publishing::Unknown(chain(&fault)),
+    }
+}
+
+/// Says whether a record has one of these ports.
+pub(crate) fn is_recorded(host: &Host, port: Port) -> Result<bool, Fault> {
+    for record in instances::records(&host.root)? {
+        if record?.ports().any(|own| own == port) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,387 @@
+//! `oh-instances reconcile` with a real code-server: what was killed is gone on with, taken over,
+//! retired or adopted, and the second run finds nothing to do.
+
+#[path = "instances/reconciled.rs"]
+mod reconciled;
+
+use std::fs;
+use std::net::TcpListener;
+
+use anyhow::{Context as _, Result, ensure};
+use oh_testsuite::instances::Instances;
+use oh_testsuite::process::Running;
+use oh_testsuite::wait;
+use reconciled::{
+    BOUND, PORTS, REPOSITORIES, editor_of_the_original, end, entry, is_routed, kill_all, pid, plan,
+    reconcile, settled, without_changes,
+};
+use serde_json::json;
+
+const RECORD: &str = "var/lib/openhands-toolkit/instances/hello.json";
+const STATE: &str = "run/openhands-toolkit/instances/hello.json";
+
+#[test]
+fn an_instance_of_which_nothing_lives_is_retired_or_started_again() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    let other = scene.start("other")?;
+    ensure!(settled(&scene)?.is_empty());
+    kill_all(&before)?;
+    // It is said first, and nothing is done.
+    let planned = without_changes(&scene, &["reconcile", "--dry-run"])?;
+    ensure!(planned.stdout.contains("retire hello: nothing of it runs"), "{planned:?}");
+    ensure!(planned.stdout.contains("publish the routes"), "{planned:?}");
+    ensure!(is_routed(&scene, "hello")?);
+
+    let lines = reconcile(&scene, &[], 0)?;
+    ensure!(lines.len() == 2 && lines[0].starts_with("retire hello"), "{lines:?}");
+    ensure!(!is_routed(&scene, "hello")? && is_routed(&scene, "other")?);
+    ensure!(scene.json(PORTS)?["instances"].get("hello").is_none());
+    ensure!(scene.json(REPOSITORIES)?["repositories"][0]["vscodeRunning"] == json!(false));
+    ensure!(scene.json(RECORD)?["announced"] == json!(false));
+    TcpListener::bind(("127.0.0.1", scene.first_port)).context("the port is still taken")?;
+    let left = settled(&scene)?;
+    ensure!(left.len() == 1 && left[0].starts_with("hello: nothing of it runs"), "{left:?}");
+
+    // It comes back where it was, by `start` or by us.
+    let again = scene.start("hello")?;
+    ensure!(again["port"] == before["port"], "{again:#}");
+    kill_all(&again)?;
+    let lines = reconcile(&scene, &["--start"], 0)?;
+    ensure!(lines.len() == 2 && lines[0].starts_with("start hello"), "{lines:?}");
+    ensure!(is_routed(&scene, "hello")?);
+    let now = scene.ask(&["start", "--repo", "/var/www/github/hello"])?;
+    ensure!(now["ran_before"] == json!(true), "{now:#}");
+    ensure!(now["instance"]["port"] == before["port"], "{now:#}");
+    ensure!(settled(&scene)?.is_empty());
+    let still = scene.ask(&["start", "--repo", "/var/www/github/other"])?;
+    ensure!(still["instance"] == other, "{still:#}{other:#}");
+    Ok(())
+}
+
+#[test]
+fn one_that_cannot_be_started_keeps_no_other() -> Result<()> {
+    let scene = Instances::new("ready_timeout_s = 20\nrestarts_max = 0\n")?;
+    let (bad, good) = (scene.start("bad")?, scene.start("good")?);
+    kill_all(&bad)?;
+    kill_all(&good)?;
+    // Where its folder was there is none.
+    fs::rename(scene.lab.at("var/www/github/bad"), scene.lab.at("var/www/github/away"))?;
+    let lines = reconcile(&scene, &["--start"], 1)?;
+    ensure!(lines[0].starts_with("not done: start bad"), "{lines:?}");
+    ensure!(lines[1].starts_with("start good"), "{lines:?}");
+    ensure!(is_routed(&scene, "good")? && !is_routed(&scene, "bad")?);
+    // Its record stays, and with its folder it comes back.
+    fs::rename(scene.lab.at("var/www/github/away"), scene.lab.at("var/www/github/bad"))?;
+    let back = scene.ask(&["start", "--repo", "/var/www/github/bad"])?;
+    ensure!(back["instance"]["port"] == bad["port"], "{back:#}");
+    Ok(())
+}
+
+#[test]
+fn an_editor_without_a_supervisor_gets_one() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    end(pid(&before, "supervisor_pid")?)?;
+    let lines = reconcile(&scene, &[], 0)?;
+    ensure!(lines[0].starts_with("supervise hello"), "{lines:?}");
+    let state = scene.json(STATE)?;
+    ensure!(state["editor"]["pid"] == before["pid"], "{state:#}");
+    ensure!(state["supervisor"]["pid"] != before["supervisor_pid"], "{state:#}");
+    ensure!(entry(&scene, "hello")?["pid"] == state["supervisor"]["pid"]);
+    ensure!(settled(&scene)?.is_empty());
+    // It is a supervisor: it starts the editor again.
+    end(pid(&before, "pid")?)?;
+    wait::until("the editor after its end", BOUND, || {
+        let state = scene.json(STATE)?;
+        let is_new = state["editor"]["pid"] != before["pid"];
+        Ok((is_new && state["phase"] == json!("ready")).then_some(()))
+    })
+}
+
+#[test]
+fn a_start_that_was_killed_is_gone_on_with_where_its_editor_answers() -> Result<()> {
+    let scene = Instances::new("")?;
+    let folder = scene.repository("hello")?;
+    let mut start = Running::start(&mut scene.command(&["start", "--repo", &folder])?)?;
+    wait::until("the editor", BOUND, || {
+        Ok(scene.json(STATE).is_ok_and(|state| state["editor"].is_object()).then_some(()))
+    })?;
+    // While somebody starts it, it is left to them.
+    let left = plan(&scene)?;
+    ensure!(left.1.iter().any(|line| line.contains("is starting it")), "{left:?}");
+    end(start.id())?;
+    start.wait(BOUND)?;
+    wait::until("its supervisor's word", BOUND, || {
+        Ok((scene.json(STATE)?["phase"] == json!("ready")).then_some(()))
+    })?;
+    let editor = scene.json(STATE)?["editor"].clone();
+    ensure!(scene.json(RECORD)?["starter"].is_object() && !is_routed(&scene, "hello")?);
+    let lines = reconcile(&scene, &[], 0)?;
+    ensure!(lines[0].starts_with("serve hello: its start was not finished"), "{lines:?}");
+    ensure!(is_routed(&scene, "hello")?);
+    ensure!(scene.json(RECORD)?.get("starter").is_none());
+    ensure!(scene.json(STATE)?["editor"] == editor);
+    ensure!(settled(&scene)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_start_that_was_killed_is_taken_back_where_no_editor_answers() -> Result<()> {
+    let scene = Instances::new("")?;
+    fs::write(scene.lab.at("code-server"), "#!/bin/sh\nsleep 1000\n")?;
+    let folder = scene.repository("hello")?;
+    let mut start = Running::start(&mut scene.command(&["start", "--repo", &folder])?)?;
+    wait::until("the editor", BOUND, || {
+        Ok(scene.json(STATE).is_ok_and(|state| state["editor"].is_object()).then_some(()))
+    })?;
+    end(start.id())?;
+    start.wait(BOUND)?;
+    ensure!(!scene.processes()?.is_empty());
+    let lines = reconcile(&scene, &[], 0)?;
+    ensure!(lines[0].starts_with("stop hello: its start was not finished"), "{lines:?}");
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    ensure!(!scene.lab.at(RECORD).exists() && !scene.lab.at(STATE).exists());
+    ensure!(settled(&scene)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_stop_that_was_killed_is_finished() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    // What a stop leaves that was killed after its first write, and no supervisor.
+    let mut record = scene.json(RECORD)?;
+    record["wanted"] = json!("stopped");
+    scene.lab.write(RECORD, &record.to_string())?;
+    end(pid(&before, "supervisor_pid")?)?;
+    let lines = reconcile(&scene, &[], 0)?;
+    ensure!(lines[0].starts_with("stop hello: its stop was not finished"), "{lines:?}");
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    ensure!(!scene.lab.at(RECORD).exists() && !is_routed(&scene, "hello")?);
+    ensure!(settled(&scene)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_restart_that_was_killed_is_done() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    // What a restart leaves that was killed before it told the supervisor.
+    let mut record = scene.json(RECORD)?;
+    record["generation"] = json!(1);
+    scene.lab.write(RECORD, &record.to_string())?;
+    let lines = reconcile(&scene, &[], 0)?;
+    ensure!(lines[0].starts_with("restart hello"), "{lines:?}");
+    let state = scene.json(STATE)?;
+    ensure!(state["editor"]["pid"] != before["pid"], "{state:#}");
+    ensure!(state["supervisor"]["pid"] == before["supervisor_pid"], "{state:#}");
+    ensure!(settled(&scene)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_session_keeps_its_file_while_it_runs_and_never_takes_anothers() -> Result<()> {
+    let scene = Instances::new("")?;
+    let started = scene.ask(&["start", "--session", "4f1c"])?;
+    let file = "tmp/openhands-sessions/4f1c.json";
+    let written = scene.json(file)?;
+    fs::remove_file(scene.lab.at(file))?;
+    let lines = reconcile(&scene, &[], 0)?;
+    ensure!(lines[0].starts_with("announce 4f1c again"), "{lines:?}");
+    ensure!(scene.json(file)? == written && is_routed(&scene, "4f1c")?);
+    kill_all(&started["instance"])?;
+    reconcile(&scene, &[], 0)?;
+    ensure!(!scene.lab.at(file).exists() && !is_routed(&scene, "4f1c")?);
+    // Somebody else announces it now, and is not displaced.
+    let other = json!({ "vscode_port": scene.first_port });
+    scene.lab.write(file, &other.to_string())?;
+    let lines = reconcile(&scene, &["--start"], 1)?;
+    ensure!(lines[0].contains("announces this session already"), "{lines:?}");
+    ensure!(scene.json(file)? == other);
+    scene.run(&["stop", "4f1c"])?.expect(0)?;
+    ensure!(scene.json(file)? == other);
+    Ok(())
+}
+
+#[test]
+fn what_another_command_works_on_is_left_to_it() -> Result<()> {
+    let scene = Instances::new("")?;
+    let (hello, other) = (scene.start("hello")?, scene.start("other")?);
+    end(pid(&hello, "supervisor_pid")?)?;
+    end(pid(&other, "supervisor_pid")?)?;
+    let lock = scene.lab.at("run/openhands-toolkit/locks/lease-instance-hello.lock");
+    let lock = fs::File::open(lock)?;
+    lock.try_lock()?;
+    let lines = reconcile(&scene, &[], 5)?;
+    ensure!(lines[0].starts_with("not done: supervise hello"), "{lines:?}");
+    ensure!(lines[0].contains("another command is at work"), "{lines:?}");
+    ensure!(lines[1].starts_with("supervise other"), "{lines:?}");
+    drop(lock);
+    ensure!(reconcile(&scene, &[], 0)?[0].starts_with("supervise hello"));
+    ensure!(settled(&scene)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn what_no_record_knows_is_named_and_left_alone() -> Result<()> {
+    let scene = Instances::new("")?;
+    let instance = scene.start("hello")?;
+    let record = fs::read_to_string(scene.lab.at(RECORD))?;
+    fs::remove_file(scene.lab.at(RECORD))?;
+    let (_, left) = plan(&scene)?;
+    reconcile(&scene, &[], 0)?;
+    let editor = pid(&instance, "pid")?;
+    let orphan = format!("pid {editor} (");
+    ensure!(left.iter().any(|line| line.starts_with(&orphan)), "{left:?}");
+    ensure!(left.iter().any(|line| line.contains("is no editor of the original's")), "{left:?}");
+    ensure!(scene.processes()?.contains_key(&editor), "it was ended");
+    // One that cannot be read may be of anybody: nothing is decided about what it may know.
+    scene.lab.write(RECORD, "{")?;
+    let said = scene.run(&["reconcile", "--dry-run"])?.expect(4)?;
+    ensure!(said.stdout.contains("hello.json is no file of this toolkit"), "{said:?}");
+    ensure!(!said.stdout.contains(&orphan), "{said:?}");
+    scene.lab.write(RECORD, &record)?;
+    reconcile(&scene, &[], 0)?;
+    ensure!(is_routed(&scene, "hello")? && settled(&scene)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn an_entry_that_was_overwritten_is_written_again() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    let written = (scene.json(PORTS)?, scene.json(REPOSITORIES)?);
+    scene.lab.write(PORTS, "{\"instances\":{},\"availablePorts\":[]}")?;
+    let said = scene.run(&["reconcile"])?.expect(0)?;
+    ensure!(said.stdout.contains("done      announce hello again"), "{said:?}");
+    ensure!(said.stderr.contains("overwritten by a program that takes no lock"), "{said:?}");
+    ensure!(entry(&scene, "hello")?["port"] == before["port"]);
+    ensure!(scene.json(REPOSITORIES)? == written.1);
+    ensure!(settled(&scene)?.is_empty());
+    // One that was never ours is not.
+    let mut foreign = scene.json(PORTS)?;
+    foreign["instances"]["hello"]["port"] = json!(scene.first_port + 5);
+    scene.lab.write(PORTS, &foreign.to_string())?;
+    ensure!(without_changes(&scene, &["reconcile"]).is_err(), "a change is not seen");
+    ensure!(entry(&scene, "hello")?["port"] == before["port"]);
+    Ok(())
+}
+
+#[test]
+fn what_the_original_application_left_is_released_or_left_alone() -> Result<()> {
+    let scene = Instances::new("")?;
+    // nginx has a set, so that only what is said below is to be done.
+    scene.start("hello")?;
+    scene.run(&["stop", "hello"])?.expect(0)?;
+    let stranger = TcpListener::bind(("127.0.0.1", 0))?;
+    let taken = stranger.local_addr()?.port();
+    let (gone, old) = (scene.repository("gone")?, scene.repository("old")?);
+    let of = |port: u16, path: &str| {
+        json!({ "port": port, "pid": 1, "projectName": "x", "repoPath": path,
+                "startedAt": "2025-11-17T20:08:00.000Z" })
+    };
+    let port = scene.first_port + 3;
+    let ports = json!({
+        "instances": { "gone": of(port, &gone), "old": of(taken, &old) },
+        "availablePorts": [scene.first_port],
+    });
+    scene.lab.write(PORTS, &ports.to_string())?;
+    let repository = |id: &str, path: &str, port: u16| {
+        json!({ "id": id, "name": id, "path": path, "type": "folder",
+                "vscodePort": port, "vscodeRunning": true })
+    };
+    let known = json!({ "repositories": [
+        repository("gone", &gone, port),
+        repository("old", &old, taken),
+        repository("only-here", &gone, port + 1),
+    ] });
+    scene.lab.write(REPOSITORIES, &known.to_string())?;
+    let lines = reconcile(&scene, &[], 0)?;
+    ensure!(lines[0] == format!("release gone: nobody listens on port {port}"), "{lines:?}");
+    ensure!(lines[1].starts_with("release only-here"), "{lines:?}");
+    let (ports, known) = (scene.json(PORTS)?, scene.json(REPOSITORIES)?);
+    ensure!(ports["instances"].get("gone").is_none(), "{ports:#}");
+    ensure!(ports["instances"]["old"] == of(taken, &old), "{ports:#}");
+    ensure!(ports["availablePorts"] == json!([scene.first_port, port]), "{ports:#}");
+    let runs = |at: usize| known["repositories"][at]["vscodeRunning"].clone();
+    ensure!((runs(0), runs(1), runs(2)) == (json!(false), json!(true), json!(false)), "{known:#}");
+    let left = settled(&scene)?;
+    let own = format!("old: pid {} listens on port {taken}", std::process::id());
+    ensure!(left.len() == 1 && left[0].starts_with(&own), "{left:?}");
+    drop(stranger);
+    Ok(())
+}
+
+#[test]
+fn an_editor_of_the_original_is_adopted_restarted_and_stopped() -> Result<()> {
+    let scene = Instances::new("")?;
+    let port = scene.first_port + 2;
+    let mut editor = editor_of_the_original(&scene, "old", port)?;
+    let planned = without_changes(&scene, &["reconcile", "--dry-run"])?;
+    let step = format!("adopt old: the editor of /var/www/github/old on port {port}");
+    ensure!(planned.stdout.contains(&step), "{planned:?}");
+
+    let said = scene.run(&["reconcile"])?.expect(0)?;
+    ensure!(said.stdout.contains(&format!("done      {step}")), "{said:?}");
+    ensure!(said.stderr.contains("asks for no key"), "{said:?}");
+    ensure!(is_routed(&scene, "old")?);
+    let state = scene.json("run/openhands-toolkit/instances/old.json")?;
+    ensure!(state["editor"]["pid"] == json!(editor.id()), "{state:#}");
+    ensure!(entry(&scene, "old")?["pid"] == state["supervisor"]["pid"]);
+    ensure!(settled(&scene)?.is_empty());
+    // It is an instance like any other: known, started again by its supervisor, stopped.
+    let now = scene.ask(&["start", "--repo", "/var/www/github/old"])?;
+    ensure!(now["ran_before"] == json!(true), "{now:#}");
+    end(editor.id())?;
+    editor.wait(BOUND)?;
+    let again = wait::until("the editor after its end", BOUND, || {
+        let state = scene.json("run/openhands-toolkit/instances/old.json")?;
+        let is_new = state["editor"]["pid"] != json!(editor.id());
+        Ok((is_new && state["phase"] == json!("ready")).then_some(state))
+    })?;
+    let line = scene
+        .processes()?
+        .remove(&u32::try_from(again["editor"]["pid"].as_u64().context("a pid")?)?);
+    ensure!(line.is_some_and(|line| line.contains("openhands-editors/old")), "{again:#}");
+    scene.run(&["stop", "old"])?.expect(0)?;
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    TcpListener::bind(("127.0.0.1", port)).context("the port is still taken")?;
+    ensure!(!is_routed(&scene, "old")?);
+    Ok(())
+}
+
+#[test]
+fn an_adopted_editor_is_stopped_by_its_family() -> Result<()> {
+    let scene = Instances::new("")?;
+    let mut editor = editor_of_the_original(&scene, "old", scene.first_port)?;
+    reconcile(&scene, &[], 0)?;
+    // Also where nobody supervises it any more.
+    let state = scene.json("run/openhands-toolkit/instances/old.json")?;
+    end(pid(&state["supervisor"], "pid")?)?;
+    scene.run(&["stop", "old"])?.expect(0)?;
+    ensure!(editor.has_ended()?);
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    editor.stop()?;
+    Ok(())
+}
+
+#[test]
+fn an_editor_of_another_folder_is_not_adopted() -> Result<()> {
+    let scene = Instances::new("")?;
+    let port = scene.first_port;
+    let mut editor = editor_of_the_original(&scene, "old", port)?;
+    let other = scene.repository("other")?;
+    for (path, key) in [(PORTS, "/instances/old/repoPath"), (REPOSITORIES, "/repositories/0/path")]
+    {
+        let mut document = scene.json(path)?;
+        *document.pointer_mut(key).context("no such key")? = json!(other);
+        scene.lab.write(path, &document.to_string())?;
+    }
+    let (steps, left) = plan(&scene)?;
+    ensure!(!steps.iter().any(|line| line.contains("old")), "{steps:?}");
+    ensure!(left.iter().any(|line| line.contains("opens another folder")), "{left:?}");
+    ensure!(!editor.has_ended()?);
+    editor.stop()?;
+    Ok(())
+}
