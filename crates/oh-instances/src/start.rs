@@ -348,27 +348,22 @@ pub(crate) fn carry_out(
         found.condition,
         Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
     );
-    let mut child = None;
-    let mut forerunner = None;
+    let (mut child, mut forerunner) = (None, None);
     if !is_watched {
         progress.doing(format!("start the editor of {}", record.id));
-        child = launch(host, &record, &places, common, &found.condition)?;
-        forerunner = found.state.map(|state| state.supervisor);
+        (child, forerunner) = launch(host, found, &places, common)?;
     }
     progress.doing(format!("wait for the editor of {}", record.id));
-    let ready = wait_until_ready(host, &record, &places, child, forerunner.as_ref());
-    let (supervisor, editor) = match ready {
+    let mut ready = wait_until_ready(host, &record, &places, child, forerunner.as_ref());
+    if is_watched && matches!(ready, Err(Fault::Supervisor(_))) {
         // Who watched it was on its way out when we looked, or was killed since.
-        Err(Fault::Supervisor(_)) if is_watched => {
-            ran_before = false;
-            let found = look::one(host, &record.id)?;
-            let condition = found.as_ref().map_or(Condition::Gone, |one| one.condition.clone());
-            let child = launch(host, &record, &places, common, &condition)?;
-            forerunner = found.and_then(|found| found.state).map(|state| state.supervisor);
-            wait_until_ready(host, &record, &places, child, forerunner.as_ref())?
-        }
-        ready => ready?,
-    };
+        ran_before = false;
+        let found =
+            look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
+        (child, forerunner) = launch(host, found, &places, common)?;
+        ready = wait_until_ready(host, &record, &places, child, forerunner.as_ref());
+    }
+    let (supervisor, editor) = ready?;
     if !ran_before {
         progress.done("editor", &format!("pid {editor}  {:.1} s", begun.elapsed().as_secs_f32()));
     }
@@ -395,18 +390,19 @@ pub(crate) fn carry_out(
     Ok(Started { found, ran_before, generation, login, notes: Vec::new() })
 }
 
-/// Starts a supervisor, which takes an editor over that nobody watches.
+/// Starts a supervisor, which takes over an editor that nobody watches; returns it, and who watched
+/// before.
 fn launch(
     host: &Host,
-    record: &Record,
+    found: Found,
     places: &Places,
     common: &Common,
-    condition: &Condition,
-) -> Result<Option<Child>, Fault> {
-    if *condition != Condition::Unsupervised {
-        instances::remove_state(&host.root, &record.id)?;
+) -> Result<(Option<Child>, Option<Identity>), Fault> {
+    if found.condition != Condition::Unsupervised {
+        instances::remove_state(&host.root, &found.record.id)?;
     }
-    launch::supervisor(host, record, places, common)
+    let child = launch::supervisor(host, &found.record, places, common)?;
+    Ok((child, found.state.map(|state| state.supervisor)))
 }
 
 /// Waits until the supervisor says that the editor answers; returns both.
