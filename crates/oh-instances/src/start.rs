@@ -440,7 +440,10 @@ fn wait_until_ready(
                 }
                 _ => {}
             }
-            if !state.supervisor.lives()? {
+            // It may have said why it ends since its state was read.
+            if !state.supervisor.lives()?
+                && instances::read_state(&host.root, &record.id)?.as_ref() == Some(&state)
+            {
                 return Err(Fault::Supervisor(last_words(places)));
             }
         } else if let Some(child) = &mut child
