@@ -80,6 +80,8 @@ pub(crate) enum Refusal {
     PortOutside { port: u16, key: &'static str },
     #[error("port {port} is taken by {holder}")]
     PortTaken { port: Port, holder: String },
+    #[error("{id} runs already on port {port}, as {holder}, and not by oh-instances")]
+    Unrecorded { id: InstanceId, port: Port, holder: String },
     #[error("{id} runs on port {port}")]
     OtherPort { id: InstanceId, port: Port },
     #[error("{path} announces this session already, and not for an editor of oh-instances")]
@@ -246,6 +248,9 @@ impl Refusal {
                     .into()
             }
             Self::PortTaken { .. } => "leave --port out, and a free one is taken".into(),
+            Self::Unrecorded { .. } => {
+                "stop it by whoever started it, then run the same command again".into()
+            }
             Self::NoPort { .. } => {
                 Hint::run("stop one, for instance of", Command::ours("oh-instances", &["list"]))
             }

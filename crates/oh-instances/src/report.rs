@@ -127,7 +127,7 @@ pub(crate) fn stopped(stopped: &[Stopped]) -> Answer {
             human.push_str(&format!("{id} is not stopped\n"));
             human.extend(one.left.iter().map(|left| format!("  left     {left}\n")));
         } else if one.was_there {
-            human.push_str(&format!("{id} stopped: {} processes\n", one.processes));
+            human.push_str(&format!("{id} stopped\n"));
         } else {
             human.push_str(&format!("{id} does not run\n"));
         }

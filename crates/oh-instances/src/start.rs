@@ -17,6 +17,7 @@ use oh_host::random;
 use oh_host::spawn::Started as Child;
 use oh_model::id::InstanceId;
 use oh_model::instance::{Key, Server, Subject};
+use oh_model::path::RealPath;
 use oh_model::upstream::{Target, Upstream};
 use oh_term::{Common, Progress};
 
@@ -246,6 +247,12 @@ fn reserve(
 ) -> Result<(Record, Vec<String>), Fault> {
     let settings = &host.settings;
     let _chosen = held.databases(["instances"], PURPOSE_CHOOSE, lock_wait(host))?;
+    if target.subject == Subject::Repository
+        && let Some(port) = ports::of_others(host, &target.id)?
+    {
+        let (id, holder) = (target.id.clone(), look::holder(port));
+        return Err(Refusal::Unrecorded { id, port, holder }.into());
+    }
     let is_socket = settings.instances.transport == oh_config::Transport::Unix;
     if is_socket && target.id.folded() != target.id.as_str() {
         return Err(Refusal::SocketCase { id: target.id.clone() }.into());
@@ -255,7 +262,7 @@ fn reserve(
         is_socket,
         port: asked.port,
         apps: asked.apps,
-        but: None,
+        but: Some(&target.id),
     };
     let choice = ports::choose(host, &wanted)?;
     let (uid, gid) = (target.user.uid, target.user.gid);
@@ -336,23 +343,32 @@ pub(crate) fn carry_out(
     let begun = Instant::now();
     let found =
         look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
-    let ran_before = found.is_ready() && record.starter.is_none();
-    let mut child = None;
-    let mut forerunner = None;
-    if !matches!(
+    let mut ran_before = found.is_ready() && record.starter.is_none();
+    let is_watched = matches!(
         found.condition,
         Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
-    ) {
+    );
+    let mut child = None;
+    let mut forerunner = None;
+    if !is_watched {
         progress.doing(format!("start the editor of {}", record.id));
-        if found.condition != Condition::Unsupervised {
-            instances::remove_state(&host.root, &record.id)?;
-        }
+        child = launch(host, &record, &places, common, &found.condition)?;
         forerunner = found.state.map(|state| state.supervisor);
-        child = launch::supervisor(host, &record, &places, common)?;
     }
     progress.doing(format!("wait for the editor of {}", record.id));
-    let (supervisor, editor) =
-        wait_until_ready(host, &record, &places, child, forerunner.as_ref())?;
+    let ready = wait_until_ready(host, &record, &places, child, forerunner.as_ref());
+    let (supervisor, editor) = match ready {
+        // Who watched it was on its way out when we looked, or was killed since.
+        Err(Fault::Supervisor(_)) if is_watched => {
+            ran_before = false;
+            let found = look::one(host, &record.id)?;
+            let condition = found.as_ref().map_or(Condition::Gone, |one| one.condition.clone());
+            let child = launch(host, &record, &places, common, &condition)?;
+            forerunner = found.and_then(|found| found.state).map(|state| state.supervisor);
+            wait_until_ready(host, &record, &places, child, forerunner.as_ref())?
+        }
+        ready => ready?,
+    };
     if !ran_before {
         progress.done("editor", &format!("pid {editor}  {:.1} s", begun.elapsed().as_secs_f32()));
     }
@@ -377,6 +393,20 @@ pub(crate) fn carry_out(
     let generation = published.generation.to_string();
     let login = published.login;
     Ok(Started { found, ran_before, generation, login, notes: Vec::new() })
+}
+
+/// Starts a supervisor, which takes an editor over that nobody watches.
+fn launch(
+    host: &Host,
+    record: &Record,
+    places: &Places,
+    common: &Common,
+    condition: &Condition,
+) -> Result<Option<Child>, Fault> {
+    if *condition != Condition::Unsupervised {
+        instances::remove_state(&host.root, &record.id)?;
+    }
+    launch::supervisor(host, record, places, common)
 }
 
 /// Waits until the supervisor says that the editor answers; returns both.
@@ -415,13 +445,12 @@ fn wait_until_ready(
                 _ => {}
             }
             if !state.supervisor.lives()? {
-                let log = RealLog::of(places);
-                return Err(Fault::Supervisor(log));
+                return Err(Fault::Supervisor(last_words(places)));
             }
         } else if let Some(child) = &mut child
             && let Some(status) = child.ended()?
         {
-            return Err(Fault::Supervisor(format!("{status}{}", RealLog::of(places))));
+            return Err(Fault::Supervisor(format!("{status}{}", last_words(places))));
         }
         if begun.elapsed() >= limit {
             return Err(Fault::NotReady(format!(
@@ -434,13 +463,9 @@ fn wait_until_ready(
 }
 
 /// The last lines of a supervisor's own log.
-struct RealLog;
-
-impl RealLog {
-    fn of(places: &Places) -> String {
-        let log = oh_model::path::RealPath::parse(&format!("{}.supervisor", places.log));
-        log.map(|log| logs::last_lines(&log)).unwrap_or_default()
-    }
+fn last_words(places: &Places) -> String {
+    let log = RealPath::parse(&format!("{}.supervisor", places.log));
+    log.map(|log| logs::last_lines(&log)).unwrap_or_default()
 }
 
 /// Makes sure that the instance is among the routes, and that they are served.

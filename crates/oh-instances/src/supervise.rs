@@ -164,6 +164,10 @@ impl<'h> Run<'h> {
 
     fn run(&mut self) -> Result<(), Fault> {
         let mut taken_over = self.living_editor()?;
+        if taken_over.is_some() {
+            // From now on it is watched, whether it answers or not.
+            self.save()?;
+        }
         loop {
             let (editor, is_child) = match taken_over.take() {
                 Some(editor) => (editor, false),
@@ -179,6 +183,8 @@ impl<'h> Run<'h> {
                     self.stop_all()?;
                     self.restarts_ms.clear();
                 }
+                // The end of a forerunner's editor that was not seen to answer says nothing about ours.
+                After::Ended(seen) if !is_child && !self.was_ready => self.remember(&seen),
                 After::Ended(seen) => {
                     if !self.after(&seen)? {
                         return Ok(());
@@ -340,10 +346,7 @@ impl<'h> Run<'h> {
 
     /// Decides what comes after an end, and waits where that is a restart; false where it stays.
     fn after(&mut self, seen: &Seen) -> Result<bool, Fault> {
-        self.state.endings.push(Ending { at_ms: now_ms(), how: seen.how.clone() });
-        let surplus = self.state.endings.len().saturating_sub(ENDINGS_MAX);
-        self.state.endings.drain(..surplus);
-        self.state.editor = None;
+        self.remember(seen);
         let settings = &self.host.settings.instances;
         let policy = Policy {
             restarts_max: usize::try_from(settings.restarts_max).unwrap_or(usize::MAX),
@@ -378,6 +381,14 @@ impl<'h> Run<'h> {
                 Ok(false)
             }
         }
+    }
+
+    /// Writes down how an editor ended.
+    fn remember(&mut self, seen: &Seen) {
+        self.state.endings.push(Ending { at_ms: now_ms(), how: seen.how.clone() });
+        let surplus = self.state.endings.len().saturating_sub(ENDINGS_MAX);
+        self.state.endings.drain(..surplus);
+        self.state.editor = None;
     }
 
     /// Waits; true where we were told to end meanwhile.

@@ -84,13 +84,23 @@ impl Server {
     }
 }
 
-/// Makes a copy of the server, of links but for the one file that is changed.
 fn copy() -> Result<TempDir> {
-    let original = original()?;
     let copy = tempfile::Builder::new().prefix("oh-vscode-").tempdir()?;
-    let out = copy.path().join("out");
-    fs::create_dir(&out)?;
-    for (from, to) in [(original.clone(), copy.path()), (original.join("out"), out.as_path())] {
+    copy_into(copy.path())?;
+    Ok(copy)
+}
+
+/// Makes a copy of the server in a folder, of links but for the one file that is changed, and returns
+/// its entry point, to be run by [`components::node`].
+///
+/// # Errors
+///
+/// When a component is missing, is not the pinned one, or a file cannot be written.
+pub fn copy_into(copy: &Path) -> Result<PathBuf> {
+    let original = original()?;
+    let out = copy.join("out");
+    fs::create_dir_all(&out)?;
+    for (from, to) in [(original.clone(), copy), (original.join("out"), out.as_path())] {
         for entry in fs::read_dir(&from)? {
             let entry = entry?;
             if !["out", "server-main.js"].iter().any(|name| entry.file_name() == *name) {
@@ -104,8 +114,9 @@ fn copy() -> Result<TempDir> {
         anyhow::ensure!(found, "environment: the pinned VS Code server has no {patched:?}");
         text = text.replacen(patched, before, 1);
     }
-    fs::write(out.join("server-main.js"), text)?;
-    Ok(copy)
+    let entry = out.join("server-main.js");
+    fs::write(&entry, text)?;
+    Ok(entry)
 }
 
 fn original() -> Result<PathBuf> {

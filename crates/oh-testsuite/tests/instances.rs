@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use oh_testsuite::instances::{Instances, kill};
 use oh_testsuite::wait;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// How long an editor may take to come up again, on two busy cores.
@@ -14,6 +16,7 @@ const BOUND: Duration = Duration::from_secs(60);
 
 const PORTS: &str = "var/www/ai-desktop/data/vscode-ports.json";
 const REPOSITORIES: &str = "var/www/ai-desktop/data/repositories.json";
+const STATE: &str = "run/openhands-toolkit/instances/hello.json";
 
 fn pid(instance: &Value, key: &str) -> Result<u32> {
     let pid = instance[key].as_u64().with_context(|| format!("no {key}: {instance}"))?;
@@ -107,6 +110,26 @@ fn a_stranger_on_a_port_is_named_and_gone_around() -> Result<()> {
 }
 
 #[test]
+fn an_editor_of_somebody_else_is_not_replaced() -> Result<()> {
+    let scene = Instances::new("")?;
+    let folder = scene.repository("hello")?;
+    let stranger = TcpListener::bind(("127.0.0.1", scene.first_port))?;
+    let port = scene.first_port;
+    let entry = json!({ "port": port, "pid": 1, "projectName": "hello", "repoPath": folder,
+        "startedAt": "2026-01-01T00:00:00.000Z" });
+    let database = json!({ "instances": { "hello": entry }, "availablePorts": [] }).to_string();
+    scene.lab.write(PORTS, &database)?;
+    let said = scene.run(&["start", "--repo", &folder])?.expect(2)?;
+    ensure!(said.stderr.contains(&format!("hello runs already on port {port}, as ")), "{said:?}");
+    ensure!(fs::read_to_string(scene.lab.at(PORTS))? == database, "it was changed");
+    // An entry that nobody stands behind is the original's left-over.
+    drop(stranger);
+    let started = scene.ask(&["start", "--repo", &folder])?;
+    ensure!(started["instance"]["port"] == json!(port), "{started:#}");
+    Ok(())
+}
+
+#[test]
 fn an_editor_that_is_killed_is_started_again_by_its_supervisor() -> Result<()> {
     let scene = Instances::new("")?;
     let mut instance = scene.start("hello")?;
@@ -149,6 +172,84 @@ fn an_editor_outlives_its_supervisor_and_is_taken_over() -> Result<()> {
 }
 
 #[test]
+fn an_editor_that_ends_while_it_is_taken_over_is_started_again() -> Result<()> {
+    let scene = Instances::new("stop_grace_s = 1\n")?;
+    let before = scene.start("hello")?;
+    let supervisor = pid(&before, "supervisor_pid")?;
+    kill(supervisor)?;
+    wait::until_true("the end of the supervisor", BOUND, || {
+        scene.processes().is_ok_and(|left| !left.contains_key(&supervisor))
+    })?;
+    // Its listener hangs, so that its new supervisor does not come to see it answer. Not before: a
+    // group with a stopped process that loses its parent gets SIGHUP.
+    stop_for_now(child(pid(&before, "pid")?)?)?;
+    let folder = "/var/www/github/hello";
+    let after = thread::scope(|scope| -> Result<Value> {
+        let start = scope.spawn(|| scene.ask(&["start", "--repo", folder]));
+        wait::until("the new supervisor", BOUND, || {
+            let state = scene.json(STATE);
+            let is_new =
+                state.is_ok_and(|state| state["supervisor"]["pid"] != before["supervisor_pid"]);
+            // It has seen the editor alive before it wrote this for the first time.
+            Ok((is_new || start.is_finished()).then_some(()))
+        })?;
+        kill(pid(&before, "pid")?)?;
+        let started = start.join().map_err(|_| anyhow!("the start panicked"))??;
+        Ok(started["instance"].clone())
+    })?;
+    ensure!(after["pid"] != before["pid"], "{before:#}{after:#}");
+    ensure!(after["port"] == before["port"], "{before:#}{after:#}");
+    let state = scene.json(STATE)?;
+    let endings = state["endings"].as_array().context("a list")?;
+    ensure!(endings.len() == 1, "{state:#}");
+    Ok(())
+}
+
+#[test]
+fn a_supervisor_that_is_killed_while_a_start_waits_for_it_is_replaced() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    let supervisor = pid(&before, "supervisor_pid")?;
+    // It lives, and does not see that its editor ends.
+    stop_for_now(supervisor)?;
+    kill(pid(&before, "pid")?)?;
+    let leases = leases_of_starts(&scene)?;
+    let after = thread::scope(|scope| -> Result<Value> {
+        let start = scope.spawn(|| scene.ask(&["start", "--repo", "/var/www/github/hello"]));
+        wait::until_true("the lease of the start", BOUND, || {
+            start.is_finished() || leases_of_starts(&scene).is_ok_and(|now| now != leases)
+        })?;
+        kill(supervisor)?;
+        start.join().map_err(|_| anyhow!("the start panicked"))?
+    })?;
+    ensure!(after["ran_before"] == json!(false), "{after:#}");
+    for key in ["pid", "supervisor_pid"] {
+        ensure!(after["instance"][key] != before[key], "{before:#}{after:#}");
+    }
+    ensure!(after["instance"]["port"] == before["port"], "{before:#}{after:#}");
+    Ok(())
+}
+
+/// What the files of leases say that starts hold or held.
+fn leases_of_starts(scene: &Instances) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(scene.lab.at("run/openhands-toolkit/locks"))? {
+        // One that goes while it is looked at says nothing.
+        found.extend(fs::read_to_string(entry?.path()));
+    }
+    found.retain(|text| text.contains("oh-instances start hello"));
+    found.sort();
+    ensure!(!found.is_empty(), "no lease names its start");
+    Ok(found)
+}
+
+/// Stops a process until it is continued or killed (SIGSTOP of signal(7)).
+fn stop_for_now(pid: u32) -> Result<()> {
+    let raw = Pid::from_raw(i32::try_from(pid)?).context("no pid")?;
+    Ok(kill_process(raw, Signal::STOP)?)
+}
+
+#[test]
 fn a_restart_keeps_the_port_and_the_supervisor() -> Result<()> {
     let scene = Instances::new("")?;
     let before = scene.start("hello")?;
@@ -188,9 +289,8 @@ fn an_editor_that_crashes_again_and_again_is_given_up_and_not_routed() -> Result
     for _ in 0..2 {
         let editor = pid(&instance, "pid")?;
         kill(editor)?;
-        let state = "run/openhands-toolkit/instances/hello.json";
         instance = wait::until("what becomes of it", BOUND, || {
-            let state = scene.json(state)?;
+            let state = scene.json(STATE)?;
             let settled =
                 state["phase"] == json!("ready") || state["phase"].get("failed").is_some();
             let is_new = state["editor"]["pid"] != json!(editor);

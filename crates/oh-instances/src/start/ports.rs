@@ -38,8 +38,24 @@ pub(super) struct Wanted<'w> {
     pub(super) port: Option<u16>,
     /// How many applications there are.
     pub(super) apps: usize,
-    /// Whose own record keeps nothing from it.
+    /// Whose own record, and whose entry in the databases, keeps nothing from it.
     pub(super) but: Option<&'w InstanceId>,
+}
+
+/// Finds the editor that the databases give to an id, where one listens that no record knows.
+pub(super) fn of_others(host: &Host, id: &InstanceId) -> Result<Option<Port>, Fault> {
+    let owners = oh_host::inputs::owners(host);
+    let path = &host.settings.instances.port_database;
+    let place = Place { root: &host.root, path, owners: &owners };
+    let Ok(Some(database)) = databases::read::<PortDocument>(place) else { return Ok(None) };
+    let entry = database.ids().into_iter().find(|known| id.as_str().eq_ignore_ascii_case(known));
+    let entry = entry.and_then(|known| database.entry(&known)?.ok());
+    match entry {
+        Some(entry) if bind_probe_everywhere(entry.port)? == BindProbe::Taken => {
+            Ok(Some(entry.port))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Says whether somebody has a port of an instance of which nothing runs.
