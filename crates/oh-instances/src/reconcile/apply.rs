@@ -340,8 +340,15 @@ impl Run<'_> {
             // A site that was never configured serves nothing.
             Err(PublishFault::Config(_)) => Ok(Outcome::AlreadyDone),
             Err(fault) => {
-                let (why, exit) = (chain(&fault), fault.exit());
-                Err(NotDone { why, exit })
+                let exit = match fault.exit() {
+                    exit @ (Exit::Locked
+                    | Exit::Intact
+                    | Exit::RolledBack
+                    | Exit::RollbackFailed) => exit,
+                    // Other steps may have been done.
+                    _ => Exit::No,
+                };
+                Err(NotDone { why: chain(&fault), exit })
             }
         }
     }
