@@ -248,9 +248,10 @@ impl Refusal {
                     .into()
             }
             Self::PortTaken { .. } => "leave --port out, and a free one is taken".into(),
-            Self::Unrecorded { .. } => {
-                "stop it by whoever started it, then run the same command again".into()
-            }
+            Self::Unrecorded { .. } => Hint::run(
+                "take it over, where it is the original application's",
+                Command::ours("oh-instances", &["reconcile"]),
+            ),
             Self::NoPort { .. } => {
                 Hint::run("stop one, for instance of", Command::ours("oh-instances", &["list"]))
             }
