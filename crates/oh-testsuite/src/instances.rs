@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -32,6 +34,8 @@ pub struct Instances {
     pub lab: Lab,
     /// The first of the twelve ports of repositories.
     pub first_port: u16,
+    /// While it is held, no other laboratory has these ports.
+    _range: UnixListener,
 }
 
 impl Instances {
@@ -51,8 +55,8 @@ impl Instances {
     ///
     /// As [`Instances::new`].
     pub fn of(mut lab: Lab, more: &str) -> Result<Self> {
-        let drawn = RandomState::new().build_hasher().finish();
-        let first = RANGES_FIRST + u16::try_from(drawn % RANGES)? * 2 * PORTS;
+        let (number, range) = draw_range()?;
+        let first = RANGES_FIRST + number * 2 * PORTS;
         let (last, of_sessions) = (first + PORTS - 1, first + PORTS);
         let config = "etc/openhands-toolkit/config.toml";
         let text = fs::read_to_string(lab.at(config))?;
@@ -81,7 +85,7 @@ impl Instances {
         fs::create_dir_all(lab.at("var/www/github"))?;
         fs::create_dir_all(lab.at("home/ubuntu/openhands-workspace"))?;
         lab.start_nginx()?;
-        Ok(Self { lab, first_port: first })
+        Ok(Self { lab, first_port: first, _range: range })
     }
 
     /// Makes a repository with a `README.md`, the editors' user's, and returns its folder as the
@@ -206,6 +210,19 @@ impl Drop for Instances {
             assert!(left.is_empty(), "left running: {left:?}; {stopped:?}");
         }
     }
+}
+
+/// Draws a range of ports that no other laboratory of this machine has: the name of a socket without
+/// a file says so, and goes with whoever holds it.
+fn draw_range() -> Result<(u16, UnixListener)> {
+    for _ in 0..RANGES {
+        let drawn = RandomState::new().build_hasher().finish() % RANGES;
+        let name = SocketAddr::from_abstract_name(format!("oh-lab-ports-{drawn}"))?;
+        if let Ok(held) = UnixListener::bind_addr(&name) {
+            return Ok((u16::try_from(drawn)?, held));
+        }
+    }
+    bail!("no range of ports is free")
 }
 
 /// Says whether the tests are root's.
