@@ -67,20 +67,25 @@ impl Places {
             }
         };
         let runtime = below(&settings.runtime_directory, &runtime_name(&id))?;
-        let count = runtime.as_str().len() + 1 + SOCKET_NAME_BYTES;
-        if count > SOCKET_PATH_BYTES_MAX {
-            return Err(Refusal::SocketPath {
-                path: format!("{runtime}/vscode-ipc-….sock"),
-                count,
-            }
-            .into());
-        }
         Ok(Self {
             home: below(&settings.directory, &id)?,
             runtime,
             log: below(&settings.log_directory, &format!("{id}.log"))?,
             socket,
             folder: host.root.real(&record.folder)?,
+        })
+    }
+
+    /// Says what the editor cannot do where it is.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let count = self.runtime.as_str().len() + 1 + SOCKET_NAME_BYTES;
+        (count > SOCKET_PATH_BYTES_MAX).then(|| {
+            format!(
+                "warning: `code` does not work in terminals of this editor: \
+                 {}/vscode-ipc-….sock has {count} bytes, and a socket's path at most \
+                 {SOCKET_PATH_BYTES_MAX}; it does below a shorter root or instances.runtime_directory",
+                self.runtime
+            )
         })
     }
 }

@@ -444,7 +444,12 @@ impl<'h> Run<'h> {
         drop(self.save());
     }
 
+    /// Leaves its state for others to read, as long as there is a record that it is the state of: the
+    /// folder of a whole root may have been removed around us, and is not to come again.
     fn save(&self) -> Result<(), Fault> {
+        if matches!(instances::read(&self.host.root, &self.record.id), Ok(None)) {
+            return Ok(());
+        }
         Ok(instances::write_state(&self.host.root, &self.record.id, &self.state)?)
     }
 

@@ -2,11 +2,16 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::thread;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use oh_host::lock::Locks;
+use oh_host::root::Root;
 use oh_testsuite::instances::{Instances, kill};
+use oh_testsuite::lab::Said;
 use oh_testsuite::wait;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -90,6 +95,26 @@ fn a_session_gets_a_workspace_ports_and_a_file() -> Result<()> {
     scene.run(&["stop", id])?.expect(0)?;
     ensure!(!scene.lab.at(&format!("tmp/openhands-sessions/{id}.json")).exists());
     ensure!(!is_routed(&scene, id)?);
+    Ok(())
+}
+
+#[test]
+fn an_application_that_outlives_its_editor_keeps_its_port() -> Result<()> {
+    let scene = Instances::new("")?;
+    let id = "0123456789abcdef0123456789abcdef";
+    let start = ["start", "--session", id, "--apps", "1"];
+    let before = scene.ask(&start)?["instance"].clone();
+    let port = u16::try_from(before["apps"][0].as_u64().context("no port")?)?;
+    let application = TcpListener::bind(("127.0.0.1", port))?;
+    for key in ["supervisor_pid", "pid"] {
+        let victim = pid(&before, key)?;
+        kill(victim)?;
+        wait::until_true("its end", BOUND, || is_dead(victim))?;
+    }
+    let after = scene.ask(&start)?["instance"].clone();
+    ensure!(after["pid"] != before["pid"] && after["apps"] == before["apps"], "{after:#}");
+    ensure!(after["port"] == before["port"], "{before:#}{after:#}");
+    drop(application);
     Ok(())
 }
 
@@ -219,13 +244,7 @@ fn a_supervisor_that_is_killed_while_a_start_waits_for_it_is_replaced() -> Resul
     ensure!(pauses_of_a_start(&scene).is_none(), "the first start is still at it");
     let after = thread::scope(|scope| -> Result<Value> {
         let start = scope.spawn(|| scene.ask(&["start", "--repo", "/var/www/github/hello"]));
-        let mut first = None;
-        wait::until_true("the start to wait", BOUND, || {
-            let now = pauses_of_a_start(&scene);
-            first = first.or(now);
-            let slept = now.zip(first).map_or(0, |(now, first)| now.saturating_sub(first));
-            start.is_finished() || slept >= PAUSES
-        })?;
+        until_a_start_waits(&scene, &start)?;
         kill(supervisor)?;
         start.join().map_err(|_| anyhow!("the start panicked"))?
     })?;
@@ -235,6 +254,52 @@ fn a_supervisor_that_is_killed_while_a_start_waits_for_it_is_replaced() -> Resul
     }
     ensure!(after["instance"]["port"] == before["port"], "{before:#}{after:#}");
     Ok(())
+}
+
+#[test]
+fn what_is_killed_while_a_start_publishes_is_started_again() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    ensure!(pauses_of_a_start(&scene).is_none(), "the first start is still at it");
+    let root = Root::below(Path::new(&scene.lab.root()))?;
+    let mut locks = Locks::open(&root, None)?;
+    let publishing = locks.publish("a test", BOUND)?;
+    let after = thread::scope(|scope| -> Result<Value> {
+        let start = scope.spawn(|| scene.ask(&["start", "--repo", "/var/www/github/hello"]));
+        // It has found the editor ready.
+        until_a_start_waits(&scene, &start)?;
+        for key in ["supervisor_pid", "pid"] {
+            let victim = pid(&before, key)?;
+            kill(victim)?;
+            wait::until_true("its end", BOUND, || is_dead(victim))?;
+        }
+        drop(publishing);
+        start.join().map_err(|_| anyhow!("the start panicked"))?
+    })?;
+    for key in ["pid", "supervisor_pid"] {
+        ensure!(after["instance"][key] != before[key], "{before:#}{after:#}");
+    }
+    ensure!(after["instance"]["port"] == before["port"], "{before:#}{after:#}");
+    ensure!(is_routed(&scene, "hello")?);
+    Ok(())
+}
+
+/// Waits until a start that has the lease of `hello` does nothing but wait.
+fn until_a_start_waits<T>(scene: &Instances, start: &ScopedJoinHandle<'_, T>) -> Result<()> {
+    let mut first = None;
+    wait::until_true("the start to wait", BOUND, || {
+        let now = pauses_of_a_start(scene);
+        first = first.or(now);
+        let slept = now.zip(first).map_or(0, |(now, first)| now.saturating_sub(first));
+        start.is_finished() || slept >= PAUSES
+    })
+}
+
+/// Says whether a process has ended, whether or not it is reaped.
+fn is_dead(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.is_none_or(|state| state.trim_start().starts_with(['Z', 'X']))
 }
 
 /// Says how often a start has slept that has the lease of its instance; `None` where none has it.
@@ -283,6 +348,69 @@ fn a_start_that_fails_leaves_nothing() -> Result<()> {
     let records = scene.lab.at("var/lib/openhands-toolkit/instances");
     ensure!(fs::read_dir(records)?.next().is_none(), "a record is left");
     ensure!(!scene.lab.at(PORTS).exists() || scene.json(PORTS)?["instances"] == json!({}));
+    Ok(())
+}
+
+#[test]
+fn what_was_never_served_needs_no_publishing_to_be_taken_back() -> Result<()> {
+    let scene = Instances::new("")?;
+    let go = scene.lab.at("go").display().to_string();
+    let waiting = format!("#!/bin/sh\nwhile [ ! -e {go} ]; do sleep 0.05; done\nexit 3\n");
+    fs::write(scene.lab.at("code-server"), waiting)?;
+    let folder = scene.repository("hello")?;
+    let mut command = scene.command(&["start", "--repo", &folder])?;
+    let start = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    wait::until("the editor to be begun", BOUND, || {
+        let state = fs::read_to_string(scene.lab.at(STATE)).unwrap_or_default();
+        Ok(state.contains("\"editor\"").then_some(()))
+    })?;
+    // From now on nobody can read what nginx serves.
+    let (config, away) = (scene.lab.at("etc/nginx/nginx.conf"), scene.lab.at("nginx.conf.away"));
+    fs::rename(&config, &away)?;
+    fs::write(&go, "")?;
+    let said = Said::from(start.wait_with_output()?).expect(6)?;
+    ensure!(said.stderr.contains("was taken back"), "{said:?}");
+    let records = scene.lab.at("var/lib/openhands-toolkit/instances");
+    ensure!(fs::read_dir(records)?.next().is_none(), "a record is left");
+    // Nor is anything begun now.
+    let said = scene.run(&["start", "--repo", &folder])?.expect(4)?;
+    ensure!(said.stderr.contains("nothing was changed"), "{said:?}");
+    fs::rename(&away, &config)?;
+    Ok(())
+}
+
+#[test]
+fn a_stop_that_cannot_take_its_route_away_is_not_done_until_it_can() -> Result<()> {
+    let scene = Instances::new("")?;
+    scene.start("hello")?;
+    let (config, away) = (scene.lab.at("etc/nginx/nginx.conf"), scene.lab.at("nginx.conf.away"));
+    fs::rename(&config, &away)?;
+    let said = scene.run(&["stop", "hello"])?.expect(1)?;
+    ensure!(said.stdout.contains("its route: could not read nginx's configuration"), "{said:?}");
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    fs::rename(&away, &config)?;
+    // nginx goes on to serve it: nobody is there, and that is not the answer for an unknown id.
+    let password = scene.login()?;
+    let login = oh_testsuite::lab::basic("openhands", &password);
+    let status = || -> Result<u16> {
+        Ok(scene.lab.get("/vscode/hello/x", &[("Authorization", &login)])?.status)
+    };
+    ensure!(status()? == 502, "{}", status()?);
+    scene.run(&["stop", "hello"])?.expect(0)?;
+    ensure!(status()? == 404, "{}", status()?);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_begun_where_no_nginx_runs() -> Result<()> {
+    let mut scene = Instances::new("")?;
+    scene.lab.stop_nginx()?;
+    let folder = scene.repository("hello")?;
+    let said = scene.run(&["start", "--repo", &folder])?.expect(2)?;
+    ensure!(said.stderr.contains("no nginx runs that could serve it"), "{said:?}");
+    ensure!(said.stderr.contains("start nginx, by its service or with: "), "{said:?}");
+    let records = scene.lab.at("var/lib/openhands-toolkit/instances");
+    ensure!(!records.exists() || fs::read_dir(records)?.next().is_none(), "a record is left");
     Ok(())
 }
 

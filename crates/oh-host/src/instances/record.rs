@@ -13,6 +13,9 @@ use crate::process::Identity;
 /// The version of the record.
 pub const RECORD_SCHEMA: u32 = 1;
 
+/// What the token of a supervisor has behind that of its editor.
+pub const SUPERVISOR_SUFFIX: &str = "-supervisor";
+
 /// What is wanted of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,6 +69,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Returns the token of its supervisor. It is not the editor's: what ends the editor's family
+    /// must not end who does it.
+    pub fn supervisor_token(&self) -> String {
+        format!("{}{SUPERVISOR_SUFFIX}", self.token)
+    }
+
     /// Returns what it tells the agreement about routes.
     pub fn claim(&self) -> Instance {
         Instance {
