@@ -179,14 +179,18 @@ pub fn remove_state(root: &Root, id: &InstanceId) -> Result<Removed, InstanceFau
 /// Returns what the records that are wanted running tell the agreement about routes.
 ///
 /// # Errors
-/// [`InstanceFault`]: one record that cannot be read leaves open which key and whose port it has, so
-/// nothing is said of any.
+/// [`InstanceFault`]: one record that cannot be read leaves open whose port it has, and a state which
+/// key, so nothing is said of any.
 pub fn claims(root: &Root) -> Result<Vec<Instance>, InstanceFault> {
     let mut claims = Vec::new();
     for record in records(root)? {
         let record = record?;
         if record.wanted == Wanted::Running {
-            claims.push(record.claim());
+            let mut claim = record.claim();
+            if record.renews_key() {
+                claim.key = read_state(root, &record.id)?.and_then(|state| state.key);
+            }
+            claims.push(claim);
         }
     }
     Ok(claims)

@@ -11,9 +11,10 @@ use oh_host::atomic::{self, Meta};
 use oh_host::command::SYSTEM_PATH;
 use oh_host::instances::Record;
 use oh_host::publish::Host;
+use oh_host::random;
 use oh_host::spawn::Spawn;
 use oh_host::users::{Users, is_root};
-use oh_model::instance::{Server, Subject};
+use oh_model::instance::{Key, Server, Subject};
 use oh_model::path::{InRoot, PathFault, RealPath};
 use oh_model::upstream::{Target, Upstream};
 use sha2::{Digest as _, Sha256};
@@ -93,6 +94,12 @@ impl Places {
 fn runtime_name(id: &str) -> String {
     let digits: String = Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
     digits.chars().take(RUNTIME_DIGITS).collect()
+}
+
+/// Makes a key of 256 bits.
+pub(crate) fn new_key() -> Result<Key, Fault> {
+    let digits = random::token()? + &random::token()?;
+    Key::parse(&digits).ok_or_else(|| Fault::NotReady("no key could be made".into()))
 }
 
 /// Makes the folders and files that the editor needs.

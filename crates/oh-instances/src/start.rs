@@ -16,13 +16,13 @@ use oh_host::publish::{self, Host, Published, Reach, Running};
 use oh_host::random;
 use oh_host::spawn::Started as Child;
 use oh_model::id::InstanceId;
-use oh_model::instance::{Key, Server, Subject};
+use oh_model::instance::{Server, Subject};
 use oh_model::path::RealPath;
 use oh_model::upstream::{Target, Upstream};
 use oh_term::{Common, Progress};
 
 use crate::cli::StartArguments;
-use crate::editor::Places;
+use crate::editor::{self, Places};
 use crate::fault::{Fault, Refusal};
 use crate::look::{self, Condition, Found};
 use crate::target::{self, Target as Asked};
@@ -287,7 +287,7 @@ fn reserve(
         uid,
         gid,
         token: random::token()?,
-        key: if settings.instances.asks_for_key { Some(new_key()?) } else { None },
+        key: if settings.instances.asks_for_key { Some(editor::new_key()?) } else { None },
         key_is_nginxs: settings.site.auth != oh_config::Auth::Editor,
         unit: launch::unit(host, &target.id.folded()),
         starter: Some(Identity::own()?),
@@ -303,11 +303,6 @@ fn reserve(
     instances::remove_state(&host.root, &record.id)?;
     instances::write(&host.root, &record)?;
     Ok((record, choice.notes))
-}
-
-fn new_key() -> Result<Key, Fault> {
-    let digits = random::token()? + &random::token()?;
-    Key::parse(&digits).ok_or_else(|| Fault::NotReady("no key could be made".into()))
 }
 
 /// From a record to an editor that is served; where it fails, all of it is taken back.

@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use oh_host::lock::Locks;
 use oh_host::root::Root;
 use oh_testsuite::instances::{Instances, kill};
-use oh_testsuite::lab::Said;
-use oh_testsuite::wait;
+use oh_testsuite::lab::{self, Said};
+use oh_testsuite::{net, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -182,6 +182,65 @@ fn an_editor_that_is_killed_is_started_again_by_its_supervisor() -> Result<()> {
 fn child(of: u32) -> Result<u32> {
     let children = fs::read_to_string(format!("/proc/{of}/task/{of}/children"))?;
     Ok(children.split_whitespace().next().context("no child")?.parse()?)
+}
+
+#[test]
+fn each_start_on_a_port_has_a_key_of_its_own() -> Result<()> {
+    let scene = Instances::new("")?;
+    let login = lab::basic("openhands", &scene.login()?);
+    let instance = scene.start("hello")?;
+    let key = || -> Result<String> {
+        Ok(scene.json(STATE)?["key"].as_str().context("no key")?.to_owned())
+    };
+    let direct = format!("http://127.0.0.1:{}/", scene.first_port);
+    let opens = |key: &str| -> Result<bool> {
+        let cookie = format!("code-server-session={key}");
+        let answer = net::get(&direct, &[("Cookie", &cookie)])?;
+        Ok(answer.header("Location").is_none_or(|to| !to.contains("login")))
+    };
+    let is_let_in = || -> Result<bool> {
+        let answer = scene.lab.get("/vscode/hello/login", &[("Authorization", &login)])?;
+        // Who is logged in is sent on; the page that asks for a password is 200.
+        Ok(answer.status == 302)
+    };
+    let first = key()?;
+    ensure!(opens(&first)? && is_let_in()?, "the first key opens nothing");
+    kill(pid(&instance, "pid")?)?;
+    wait::until("another editor", BOUND, || {
+        let state = scene.json(STATE)?;
+        let is_new = state["editor"]["pid"] != instance["pid"];
+        Ok((is_new && state["phase"] == json!("ready")).then_some(()))
+    })?;
+    let second = key()?;
+    ensure!(first != second, "the key is the same");
+    // Without being asked nginx presents the new one.
+    wait::until("the visitor to be let in", BOUND, || Ok(is_let_in()?.then_some(())))?;
+    ensure!(opens(&second)? && !opens(&first)?, "the first key opens the second editor");
+    scene.ask(&["restart", "hello"])?;
+    let third = key()?;
+    ensure!(third != second && is_let_in()?, "after a restart");
+    ensure!(opens(&third)? && !opens(&second)?, "the second key opens the third editor");
+    Ok(())
+}
+
+#[test]
+fn a_supervisor_that_is_told_to_end_by_hand_leaves_no_route() -> Result<()> {
+    let scene = Instances::new("")?;
+    let instance = scene.start("hello")?;
+    ensure!(is_routed(&scene, "hello")?);
+    // As the original application does, to the pid of its database.
+    let supervisor = pid(&instance, "supervisor_pid")?;
+    kill_process(Pid::from_raw(supervisor.cast_signed()).context("no pid")?, Signal::TERM)?;
+    wait::until_true("its end", BOUND, || is_dead(supervisor))?;
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    ensure!(!is_routed(&scene, "hello")?);
+    ensure!(scene.json(PORTS)?["instances"] == json!({}), "{:#}", scene.json(PORTS)?);
+    let login = lab::basic("openhands", &scene.login()?);
+    let answer = scene.lab.get("/vscode/hello/x", &[("Authorization", &login)])?;
+    ensure!(answer.status == 404, "{answer:?}");
+    let again = scene.start("hello")?;
+    ensure!(again["port"] == instance["port"], "{again:#}");
+    Ok(())
 }
 
 #[test]
@@ -391,7 +450,7 @@ fn a_stop_that_cannot_take_its_route_away_is_not_done_until_it_can() -> Result<(
     fs::rename(&away, &config)?;
     // nginx goes on to serve it: nobody is there, and that is not the answer for an unknown id.
     let password = scene.login()?;
-    let login = oh_testsuite::lab::basic("openhands", &password);
+    let login = lab::basic("openhands", &password);
     let status = || -> Result<u16> {
         Ok(scene.lab.get("/vscode/hello/x", &[("Authorization", &login)])?.status)
     };
