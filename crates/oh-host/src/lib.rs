@@ -30,6 +30,7 @@ pub mod notify;
 pub mod process;
 pub mod publish;
 pub mod random;
+pub mod remove;
 pub mod retire;
 pub mod root;
 pub mod settings;
