@@ -1,7 +1,7 @@
 //! Removes a folder that is ours alone, or one user's: nobody else may write to it.
 //!
 //! [`crate::remove`] does it; here is the question whether it may be done, and one answer instead
-//! of a list: what somebody else has put there, or mounted there, is a fault.
+//! of a list: what is mounted there, or does not go for another reason, is a fault.
 
 use std::io;
 
@@ -39,7 +39,7 @@ pub fn remove_folder_of(path: &RealPath, uid: u32) -> Result<(), Left> {
         let why = "it belongs to another user, or others may write to it";
         return Err((path.to_string(), io::Error::new(io::ErrorKind::PermissionDenied, why)));
     }
-    let removed = remove::remove(path, Rules { owners: &owners, progress: None });
+    let removed = remove::remove(path, Rules { owners: None, progress: None });
     let removed = removed.map_err(|fault| (path.to_string(), fault))?;
     match removed.left.into_iter().next() {
         Some(left) => {

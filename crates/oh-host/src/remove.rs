@@ -2,7 +2,7 @@
 //!
 //! Everything goes through open folders: a name is never resolved twice, no link is followed, and
 //! what is mounted inside is not entered, whatever file system it is of (statx(2) tells the mount).
-//! What belongs to somebody else stays where it is, and with it the folders above it; the rest goes
+//! What belongs to somebody else stays where it is, where that is asked for, and with it the folders above it; the rest goes
 //! on. A tree may be deeper than there are descriptors: the folders in the middle of the way are
 //! closed, and found again from below, where they have to be the very ones that were left.
 //!
@@ -42,8 +42,8 @@ const FOLDER: OFlags =
 /// What may be removed, and who is told how far it is.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'r> {
-    /// The users whose things are removed.
-    pub owners: &'r [u32],
+    /// The users whose things are removed; `None` is whoever has put something there.
+    pub owners: Option<&'r [u32]>,
     /// Counts what is removed while it goes on.
     pub progress: Option<&'r AtomicU64>,
 }
@@ -61,6 +61,12 @@ pub enum Why {
     Moved,
     /// The system did not allow it.
     System(io::Error),
+}
+
+impl Rules<'_> {
+    fn spare(self, uid: u32) -> bool {
+        self.owners.is_some_and(|owners| !owners.contains(&uid))
+    }
 }
 
 impl fmt::Display for Why {

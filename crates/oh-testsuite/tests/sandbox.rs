@@ -482,7 +482,7 @@ fn killed_at_any_moment_it_can_be_taken_down_and_nothing_is_left() -> Result<()>
 fn a_killed_down_is_finished_by_the_next_one() -> Result<()> {
     let sandbox = Deployment::new(With::NoEditor)?;
     for (call, when) in
-        [("pidfd_send_signal", 1), ("unlinkat", 1), ("unlinkat", 10), ("unlinkat", 30)]
+        [("pidfd_send_signal", 1), ("unlinkat", 1), ("unlinkat", 8), ("unlinkat", 16)]
     {
         rest_is_up(sandbox.up()?)?;
         let record = sandbox.record()?;

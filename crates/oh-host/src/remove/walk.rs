@@ -187,7 +187,7 @@ impl<'w> Walk<'w> {
         if here.stx_mnt_id != looked.stx_mnt_id {
             return Err(Why::Mount);
         }
-        if !self.rules.owners.contains(&looked.stx_uid) {
+        if self.rules.spare(looked.stx_uid) {
             return Err(Why::Owner(looked.stx_uid));
         }
         let folder = match rustix::fs::openat(parent, name, FOLDER, Mode::empty()) {
@@ -255,7 +255,7 @@ impl<'w> Walk<'w> {
         name: &CStr,
         stat: &Statx,
     ) -> Result<(), Why> {
-        if !self.rules.owners.contains(&stat.stx_uid) {
+        if self.rules.spare(stat.stx_uid) {
             return Err(Why::Owner(stat.stx_uid));
         }
         unlink(folder, name, AtFlags::empty()).map_err(why)?;
