@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Builder};
 
-/// The most threads: with more, the kernel's locks are waited for.
+/// The most threads: a look is over in a moment, and is not to have a large machine for itself.
 const THREADS_MAX: usize = 4;
 
 /// Does the work on each item and returns what came of it, in the order of the items. Where no
