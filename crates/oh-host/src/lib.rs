@@ -31,6 +31,7 @@ mod parallel;
 pub mod process;
 pub mod publish;
 pub mod random;
+pub mod remove;
 pub mod retire;
 pub mod root;
 pub mod settings;

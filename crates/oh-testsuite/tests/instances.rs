@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use oh_host::lock::Locks;
 use oh_host::root::Root;
 use oh_testsuite::instances::{Instances, kill};
 use oh_testsuite::lab::{self, Said};
-use oh_testsuite::{net, wait};
+use oh_testsuite::{components, net, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -115,6 +116,31 @@ fn an_application_that_outlives_its_editor_keeps_its_port() -> Result<()> {
     ensure!(after["pid"] != before["pid"] && after["apps"] == before["apps"], "{after:#}");
     ensure!(after["port"] == before["port"], "{before:#}{after:#}");
     drop(application);
+    Ok(())
+}
+
+#[test]
+fn what_is_mounted_in_an_editors_folder_survives_its_purge() -> Result<()> {
+    if fs::metadata("/proc/self")?.uid() != 0 {
+        return Ok(());
+    }
+    let scene = Instances::new("")?;
+    scene.start("hello")?;
+    let (precious, inside) = (scene.lab.at("precious"), scene.home("hello").join("data/inside"));
+    fs::create_dir_all(&precious)?;
+    fs::create_dir_all(&inside)?;
+    fs::write(precious.join("thesis.txt"), "ten years")?;
+    // Of the same file system, so that only the mount tells it apart.
+    let script = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+    let stop = scene.command(&["stop", "hello", "--purge"])?;
+    let mut command = Command::new(components::program("unshare")?);
+    command.args(["--mount", "/bin/sh", "-c", script, "sh"]).args([&precious, &inside]);
+    command.arg(stop.get_program()).args(stop.get_args());
+    let said = Said::from(command.output()?).expect(1)?;
+    ensure!(said.stdout.contains("data/inside: something is mounted there"), "{said:?}");
+    ensure!(fs::read_to_string(precious.join("thesis.txt"))? == "ten years");
+    scene.run(&["stop", "hello", "--purge"])?.expect(0)?;
+    ensure!(!scene.home("hello").exists() && precious.join("thesis.txt").exists());
     Ok(())
 }
 
