@@ -27,6 +27,7 @@ pub mod logs;
 pub mod members;
 pub mod nginx;
 pub mod notify;
+mod parallel;
 pub mod process;
 pub mod publish;
 pub mod random;
