@@ -356,19 +356,18 @@ fn an_editor_of_the_original_is_adopted_restarted_and_stopped() -> Result<()> {
 /// A program of root's that listens on a socket which somebody else made, under a name that is not
 /// its own: what su(1) is while it asks for a password, where that is how it was started.
 const PRETENDER: &str = r#"
-import http.server, os, socket, sys
+import os, socket, sys
 os.setegid(65534); os.seteuid(65534)
-server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[2].rsplit(":", 1)[1])),
-                                http.server.SimpleHTTPRequestHandler, bind_and_activate=False)
-server.allow_reuse_address = True
-server.socket.close()
-server.socket = socket.socket()
-server.server_bind(); server.server_activate()
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", int(sys.argv[2].rsplit(":", 1)[1])))
 os.seteuid(0); os.setegid(0)
-def answer(request):
-    request.send_response(200); request.end_headers(); request.wfile.write(b"{}")
-http.server.SimpleHTTPRequestHandler.do_GET = answer
-server.serve_forever()
+listener.listen()
+while True:
+    asked, _ = listener.accept()
+    asked.recv(65536)
+    asked.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+    asked.close()
 "#;
 
 #[test]
