@@ -45,6 +45,11 @@ pub(crate) fn stop(asked: &StopArguments, common: &Common) -> Result<Answer, Fai
     } else {
         asked.ids.iter().map(|id| parsed(id)).collect::<Result<Vec<_>, _>>()?
     };
+    if asked.dry_run {
+        let found = ids.iter().map(|id| look::record(&host, id));
+        let found = found.collect::<Result<Vec<_>, _>>().map_err(Failure::of)?;
+        return Ok(report::would_stop(&ids, &found, asked.purge).notes(warnings));
+    }
     let progress = Progress::start();
     let stopped = stop::stop_all(&host, &ids, asked.purge, &progress).map_err(Failure::of)?;
     Ok(report::stopped(&stopped).notes(warnings))

@@ -7,7 +7,7 @@ use oh_host::command::CommandFault;
 use oh_host::databases::EditFault;
 use oh_host::instances::InstanceFault;
 use oh_host::lock::LockFault;
-use oh_host::process::ProcessFault;
+use oh_host::process::{Pid, ProcessFault};
 use oh_host::publish::PublishFault;
 use oh_host::random::RandomFault;
 use oh_host::sockets::SocketFault;
@@ -134,8 +134,13 @@ pub(crate) enum Fault {
     Publish(#[from] PublishFault),
     #[error("no nginx runs that could serve it")]
     Unserved,
-    #[error("its supervisor ended: {0}")]
+    #[error("its supervisor ended{}", said_last(.0))]
     Supervisor(String),
+    #[error(
+        "its supervisor (pid {pid}) said nothing for {limit_s} s{}",
+        if *is_stopped { ": it is stopped by a signal" } else { "" }
+    )]
+    Silent { pid: Pid, limit_s: u64, is_stopped: bool },
     #[error("the editor is not ready: {0}")]
     NotReady(String),
     #[error("could not look at the processes")]
@@ -164,6 +169,11 @@ pub(crate) enum Fault {
         /// What could not be taken back.
         left: Vec<String>,
     },
+}
+
+/// Who was killed has said nothing.
+fn said_last(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(": {said}") }
 }
 
 impl From<Refusal> for Fault {
@@ -222,6 +232,10 @@ impl Diagnostic for Fault {
             Self::Start { source, left, .. } if left.is_empty() => source.hints(),
             Self::Start { .. } => {
                 vec![Hint::run("", Command::ours("oh-instances", &["reconcile"]))]
+            }
+            Self::Silent { pid, is_stopped: true, .. } => {
+                let command = Command::other("kill", &["-CONT", &pid.to_string()]);
+                vec![Hint::run("let it go on", command)]
             }
             Self::Unserved => vec!["start nginx, then run the same command again".into()],
             Self::Unknown(_) => vec![Hint::run("", Command::ours("oh-instances", &["list"]))],

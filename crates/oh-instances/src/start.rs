@@ -14,10 +14,12 @@ use oh_host::logs;
 use oh_host::process::{Identity, Pid, ProcessDir, Sent, Signal};
 use oh_host::publish::{self, Host, Published, Reach, Running};
 use oh_host::random;
+use oh_host::sockets::{BindProbe, bind_probe_everywhere};
 use oh_host::spawn::Started as Child;
 use oh_model::id::InstanceId;
 use oh_model::instance::{Server, Subject};
 use oh_model::path::RealPath;
+use oh_model::port::Port;
 use oh_model::upstream::{Target, Upstream};
 use oh_term::{Common, Progress};
 
@@ -39,6 +41,9 @@ const REACH_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a supervisor may take until it says anything.
 const FIRST_WORD_LIMIT: Duration = Duration::from_secs(30);
+
+/// How many ports may be lost to others during one start.
+const LOST_PORTS_MAX: usize = 3;
 
 /// What the lock is held for while ports are chosen.
 const PURPOSE_CHOOSE: &str = "oh-instances: choosing ports";
@@ -70,21 +75,46 @@ pub(crate) fn start(
     let wait = lock_wait(host);
     let mut world = locks.world(Share::Shared, "oh-instances start", wait)?;
     let mut held = lease(&mut world, &target.id, "oh-instances start", wait)?;
-    let (record, notes) = match look::one(host, &target.id)? {
-        None => reserve(host, &target, asked, &mut held)?,
-        Some(found) => {
-            is_the_same(&target, &found.record, asked)?;
-            match found.condition {
-                // Something is left of a stop that was killed.
-                Condition::Stopping => {
-                    stop::stop_one(host, &target.id, false, &mut held)?;
-                    reserve(host, &target, asked, &mut held)?
-                }
-                _ => revive(host, found, &mut held)?,
+    let mut lost = Vec::new();
+    loop {
+        let (record, notes) = prepared(host, &target, asked, &mut held)?;
+        let port = record.target.port().filter(|_| asked.port.is_none());
+        match bring_up(host, record, common, &mut held, progress, notes) {
+            // Somebody took it after it was looked at; there are others.
+            Err(Fault::Start { source, left, .. } | Fault::Restart { source, left, .. })
+                if left.is_empty()
+                    && source.is_of_editor()
+                    && lost.len() < LOST_PORTS_MAX
+                    && port.is_some_and(|port| is_taken(port).unwrap_or(false)) =>
+            {
+                lost.extend(port);
             }
+            done => return done,
         }
+    }
+}
+
+/// Finds the record to go on with, or makes one.
+fn prepared(
+    host: &Host,
+    target: &Asked,
+    asked: &StartArguments,
+    held: &mut Held<'_, Leases>,
+) -> Result<(Record, Vec<String>), Fault> {
+    let Some(found) = look::one(host, &target.id)? else {
+        return reserve(host, target, asked, held);
     };
-    bring_up(host, record, common, &mut held, progress, notes)
+    is_the_same(target, &found.record, asked)?;
+    if found.condition == Condition::Stopping {
+        // Something is left of a stop that was killed.
+        stop::stop_one(host, &target.id, false, held)?;
+        return reserve(host, target, asked, held);
+    }
+    revive(host, found, held)
+}
+
+fn is_taken(port: Port) -> Result<bool, Fault> {
+    Ok(bind_probe_everywhere(port)? == BindProbe::Taken)
 }
 
 /// Starts the editor of an instance anew.
@@ -138,7 +168,8 @@ pub(crate) fn restart_held(
         let gone = Found { record, state: None, condition: Condition::Gone, ..found };
         revive(host, gone, held)?
     };
-    bring_up(host, record, common, held, progress, notes)
+    let started = bring_up(host, record, common, held, progress, notes)?;
+    Ok(Started { ran_before: false, ..started })
 }
 
 /// Makes an instance that was recorded ready to be gone on with: where nothing of it runs, what is
@@ -149,10 +180,11 @@ pub(crate) fn revive(
     held: &mut Held<'_, Leases>,
 ) -> Result<(Record, Vec<String>), Fault> {
     let mut record = found.record;
-    let is_over = matches!(
-        found.condition,
-        Condition::Gone | Condition::Supervised(Phase::Failed { .. } | Phase::Ended)
-    );
+    let is_over = match &found.condition {
+        Condition::Gone => true,
+        Condition::Supervised(phase) => phase.is_last(),
+        Condition::Unsupervised | Condition::Stopping => false,
+    };
     if !is_over {
         return Ok((record, Vec::new()));
     }
@@ -470,6 +502,7 @@ fn wait_until_ready(
 ) -> Result<(Pid, Pid), Fault> {
     let begun = Instant::now();
     let limit = FIRST_WORD_LIMIT + Duration::from_secs(host.settings.instances.ready_timeout_s);
+    let mut heard = None;
     loop {
         let state = instances::read_state(&host.root, &record.id)?;
         // What a forerunner or an earlier generation said is not of this start.
@@ -481,6 +514,7 @@ fn wait_until_ready(
             };
             is_launched && state.generation == record.generation
         });
+        heard = state.as_ref().map(|state| state.supervisor.pid).or(heard);
         if let Some(state) = state {
             match (&state.phase, &state.editor) {
                 // What its supervisor said is of a moment ago; one that was killed since is not ready.
@@ -492,6 +526,9 @@ fn wait_until_ready(
                 (Phase::Failed { why }, _) => return Err(Fault::NotReady(why.clone())),
                 (Phase::Ended, _) => {
                     return Err(Fault::NotReady("it ended by itself, with exit code 0".into()));
+                }
+                (Phase::Stopped, _) => {
+                    return Err(Fault::NotReady("its supervisor was told to end".into()));
                 }
                 _ => {}
             }
@@ -507,13 +544,21 @@ fn wait_until_ready(
             return Err(Fault::Supervisor(format!("{status}{}", last_words(places))));
         }
         if begun.elapsed() >= limit {
-            return Err(Fault::NotReady(format!(
-                "nothing was heard of it for {} s",
-                limit.as_secs()
-            )));
+            return Err(silence(host, record, heard, limit));
         }
         std::thread::sleep(PAUSE);
     }
+}
+
+/// Says who says nothing.
+fn silence(host: &Host, record: &Record, heard: Option<Pid>, limit: Duration) -> Fault {
+    let state = instances::read_state(&host.root, &record.id).ok().flatten();
+    let Some(pid) = heard.or(state.map(|state| state.supervisor.pid)) else {
+        return Fault::NotReady(format!("nothing was heard of it for {} s", limit.as_secs()));
+    };
+    let stat = ProcessDir::open(pid).and_then(|process| process.stat());
+    let is_stopped = stat.is_ok_and(|stat| matches!(stat.state, 'T' | 't'));
+    Fault::Silent { pid, limit_s: limit.as_secs(), is_stopped }
 }
 
 /// The last lines of a supervisor's own log.

@@ -213,7 +213,7 @@ impl<'h> Run<'h> {
     /// Says whether an editor that was served has ended for good, and not by a command of ours,
     /// which goes on from there.
     fn stays_ended(&self) -> Result<bool, Fault> {
-        let is_over = matches!(self.state.phase, Phase::Failed { .. } | Phase::Ended);
+        let is_over = self.state.phase.is_last();
         if !self.was_ready || !is_over {
             return Ok(false);
         }
@@ -510,7 +510,7 @@ impl<'h> Run<'h> {
         self.stop_all()?;
         self.state.editor = None;
         self.state.key = None;
-        self.state.phase = Phase::Ended;
+        self.state.phase = Phase::Stopped;
         self.save()
     }
 
