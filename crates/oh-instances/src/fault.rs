@@ -64,6 +64,8 @@ pub(crate) enum Refusal {
     Unreadable { folder: String, user: String },
     #[error("the repositories are not known")]
     Databases(#[source] PublishFault),
+    #[error("{home} is kept of an editor of uid {uid}")]
+    Kept { id: InstanceId, home: RealPath, uid: u32 },
     #[error("no nginx runs that could serve it")]
     NoNginx { start: Hint },
     #[error("code-server cannot keep its prefix, and {key} is \"base-path\"")]
@@ -257,6 +259,11 @@ impl Refusal {
             Self::AsRoot | Self::RootsFolder { .. } => {
                 "name a user with --user, or set instances.user; root itself only by --user root"
                     .into()
+            }
+            Self::Kept { id, uid, .. } => {
+                let lead = format!("start it with --user {uid}, or remove what is kept");
+                let purge = ["stop", id.as_str(), "--purge"];
+                Hint::run(&lead, Command::ours("oh-instances", &purge))
             }
             Self::NoNginx { start } => start.clone(),
             Self::NoProgram { .. } => "install it, or set instances.program to where it is".into(),

@@ -149,6 +149,7 @@ pub(crate) fn stopped(stopped: &[Stopped]) -> Answer {
             human.extend(one.left.iter().map(|left| format!("  left     {left}\n")));
         } else if one.was_there {
             human.push_str(&format!("{id} stopped\n"));
+            human.extend(one.stays.iter().map(|stays| format!("  stays    {stays}\n")));
         } else {
             human.push_str(&format!("{id} does not run\n"));
         }
@@ -157,7 +158,7 @@ pub(crate) fn stopped(stopped: &[Stopped]) -> Answer {
     if stopped.is_empty() {
         human.push_str("no instance runs\n");
     }
-    let is_whole = stopped.iter().all(|one| one.left.is_empty());
+    let is_whole = stopped.iter().all(|one| one.left.is_empty() && one.stays.is_empty());
     let result: Vec<Value> = stopped
         .iter()
         .map(|one| {
@@ -166,6 +167,7 @@ pub(crate) fn stopped(stopped: &[Stopped]) -> Answer {
                 "was_there": one.was_there,
                 "processes": one.processes,
                 "left": one.left,
+                "stays": one.stays,
             })
         })
         .collect();

@@ -298,6 +298,17 @@ fn is_the_same(target: &Asked, record: &Record, asked: &StartArguments) -> Resul
     }
 }
 
+/// Refuses to open what an editor of another user kept.
+fn not_anothers(host: &Host, record: &Record) -> Result<(), Fault> {
+    let kept = editor::kept(host, &record.id.folded())?;
+    match kept.uid {
+        Some(uid) if uid != record.uid => {
+            Err(Refusal::Kept { id: record.id.clone(), home: kept.home, uid }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses what could not be published in the end, before anything is begun.
 fn servable(host: &Host) -> Result<(), Fault> {
     let facts = publish::check(host)?;
@@ -360,6 +371,7 @@ fn reserve(
     // could not be served.
     Places::of(host, &record)?;
     inputs::unclaimed(host, &record)?;
+    not_anothers(host, &record)?;
     servable(host)?;
     instances::remove_state(&host.root, &record.id)?;
     instances::write(&host.root, &record)?;

@@ -14,9 +14,10 @@ use oh_host::publish::{self, Host};
 use oh_host::sockets::{BindProbe, bind_probe_everywhere};
 use oh_host::stop::{self as host_stop, How, Outcome};
 use oh_model::id::InstanceId;
+use oh_model::path::RealPath;
 use oh_term::Progress;
 
-use crate::editor::Places;
+use crate::editor::{self, Kept, Places};
 use crate::fault::Fault;
 use crate::report::chain;
 use crate::{inputs, start};
@@ -41,8 +42,10 @@ pub(crate) struct Stopped {
     pub(crate) was_there: bool,
     /// How many processes were ended.
     pub(crate) processes: usize,
-    /// What is left, and why.
+    /// What is left of it, and why: as long as there is any, it is not stopped.
     pub(crate) left: Vec<String>,
+    /// What of its folders could not be removed, and why.
+    pub(crate) stays: Vec<String>,
     /// What people should know.
     pub(crate) notes: Vec<String>,
 }
@@ -68,6 +71,7 @@ pub(crate) fn stop_all(
                 was_there: true,
                 processes: 0,
                 left: vec![chain(&fault)],
+                stays: Vec::new(),
                 notes: Vec::new(),
             },
         };
@@ -91,9 +95,16 @@ pub(crate) fn stop_one(
         was_there: false,
         processes: 0,
         left: Vec::new(),
+        stays: Vec::new(),
         notes: Vec::new(),
     };
-    let Some(mut record) = instances::read(&host.root, id)? else { return Ok(stopped) };
+    let Some(mut record) = instances::read(&host.root, id)? else {
+        if purge {
+            let kept = editor::kept(host, &id.folded())?;
+            stopped.was_there = purge_kept(host, &kept, &mut stopped.stays);
+        }
+        return Ok(stopped);
+    };
     stopped.was_there = true;
     if record.wanted != Wanted::Stopped {
         record.wanted = Wanted::Stopped;
@@ -114,7 +125,7 @@ pub(crate) fn stop_one(
     {
         stopped.left.push(format!("its route: {}", chain(&fault)));
     }
-    discard_runtime(host, &record, purge, &mut stopped.left);
+    discard_runtime(host, &record, purge, &mut stopped.stays);
     if stopped.left.is_empty() {
         instances::remove_state(&host.root, id)?;
         instances::remove(&host.root, id)?;
@@ -187,27 +198,43 @@ fn port_left(record: &Record) -> Result<Option<String>, Fault> {
 }
 
 /// Takes away what is of no use without the editor, and with `purge` all that it kept.
-fn discard_runtime(host: &Host, record: &Record, purge: bool, left: &mut Vec<String>) {
+fn discard_runtime(host: &Host, record: &Record, purge: bool, stays: &mut Vec<String>) {
     let Ok(places) = Places::of(host, record) else { return };
-    let mut folders = vec![places.runtime];
-    folders.extend(places.socket.map(|(_, folder)| folder));
+    discard(&places.runtime, record.uid, stays);
+    if let Some((_, folder)) = &places.socket {
+        discard(folder, record.uid, stays);
+    }
     if purge {
-        folders.push(places.home);
-        let log = |suffix: &str| format!("{}{suffix}", places.log);
-        let kept = host.settings.instances.log_files;
-        let numbered = (1..=kept).map(|number| log(&format!(".{number}")));
-        for log in numbered.chain([log(""), log(".supervisor")]) {
-            if let Err(fault) = std::fs::remove_file(&log)
-                && fault.kind() != std::io::ErrorKind::NotFound
-            {
-                left.push(format!("{log}: {fault}"));
-            }
+        let kept = Kept { home: places.home, log: places.log, uid: Some(record.uid) };
+        purge_kept(host, &kept, stays);
+    }
+}
+
+/// Removes what an editor keeps; says whether there was anything.
+fn purge_kept(host: &Host, kept: &Kept, stays: &mut Vec<String>) -> bool {
+    let log = |suffix: &str| format!("{}{suffix}", kept.log);
+    let numbered = (1..=host.settings.instances.log_files).map(|number| log(&format!(".{number}")));
+    let mut was_there = false;
+    for log in numbered.chain([log(""), log(".supervisor")]) {
+        match std::fs::remove_file(&log) {
+            Ok(()) => was_there = true,
+            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {}
+            Err(fault) => stays.push(format!("{log}: {fault}")),
         }
     }
-    for folder in folders {
-        let exists = std::fs::symlink_metadata(folder.as_str()).is_ok();
-        if exists && let Err((path, fault)) = discard::remove_folder_of(&folder, record.uid) {
-            left.push(format!("{path}: {fault}"));
-        }
+    if let Some(uid) = kept.uid {
+        was_there |= discard(&kept.home, uid, stays);
     }
+    was_there
+}
+
+/// Removes a folder of an editor; says whether it was there.
+fn discard(folder: &RealPath, uid: u32, stays: &mut Vec<String>) -> bool {
+    if std::fs::symlink_metadata(folder.as_str()).is_err() {
+        return false;
+    }
+    if let Err((path, fault)) = discard::remove_folder_of(folder, uid) {
+        stays.push(format!("{path}: {fault}"));
+    }
+    true
 }
