@@ -177,12 +177,26 @@ impl Fault {
     }
 }
 
+/// Says whether something could not be written because a disk is full, or the user's part of it.
+fn is_no_space(fault: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(fault);
+    while let Some(fault) = cause {
+        let kind = fault.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = fault.source();
+    }
+    false
+}
+
 impl Diagnostic for Fault {
     fn exit(&self) -> Exit {
         match self {
             Self::Refused(_) | Self::Unknown(_) => Exit::Refused,
             Self::Lock(fault) if fault.is_held() => Exit::Locked,
             Self::Publish(fault) => fault.exit(),
+            Self::Record(_) | Self::Lock(_) if is_no_space(self) => Exit::Intact,
             Self::Start { left, .. } if !left.is_empty() => Exit::RollbackFailed,
             Self::Start { source, .. } => match source.exit() {
                 exit @ (Exit::Refused | Exit::Locked | Exit::Config) => exit,

@@ -290,7 +290,12 @@ fn reserve(
     Places::of(host, &record)?;
     inputs::unclaimed(host, &record)?;
     instances::remove_state(&host.root, &record.id)?;
-    instances::write(&host.root, &record)?;
+    if let Err(fault) = instances::write(&host.root, &record) {
+        // One that the disk did not confirm stands all the same.
+        let left = instances::remove(&host.root, &record.id).err();
+        let left = left.map(|fault| crate::report::chain(&fault)).into_iter().collect();
+        return Err(Fault::Start { id: record.id, source: Box::new(fault.into()), left });
+    }
     Ok((record, choice.notes))
 }
 
@@ -331,7 +336,32 @@ pub(crate) fn bring_up(
 }
 
 /// The same, and where it fails it is left as far as it came.
+///
+/// A supervisor that was on its way out when we looked, or was killed since, is replaced once where
+/// it watched the editor before or the editor lives on.
 pub(crate) fn carry_out(
+    host: &Host,
+    record: Record,
+    common: &Common,
+    held: &mut Held<'_, Leases>,
+    progress: &Progress,
+    notes: &mut Vec<String>,
+) -> Result<Started, Fault> {
+    let id = record.id.clone();
+    let was_watched = look::one(host, &id)?.is_some_and(|found| found.is_watched());
+    let why = match attempt(host, record, common, held, progress, notes) {
+        Err(Fault::Supervisor(why)) => why,
+        done => return done,
+    };
+    match look::one(host, &id)? {
+        Some(found) if was_watched || found.condition == Condition::Unsupervised => {
+            attempt(host, found.record, common, held, progress, notes)
+        }
+        _ => Err(Fault::Supervisor(why)),
+    }
+}
+
+fn attempt(
     host: &Host,
     mut record: Record,
     common: &Common,
@@ -343,27 +373,15 @@ pub(crate) fn carry_out(
     let begun = Instant::now();
     let found =
         look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
-    let mut ran_before = found.is_ready() && record.starter.is_none();
-    let is_watched = matches!(
-        found.condition,
-        Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
-    );
+    let ran_before = found.is_ready() && record.starter.is_none();
     let (mut child, mut forerunner) = (None, None);
-    if !is_watched {
+    if !found.is_watched() {
         progress.doing(format!("start the editor of {}", record.id));
         (child, forerunner) = launch(host, found, &places, common)?;
     }
     progress.doing(format!("wait for the editor of {}", record.id));
-    let mut ready = wait_until_ready(host, &record, &places, child, forerunner.as_ref());
-    if is_watched && matches!(ready, Err(Fault::Supervisor(_))) {
-        // Who watched it was on its way out when we looked, or was killed since.
-        ran_before = false;
-        let found =
-            look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
-        (child, forerunner) = launch(host, found, &places, common)?;
-        ready = wait_until_ready(host, &record, &places, child, forerunner.as_ref());
-    }
-    let (supervisor, editor) = ready?;
+    let (supervisor, editor) =
+        wait_until_ready(host, &record, &places, child, forerunner.as_ref())?;
     if !ran_before {
         progress.done("editor", &format!("pid {editor}  {:.1} s", begun.elapsed().as_secs_f32()));
     }
@@ -430,7 +448,9 @@ fn wait_until_ready(
             match (&state.phase, &state.editor) {
                 // What its supervisor said is of a moment ago; one that was killed since is not ready.
                 (Phase::Ready, Some(editor))
-                    if editor.lives()? && ready::answers(record, places, editor.pid)? =>
+                    if editor.lives()?
+                        && ready::answers(record, places, editor.pid)?
+                        && state.supervisor.lives()? =>
                 {
                     return Ok((state.supervisor.pid, editor.pid));
                 }
