@@ -12,17 +12,17 @@ use oh_host::instances::{self, Phase, Record, Wanted};
 use oh_host::lock::{Held, Leases, Locks, Share};
 use oh_host::logs;
 use oh_host::process::{Identity, Pid, ProcessDir, Sent, Signal};
-use oh_host::publish::{self, Host, Published, Reach};
+use oh_host::publish::{self, Host, Published, Reach, Running};
 use oh_host::random;
 use oh_host::spawn::Started as Child;
 use oh_model::id::InstanceId;
-use oh_model::instance::{Key, Server, Subject};
+use oh_model::instance::{Server, Subject};
 use oh_model::path::RealPath;
 use oh_model::upstream::{Target, Upstream};
 use oh_term::{Common, Progress};
 
 use crate::cli::StartArguments;
-use crate::editor::Places;
+use crate::editor::{self, Places};
 use crate::fault::{Fault, Refusal};
 use crate::look::{self, Condition, Found};
 use crate::target::{self, Target as Asked};
@@ -238,6 +238,15 @@ fn is_the_same(target: &Asked, record: &Record, asked: &StartArguments) -> Resul
     }
 }
 
+/// Refuses what could not be published in the end, before anything is begun.
+fn servable(host: &Host) -> Result<(), Fault> {
+    let facts = publish::check(host)?;
+    match facts.running {
+        Running::Master { .. } => Ok(()),
+        Running::Nothing { .. } => Err(Refusal::NoNginx { start: facts.start_nginx() }.into()),
+    }
+}
+
 /// Chooses the ports and writes the record, so that nobody else chooses them.
 fn reserve(
     host: &Host,
@@ -278,7 +287,7 @@ fn reserve(
         uid,
         gid,
         token: random::token()?,
-        key: if settings.instances.asks_for_key { Some(new_key()?) } else { None },
+        key: if settings.instances.asks_for_key { Some(editor::new_key()?) } else { None },
         key_is_nginxs: settings.site.auth != oh_config::Auth::Editor,
         unit: launch::unit(host, &target.id.folded()),
         starter: Some(Identity::own()?),
@@ -286,9 +295,11 @@ fn reserve(
         generation: 0,
         created_ms: now_ms(),
     };
-    // Before the record: a path that is too long, a session that is somebody else's.
+    // Before the record: a path that is too long, a session that is somebody else's, a site that
+    // could not be served.
     Places::of(host, &record)?;
     inputs::unclaimed(host, &record)?;
+    servable(host)?;
     instances::remove_state(&host.root, &record.id)?;
     if let Err(fault) = instances::write(&host.root, &record) {
         // One that the disk did not confirm stands all the same.
@@ -297,11 +308,6 @@ fn reserve(
         return Err(Fault::Start { id: record.id, source: Box::new(fault.into()), left });
     }
     Ok((record, choice.notes))
-}
-
-fn new_key() -> Result<Key, Fault> {
-    let digits = random::token()? + &random::token()?;
-    Key::parse(&digits).ok_or_else(|| Fault::NotReady("no key could be made".into()))
 }
 
 /// From a record to an editor that is served; where it fails, all of it is taken back.
@@ -336,32 +342,7 @@ pub(crate) fn bring_up(
 }
 
 /// The same, and where it fails it is left as far as it came.
-///
-/// A supervisor that was on its way out when we looked, or was killed since, is replaced once where
-/// it watched the editor before or the editor lives on.
 pub(crate) fn carry_out(
-    host: &Host,
-    record: Record,
-    common: &Common,
-    held: &mut Held<'_, Leases>,
-    progress: &Progress,
-    notes: &mut Vec<String>,
-) -> Result<Started, Fault> {
-    let id = record.id.clone();
-    let was_watched = look::one(host, &id)?.is_some_and(|found| found.is_watched());
-    let why = match attempt(host, record, common, held, progress, notes) {
-        Err(Fault::Supervisor(why)) => why,
-        done => return done,
-    };
-    match look::one(host, &id)? {
-        Some(found) if was_watched || found.condition == Condition::Unsupervised => {
-            attempt(host, found.record, common, held, progress, notes)
-        }
-        _ => Err(Fault::Supervisor(why)),
-    }
-}
-
-fn attempt(
     host: &Host,
     mut record: Record,
     common: &Common,
@@ -370,57 +351,104 @@ fn attempt(
     notes: &mut Vec<String>,
 ) -> Result<Started, Fault> {
     let places = Places::of(host, &record)?;
+    notes.extend(places.warning());
     let begun = Instant::now();
-    let found =
-        look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
-    let ran_before = found.is_ready() && record.starter.is_none();
-    let (mut child, mut forerunner) = (None, None);
-    if !found.is_watched() {
-        progress.doing(format!("start the editor of {}", record.id));
-        (child, forerunner) = launch(host, found, &places, common)?;
-    }
-    progress.doing(format!("wait for the editor of {}", record.id));
-    let (supervisor, editor) =
-        wait_until_ready(host, &record, &places, child, forerunner.as_ref())?;
+    let up = get_up(host, &record, &places, common, progress)?;
+    let ran_before = !up.was_launched && record.starter.is_none();
     if !ran_before {
-        progress.done("editor", &format!("pid {editor}  {:.1} s", begun.elapsed().as_secs_f32()));
+        let took = begun.elapsed().as_secs_f32();
+        progress.done("editor", &format!("pid {}  {took:.1} s", up.editor));
     }
     if !record.announced {
         record.announced = true;
         instances::write(&host.root, &record)?;
     }
+    let mut supervisor = up.supervisor;
     notes.extend(inputs::announce(host, &record, supervisor, held)?);
     progress.doing("publish its route");
-    let published = publish::publish_within(held, host, "oh-instances start")?;
+    let mut published = publish::publish_within(held, host, "oh-instances start")?;
     routed(&record, &published)?;
-    reached(host, &record)?;
-    if record.starter.take().is_some() {
-        instances::write(&host.root, &record)?;
-    }
-    let mut found = look::one(host, &record.id)?;
-    while found.as_ref().is_some_and(|found| !found.is_ready()) {
-        wait_until_ready(host, &record, &places, None, forerunner.as_ref())?;
-        found = look::one(host, &record.id)?;
-    }
-    let found = found.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
+    let mut asked = Instant::now();
+    let found = loop {
+        let found =
+            look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
+        if !found.is_ready() {
+            // It was killed since; it comes again in the same place, behind the same route.
+            let up = get_up(host, &record, &places, common, progress)?;
+            if up.supervisor != supervisor {
+                // It has another pid, and its editor may have another key.
+                supervisor = up.supervisor;
+                notes.extend(inputs::announce(host, &record, supervisor, held)?);
+                let again = publish::publish_within(held, host, "oh-instances start")?;
+                routed(&record, &again)?;
+                published = Published { login: published.login.or(again.login), ..again };
+            }
+            asked = Instant::now();
+            continue;
+        }
+        match reached(host, &record)? {
+            Ok(()) if record.starter.is_none() => break found,
+            Ok(()) => {
+                record.starter = None;
+                instances::write(&host.root, &record)?;
+                // Looked at once more: what was killed meanwhile does not run.
+            }
+            Err(why) if asked.elapsed() >= REACH_LIMIT => return Err(Fault::Unrouted(why)),
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    };
+    let found = Found { record, is_half_started: false, ..found };
     let generation = published.generation.to_string();
     let login = published.login;
     Ok(Started { found, ran_before, generation, login, notes: Vec::new() })
 }
 
-/// Starts a supervisor, which takes over an editor that nobody watches; returns it, and who watched
-/// before.
-fn launch(
+/// An editor that answers, and who watches it.
+struct Up {
+    supervisor: Pid,
+    editor: Pid,
+    /// Whether it was started here, or taken over.
+    was_launched: bool,
+}
+
+/// Waits for an editor that is watched; starts a supervisor for one that is not.
+fn get_up(
     host: &Host,
-    found: Found,
+    record: &Record,
     places: &Places,
     common: &Common,
-) -> Result<(Option<Child>, Option<Identity>), Fault> {
-    if found.condition != Condition::Unsupervised {
-        instances::remove_state(&host.root, &found.record.id)?;
+    progress: &Progress,
+) -> Result<Up, Fault> {
+    let id = &record.id;
+    let (mut was_launched, mut is_second) = (false, false);
+    loop {
+        let found = look::one(host, id)?.ok_or_else(|| Fault::Unknown(id.to_string()))?;
+        was_launched |= !found.is_ready();
+        let is_watched = found.is_watched();
+        let (mut child, mut forerunner) = (None, None);
+        if !is_watched {
+            progress.doing(format!("start the editor of {id}"));
+            if found.condition != Condition::Unsupervised {
+                instances::remove_state(&host.root, id)?;
+            }
+            child = launch::supervisor(host, &found.record, places, common)?;
+            forerunner = found.state.map(|state| state.supervisor);
+        }
+        progress.doing(format!("wait for the editor of {id}"));
+        match wait_until_ready(host, record, places, child, forerunner.as_ref()) {
+            // Who watched it was on its way out when we looked, or was killed since; and one that we
+            // started is replaced once where its editor lives.
+            Err(Fault::Supervisor(_)) if is_watched => was_launched = true,
+            Err(Fault::Supervisor(_)) if !is_second && lives_on(host, id)? => is_second = true,
+            Err(fault) => return Err(fault),
+            Ok((supervisor, editor)) => return Ok(Up { supervisor, editor, was_launched }),
+        }
     }
-    let child = launch::supervisor(host, &found.record, places, common)?;
-    Ok((child, found.state.map(|state| state.supervisor)))
+}
+
+/// Says whether an editor lives that nobody watches.
+fn lives_on(host: &Host, id: &InstanceId) -> Result<bool, Fault> {
+    Ok(look::one(host, id)?.is_some_and(|found| found.condition == Condition::Unsupervised))
 }
 
 /// Waits until the supervisor says that the editor answers; returns both.
@@ -501,24 +529,15 @@ fn routed(record: &Record, published: &Published) -> Result<(), Fault> {
     if published.seen { Ok(()) } else { Err(Fault::Unserved) }
 }
 
-/// Makes sure that the editor answers through nginx.
-fn reached(host: &Host, record: &Record) -> Result<(), Fault> {
-    let begun = Instant::now();
-    loop {
-        let reach = publish::reach(host, &record.id, record.server)?;
-        let why = match reach {
-            Reach::Reached => return Ok(()),
-            Reach::NoMaster => return Err(Fault::Unserved),
-            Reach::Status(status) => format!("nginx answers {status} in its place"),
-            Reach::Stranger(who) => format!("{who} has the port of nginx's generation"),
-            Reach::NoAnswer(why) => format!("nginx did not answer: {why}"),
-        };
-        // An editor that was killed in this very moment comes again.
-        if begun.elapsed() >= REACH_LIMIT {
-            return Err(Fault::Unrouted(why));
-        }
-        std::thread::sleep(PAUSE);
-    }
+/// Asks the editor through nginx; says why it does not answer where it does not.
+fn reached(host: &Host, record: &Record) -> Result<Result<(), String>, Fault> {
+    Ok(match publish::reach(host, &record.id, record.server)? {
+        Reach::Reached => Ok(()),
+        Reach::NoMaster => return Err(Fault::Unserved),
+        Reach::Status(status) => Err(format!("nginx answers {status} in its place")),
+        Reach::Stranger(who) => Err(format!("{who} has the port of nginx's generation")),
+        Reach::NoAnswer(why) => Err(format!("nginx did not answer: {why}")),
+    })
 }
 
 fn now_ms() -> u64 {
