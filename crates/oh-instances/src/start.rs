@@ -354,7 +354,7 @@ pub(crate) fn carry_out(
     notes.extend(places.warning());
     let begun = Instant::now();
     let up = get_up(host, &record, &places, common, progress)?;
-    let ran_before = !up.was_launched && record.starter.is_none();
+    let mut ran_before = !up.was_launched && record.starter.is_none();
     if !ran_before {
         let took = begun.elapsed().as_secs_f32();
         progress.done("editor", &format!("pid {}  {took:.1} s", up.editor));
@@ -375,6 +375,7 @@ pub(crate) fn carry_out(
         if !found.is_ready() {
             // It was killed since; it comes again in the same place, behind the same route.
             let up = get_up(host, &record, &places, common, progress)?;
+            ran_before = false;
             if up.supervisor != supervisor {
                 // It has another pid, and its editor may have another key.
                 supervisor = up.supervisor;
