@@ -191,12 +191,26 @@ impl Fault {
     }
 }
 
+/// Says whether something could not be written because a disk is full, or the user's part of it.
+fn is_no_space(fault: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(fault);
+    while let Some(fault) = cause {
+        let kind = fault.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = fault.source();
+    }
+    false
+}
+
 impl Diagnostic for Fault {
     fn exit(&self) -> Exit {
         match self {
             Self::Refused(_) | Self::Unknown(_) => Exit::Refused,
             Self::Lock(fault) if fault.is_held() => Exit::Locked,
             Self::Publish(fault) => fault.exit(),
+            Self::Record(_) | Self::Lock(_) if is_no_space(self) => Exit::Intact,
             Self::Start { left, .. } if !left.is_empty() => Exit::RollbackFailed,
             Self::Start { source, .. } => match source.exit() {
                 exit @ (Exit::Refused | Exit::Locked | Exit::Config) => exit,
@@ -260,10 +274,9 @@ impl Refusal {
                 "name a user with --user, or set instances.user; root itself only by --user root"
                     .into()
             }
-            Self::Kept { id, uid, .. } => {
-                let lead = format!("start it with --user {uid}, or remove what is kept");
-                let purge = ["stop", id.as_str(), "--purge"];
-                Hint::run(&lead, Command::ours("oh-instances", &purge))
+            Self::Kept { id, .. } => {
+                let purge = Command::ours("oh-instances", &["stop", id.as_str(), "--purge"]);
+                Hint::run("name that user with --user, or remove what is kept", purge)
             }
             Self::NoNginx { start } => start.clone(),
             Self::NoProgram { .. } => "install it, or set instances.program to where it is".into(),

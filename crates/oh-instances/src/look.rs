@@ -39,6 +39,14 @@ impl Found {
         self.condition == Condition::Supervised(Phase::Ready)
     }
 
+    /// Says whether a supervisor lives that starts the editor again.
+    pub(crate) fn is_watched(&self) -> bool {
+        matches!(
+            self.condition,
+            Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
+        )
+    }
+
     /// Says whether the editor is to run.
     pub(crate) fn is_wanted(&self) -> bool {
         self.record.wanted == Wanted::Running

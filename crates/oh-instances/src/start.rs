@@ -374,7 +374,12 @@ fn reserve(
     not_anothers(host, &record)?;
     servable(host)?;
     instances::remove_state(&host.root, &record.id)?;
-    instances::write(&host.root, &record)?;
+    if let Err(fault) = instances::write(&host.root, &record) {
+        // One that the disk did not confirm stands all the same.
+        let left = instances::remove(&host.root, &record.id).err();
+        let left = left.map(|fault| crate::report::chain(&fault)).into_iter().collect();
+        return Err(Fault::Start { id: record.id, source: Box::new(fault.into()), left });
+    }
     Ok((record, choice.notes))
 }
 
@@ -422,7 +427,7 @@ pub(crate) fn carry_out(
     notes.extend(places.warning());
     let begun = Instant::now();
     let up = get_up(host, &record, &places, common, progress)?;
-    let ran_before = !up.was_launched && record.starter.is_none();
+    let mut ran_before = !up.was_launched && record.starter.is_none();
     if !ran_before {
         let took = begun.elapsed().as_secs_f32();
         progress.done("editor", &format!("pid {}  {took:.1} s", up.editor));
@@ -431,9 +436,10 @@ pub(crate) fn carry_out(
         record.announced = true;
         instances::write(&host.root, &record)?;
     }
-    notes.extend(inputs::announce(host, &record, up.supervisor, held)?);
+    let mut supervisor = up.supervisor;
+    notes.extend(inputs::announce(host, &record, supervisor, held)?);
     progress.doing("publish its route");
-    let published = publish::publish_within(held, host, "oh-instances start")?;
+    let mut published = publish::publish_within(held, host, "oh-instances start")?;
     routed(&record, &published)?;
     let mut asked = Instant::now();
     let found = loop {
@@ -441,19 +447,30 @@ pub(crate) fn carry_out(
             look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
         if !found.is_ready() {
             // It was killed since; it comes again in the same place, behind the same route.
-            get_up(host, &record, &places, common, progress)?;
+            let up = get_up(host, &record, &places, common, progress)?;
+            ran_before = false;
+            if up.supervisor != supervisor {
+                // It has another pid, and its editor may have another key.
+                supervisor = up.supervisor;
+                notes.extend(inputs::announce(host, &record, supervisor, held)?);
+                let again = publish::publish_within(held, host, "oh-instances start")?;
+                routed(&record, &again)?;
+                published = Published { login: published.login.or(again.login), ..again };
+            }
             asked = Instant::now();
             continue;
         }
         match reached(host, &record)? {
-            Ok(()) => break found,
+            Ok(()) if record.starter.is_none() => break found,
+            Ok(()) => {
+                record.starter = None;
+                instances::write(&host.root, &record)?;
+                // Looked at once more: what was killed meanwhile does not run.
+            }
             Err(why) if asked.elapsed() >= REACH_LIMIT => return Err(Fault::Unrouted(why)),
             Err(_) => std::thread::sleep(PAUSE),
         }
     };
-    if record.starter.take().is_some() {
-        instances::write(&host.root, &record)?;
-    }
     let found = Found { record, is_half_started: false, ..found };
     let generation = published.generation.to_string();
     let login = published.login;
@@ -477,14 +494,11 @@ fn get_up(
     progress: &Progress,
 ) -> Result<Up, Fault> {
     let id = &record.id;
-    let mut was_launched = false;
+    let (mut was_launched, mut is_second) = (false, false);
     loop {
         let found = look::one(host, id)?.ok_or_else(|| Fault::Unknown(id.to_string()))?;
         was_launched |= !found.is_ready();
-        let is_watched = matches!(
-            found.condition,
-            Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
-        );
+        let is_watched = found.is_watched();
         let (mut child, mut forerunner) = (None, None);
         if !is_watched {
             progress.doing(format!("start the editor of {id}"));
@@ -496,12 +510,19 @@ fn get_up(
         }
         progress.doing(format!("wait for the editor of {id}"));
         match wait_until_ready(host, record, places, child, forerunner.as_ref()) {
-            // Who watched it was on its way out when we looked, or was killed since.
+            // Who watched it was on its way out when we looked, or was killed since; and one that we
+            // started is replaced once where its editor lives.
             Err(Fault::Supervisor(_)) if is_watched => was_launched = true,
+            Err(Fault::Supervisor(_)) if !is_second && lives_on(host, id)? => is_second = true,
             Err(fault) => return Err(fault),
             Ok((supervisor, editor)) => return Ok(Up { supervisor, editor, was_launched }),
         }
     }
+}
+
+/// Says whether an editor lives that nobody watches.
+fn lives_on(host: &Host, id: &InstanceId) -> Result<bool, Fault> {
+    Ok(look::one(host, id)?.is_some_and(|found| found.condition == Condition::Unsupervised))
 }
 
 /// Waits until the supervisor says that the editor answers; returns both.
@@ -531,7 +552,9 @@ fn wait_until_ready(
             match (&state.phase, &state.editor) {
                 // What its supervisor said is of a moment ago; one that was killed since is not ready.
                 (Phase::Ready, Some(editor))
-                    if editor.lives()? && ready::answers(record, places, editor.pid)? =>
+                    if editor.lives()?
+                        && ready::answers(record, places, editor.pid)?
+                        && state.supervisor.lives()? =>
                 {
                     return Ok((state.supervisor.pid, editor.pid));
                 }

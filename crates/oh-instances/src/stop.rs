@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use oh_host::atomic;
 use oh_host::discard;
 use oh_host::instances::{self, Record, Wanted};
 use oh_host::lock::{Held, Leases, Locks, Share};
@@ -106,9 +107,15 @@ pub(crate) fn stop_one(
         return Ok(stopped);
     };
     stopped.was_there = true;
+    let mut is_written = true;
     if record.wanted != Wanted::Stopped {
         record.wanted = Wanted::Stopped;
-        instances::write(&host.root, &record)?;
+        match instances::write(&host.root, &record) {
+            Ok(_) => {}
+            // What cannot be written can still be taken away.
+            Err(fault) if fault.is_no_space() => is_written = false,
+            Err(fault) => return Err(fault.into()),
+        }
     }
     let outcomes = end_family(host, &record)?;
     let ended = |outcome: &&Outcome| matches!(outcome.how, How::Term | How::Kill);
@@ -120,6 +127,11 @@ pub(crate) fn stop_one(
     }
     stopped.left.extend(port_left(&record)?);
     stopped.notes.extend(inputs::withdraw(host, &record, held)?);
+    if !is_written {
+        // As it stands, the record would have its route served.
+        instances::remove_state(&host.root, id)?;
+        instances::remove(&host.root, id)?;
+    }
     if let Err(fault) = publish::publish_within(held, host, "oh-instances stop")
         && publish::may_route(host, id, record.target).unwrap_or(true)
     {
@@ -130,6 +142,7 @@ pub(crate) fn stop_one(
         instances::remove_state(&host.root, id)?;
         instances::remove(&host.root, id)?;
     }
+    sweep(host, &record);
     Ok(stopped)
 }
 
@@ -195,6 +208,24 @@ fn port_left(record: &Record) -> Result<Option<String>, Fault> {
         std::thread::sleep(PAUSE);
     }
     Ok(None)
+}
+
+/// Takes away what starts and supervisors left that were killed while they wrote or made something.
+fn sweep(host: &Host, record: &Record) {
+    let settings = &host.settings;
+    let real = |folder| host.root.real(folder).ok();
+    let mut folders: Vec<RealPath> = Vec::new();
+    folders.extend(real(&settings.instances.directory));
+    folders.extend(real(&settings.instances.runtime_directory));
+    folders.extend(real(&settings.instances.log_directory));
+    folders.extend(real(&settings.sessions.directory));
+    if let Ok(places) = Places::of(host, record) {
+        folders.push(places.home);
+        folders.extend(places.socket.map(|(_, folder)| folder.parent()));
+    }
+    // What cannot be swept is in nobody's way: the next stop tries again.
+    drop(instances::sweep(&host.root));
+    folders.iter().for_each(|folder| drop(atomic::sweep(folder)));
 }
 
 /// Takes away what is of no use without the editor, and with `purge` all that it kept.

@@ -273,7 +273,11 @@ impl<'h> Run<'h> {
         self.state.activity = None;
         self.state.starts += 1;
         self.state.phase = Phase::Starting;
-        self.save()?;
+        if let Err(fault) = self.save() {
+            // Nobody would know of it.
+            self.stop_all()?;
+            return Err(fault);
+        }
         Ok(Some(identity))
     }
 
@@ -378,7 +382,9 @@ impl<'h> Run<'h> {
                 }
                 if is_ready && self.observed.is_none_or(|at| at.elapsed() >= OBSERVE_EVERY) {
                     self.observe();
-                    self.save()?;
+                    // What is known of its use grows old where it cannot be written; the editor is
+                    // worth more.
+                    drop(self.save());
                 }
                 Ok(None)
             }
