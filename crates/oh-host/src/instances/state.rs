@@ -3,6 +3,7 @@
 use oh_model::idleness::Activity;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::boot::boot_id;
 use crate::process::{Identity, ProcessFault};
 
 /// The version of the state.
@@ -54,7 +55,8 @@ pub enum Phase {
         /// Why.
         why: String,
     },
-    /// It ended by itself with exit code 0, which is meant.
+    /// It ended by itself with exit code 0, or with its supervisor that was told to end: both are
+    /// meant.
     Ended,
 }
 
@@ -75,6 +77,15 @@ fn activity_or_none<'d, D: Deserializer<'d>>(source: D) -> Result<Option<Activit
 }
 
 impl State {
+    /// Says whether it was written in this boot: of an earlier one nothing lives, and what was said
+    /// last is over.
+    ///
+    /// # Errors
+    /// [`ProcessFault`] where that cannot be told.
+    pub fn is_of_this_boot(&self) -> Result<bool, ProcessFault> {
+        Ok(self.supervisor.boot_id == boot_id()?)
+    }
+
     /// Says whether the supervisor lives.
     ///
     /// # Errors
