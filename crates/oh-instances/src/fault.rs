@@ -60,6 +60,8 @@ pub(crate) enum Refusal {
     RootsFolder { folder: InRoot },
     #[error("only root can start an editor of user {user}")]
     OtherUser { user: String },
+    #[error("instances.supervision is \"systemd\", and only root can have a unit")]
+    UnitOfRoot,
     #[error("user {user} may not read {folder}")]
     Unreadable { folder: String, user: String },
     #[error("the repositories are not known")]
@@ -130,6 +132,8 @@ pub(crate) enum Fault {
     Database(#[from] EditFault),
     #[error("its route could not be published")]
     Publish(#[from] PublishFault),
+    #[error("systemd did not move it into its unit: {0}")]
+    Limits(String),
     #[error("no nginx runs that could serve it")]
     Unserved,
     #[error("its supervisor ended: {0}")]
@@ -241,6 +245,7 @@ impl Refusal {
                 "name a user with --user, or set instances.user; root itself only by --user root"
                     .into()
             }
+            Self::UnitOfRoot => "set instances.supervision to \"auto\" or \"process\"".into(),
             Self::NoProgram { .. } => "install it, or set instances.program to where it is".into(),
             Self::NoSockets => "set sessions.sockets, or instances.transport to \"port\"".into(),
             Self::BasePath { key } => {

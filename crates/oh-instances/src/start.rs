@@ -15,6 +15,7 @@ use oh_host::process::{Identity, Pid, ProcessDir, Sent, Signal};
 use oh_host::publish::{self, Host, Published, Reach};
 use oh_host::random;
 use oh_host::spawn::Started as Child;
+use oh_host::users::is_root;
 use oh_model::id::InstanceId;
 use oh_model::instance::{Key, Server, Subject};
 use oh_model::path::RealPath;
@@ -26,7 +27,7 @@ use crate::editor::Places;
 use crate::fault::{Fault, Refusal};
 use crate::look::{self, Condition, Found};
 use crate::target::{self, Target as Asked};
-use crate::{inputs, launch, ready, stop};
+use crate::{inputs, launch, ready, report, stop};
 
 /// How long to wait for a command that works on the same instance, beyond what it may take itself.
 const LOCK_SLACK: Duration = Duration::from_secs(30);
@@ -198,6 +199,9 @@ fn suits(host: &Host, subject: Subject, asked: &StartArguments) -> Result<(), Re
     if settings.instances.server == Server::CodeServer && upstream == Upstream::BasePath {
         return Err(Refusal::BasePath { key });
     }
+    if settings.instances.supervision == oh_config::Supervision::Systemd && !is_root() {
+        return Err(Refusal::UnitOfRoot);
+    }
     let program = settings.instances.program.as_str();
     if !std::path::Path::new(program).is_file() {
         return Err(Refusal::NoProgram { program: program.into() });
@@ -348,24 +352,30 @@ pub(crate) fn carry_out(
         found.condition,
         Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
     );
-    let (mut child, mut forerunner) = (None, None);
+    let mut launched = Launched::default();
     if !is_watched {
         progress.doing(format!("start the editor of {}", record.id));
-        (child, forerunner) = launch(host, found, &places, common)?;
+        launched = launch(host, &mut record, found, &places, common)?;
     }
     progress.doing(format!("wait for the editor of {}", record.id));
-    let mut ready = wait_until_ready(host, &record, &places, child, forerunner.as_ref());
+    let mut ready = wait_until_ready(host, &record, &places, &mut launched);
     if is_watched && matches!(ready, Err(Fault::Supervisor(_))) {
         // Who watched it was on its way out when we looked, or was killed since.
         ran_before = false;
         let found =
             look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
-        (child, forerunner) = launch(host, found, &places, common)?;
-        ready = wait_until_ready(host, &record, &places, child, forerunner.as_ref());
+        launched = launch(host, &mut record, found, &places, common)?;
+        ready = wait_until_ready(host, &record, &places, &mut launched);
     }
     let (supervisor, editor) = ready?;
     if !ran_before {
-        progress.done("editor", &format!("pid {editor}  {:.1} s", begun.elapsed().as_secs_f32()));
+        let took = begun.elapsed().as_secs_f32();
+        progress.done("editor", &format!("pid {}  {took:.1} s", editor.pid));
+    }
+    if let (Some(unit), true) = (&record.unit, launched.takes_over)
+        && let Err(fault) = launch::take_into_unit(unit, &editor)
+    {
+        notes.push(format!("warning: {} has no limits: {}", record.id, report::chain(&fault)));
     }
     if !record.announced {
         record.announced = true;
@@ -381,7 +391,7 @@ pub(crate) fn carry_out(
     }
     let mut found = look::one(host, &record.id)?;
     while found.as_ref().is_some_and(|found| !found.is_ready()) {
-        wait_until_ready(host, &record, &places, None, forerunner.as_ref())?;
+        wait_until_ready(host, &record, &places, &mut launched)?;
         found = look::one(host, &record.id)?;
     }
     let found = found.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
@@ -390,19 +400,39 @@ pub(crate) fn carry_out(
     Ok(Started { found, ran_before, generation, login, notes: Vec::new() })
 }
 
-/// Starts a supervisor, which takes over an editor that nobody watches; returns it, and who watched
-/// before.
+/// A supervisor that was started; the default is none.
+#[derive(Debug, Default)]
+struct Launched {
+    /// It, where it is in no unit.
+    child: Option<Child>,
+    /// Who watched before.
+    forerunner: Option<Identity>,
+    /// Whether it has found an editor that runs.
+    takes_over: bool,
+}
+
+/// Starts a supervisor, which takes over an editor that nobody watches.
 fn launch(
     host: &Host,
+    record: &mut Record,
     found: Found,
     places: &Places,
     common: &Common,
-) -> Result<(Option<Child>, Option<Identity>), Fault> {
-    if found.condition != Condition::Unsupervised {
-        instances::remove_state(&host.root, &found.record.id)?;
+) -> Result<Launched, Fault> {
+    let takes_over = found.condition == Condition::Unsupervised;
+    if takes_over {
+        // What the configuration says of supervisors may have changed since the one before.
+        let unit = launch::unit(host, &record.id.folded());
+        if record.unit != unit {
+            record.unit = unit;
+            instances::write(&host.root, record)?;
+        }
+    } else {
+        instances::remove_state(&host.root, &record.id)?;
     }
-    let child = launch::supervisor(host, &found.record, places, common)?;
-    Ok((child, found.state.map(|state| state.supervisor)))
+    let child = launch::supervisor(host, record, places, common)?;
+    let forerunner = found.state.map(|state| state.supervisor);
+    Ok(Launched { child, forerunner, takes_over })
 }
 
 /// Waits until the supervisor says that the editor answers; returns both.
@@ -410,9 +440,9 @@ fn wait_until_ready(
     host: &Host,
     record: &Record,
     places: &Places,
-    mut child: Option<Child>,
-    forerunner: Option<&Identity>,
-) -> Result<(Pid, Pid), Fault> {
+    launched: &mut Launched,
+) -> Result<(Pid, Identity), Fault> {
+    let Launched { child, forerunner, .. } = launched;
     let begun = Instant::now();
     let limit = FIRST_WORD_LIMIT + Duration::from_secs(host.settings.instances.ready_timeout_s);
     loop {
@@ -422,7 +452,7 @@ fn wait_until_ready(
             let is_launched = match &child {
                 Some(child) => state.supervisor == child.identity,
                 // In a unit: whoever speaks and is not the one before.
-                None => forerunner != Some(&state.supervisor),
+                None => forerunner.as_ref() != Some(&state.supervisor),
             };
             is_launched && state.generation == record.generation
         });
@@ -432,11 +462,13 @@ fn wait_until_ready(
                 (Phase::Ready, Some(editor))
                     if editor.lives()? && ready::answers(record, places, editor.pid)? =>
                 {
-                    return Ok((state.supervisor.pid, editor.pid));
+                    return Ok((state.supervisor.pid, editor.clone()));
                 }
                 (Phase::Failed { why }, _) => return Err(Fault::NotReady(why.clone())),
                 (Phase::Ended, _) => {
-                    return Err(Fault::NotReady("it ended by itself, with exit code 0".into()));
+                    let last = state.endings.last().map(|ending| ending.how.as_str());
+                    let how = last.unwrap_or("nobody knows how");
+                    return Err(Fault::NotReady(format!("it ended: {how}")));
                 }
                 _ => {}
             }
@@ -444,12 +476,12 @@ fn wait_until_ready(
             if !state.supervisor.lives()?
                 && instances::read_state(&host.root, &record.id)?.as_ref() == Some(&state)
             {
-                return Err(Fault::Supervisor(last_words(places)));
+                return Err(Fault::Supervisor(last_words(record, places)));
             }
-        } else if let Some(child) = &mut child
+        } else if let Some(child) = child.as_mut()
             && let Some(status) = child.ended()?
         {
-            return Err(Fault::Supervisor(format!("{status}{}", last_words(places))));
+            return Err(Fault::Supervisor(format!("{status}{}", last_words(record, places))));
         }
         if begun.elapsed() >= limit {
             return Err(Fault::NotReady(format!(
@@ -461,8 +493,11 @@ fn wait_until_ready(
     }
 }
 
-/// The last lines of a supervisor's own log.
-fn last_words(places: &Places) -> String {
+/// The last lines of a supervisor's own log, or where they are.
+fn last_words(record: &Record, places: &Places) -> String {
+    if let Some(unit) = &record.unit {
+        return format!("why is told by `journalctl --unit={unit}`");
+    }
     let log = RealPath::parse(&format!("{}.supervisor", places.log));
     log.map(|log| logs::last_lines(&log)).unwrap_or_default()
 }

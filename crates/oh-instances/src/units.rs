@@ -71,7 +71,7 @@ pub(crate) fn print(unit: Unit, common: &Common) -> Result<Answer, Failure> {
 }
 
 fn service(host: &Host, common: &Common, is_boot: bool) -> Result<String, Failure> {
-    let command = command(common, is_boot)?;
+    let command = command(common)?;
     let what = if is_boot { "Start the editors that are wanted" } else { "Look after editors" };
     let mut lines = vec![
         "[Unit]".to_owned(),
@@ -87,7 +87,7 @@ fn service(host: &Host, common: &Common, is_boot: bool) -> Result<String, Failur
     lines.push(format!("ExecStart={command}"));
     lines.push(format!("TimeoutStartSec={}", if is_boot { BOOT_LIMIT_S } else { LOOK_LIMIT_S }));
     if is_boot {
-        // Once a boot: what is stopped by hand later stays stopped.
+        // Once a boot: the timer looks after what comes later.
         lines.push("RemainAfterExit=yes".into());
     } else {
         lines.push("# Another command is at work; the next look is soon.".into());
@@ -110,7 +110,9 @@ fn service(host: &Host, common: &Common, is_boot: bool) -> Result<String, Failur
     Ok(text)
 }
 
-fn command(common: &Common, is_boot: bool) -> Result<String, Failure> {
+/// What both services run: `stop` takes the record away, so what was stopped stays so; what gave up or
+/// has ended by itself is not started again before the next boot.
+fn command(common: &Common) -> Result<String, Failure> {
     let program = std::env::current_exe()
         .map_err(|fault| Failure::new(Exit::CouldNotLook, format!("who we are: {fault}")))?;
     let mut words = vec![program.to_string_lossy().into_owned()];
@@ -121,10 +123,7 @@ fn command(common: &Common, is_boot: bool) -> Result<String, Failure> {
         }
     }
     words.extend(common.sets.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
-    words.push("reconcile".into());
-    if is_boot {
-        words.push("--start".into());
-    }
+    words.extend(["reconcile".to_owned(), "--start".to_owned()]);
     let words: Vec<String> = words.iter().map(|word| command_word(word)).collect();
     Ok(words.join(" "))
 }

@@ -165,7 +165,7 @@ pub(crate) fn verdict(instance: &Instance, start: bool) -> Verdict {
             retired(format!("its supervisor gave up: {first}"), processes)
         }
         Condition::Supervised(Phase::Ended) => {
-            retired("its editor ended by itself".into(), processes)
+            retired("its editor ended, and that was meant; `status` says how".into(), processes)
         }
         Condition::Supervised(_) if instance.is_lagging => Verdict::Do(Step::Restart(id())),
         Condition::Supervised(phase) => match &instance.words {
