@@ -28,8 +28,8 @@ pub(crate) fn run(shell: &Shell) -> Result<u8> {
     Ok(0)
 }
 
-/// Runs one target of the full tier, chosen by the commit so that all get their turn; those
-/// that need `machines` have to install gigabytes first and get none.
+/// Runs one target of the full tier, chosen by the commit so that all get their turn, but for those
+/// that need more: `machines` have to install gigabytes first, and `long` ones would be all of it.
 fn sample(shell: &Shell) -> Result<()> {
     let manifest = shell.read_file("crates/oh-testsuite/Cargo.toml")?;
     let targets = full_targets(&manifest);
@@ -45,7 +45,7 @@ fn sample(shell: &Shell) -> Result<()> {
     })
 }
 
-/// Returns the names of the test targets that need the feature `full`.
+/// Returns the names of the test targets that need the feature `full` and no other.
 fn full_targets(manifest: &str) -> Vec<&str> {
     let quoted = |line: &str| line.split('"').nth(1).map(str::len).unwrap_or_default();
     manifest
@@ -54,7 +54,7 @@ fn full_targets(manifest: &str) -> Vec<&str> {
         .filter(|table| {
             table
                 .lines()
-                .any(|line| line.starts_with("required-features") && line.contains("\"full\""))
+                .any(|line| line.starts_with("required-features") && line.ends_with("[\"full\"]"))
         })
         .filter_map(|table| table.lines().find(|line| line.starts_with("name") && quoted(line) > 0))
         .filter_map(|line| line.split('"').nth(1))
@@ -85,12 +85,16 @@ name = "hosts"
 required-features = ["machines"]
 
 [[test]]
+name = "mutants"
+required-features = ["full", "long"]
+
+[[test]]
 name = "editors"
 required-features = ["full"]
 "#;
 
     #[test]
-    fn only_targets_that_need_the_feature_are_of_the_full_tier() {
+    fn only_targets_that_need_no_more_than_the_feature_are_samples() {
         assert_eq!(full_targets(MANIFEST), ["soak", "editors"]);
     }
 

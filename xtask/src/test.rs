@@ -19,7 +19,7 @@ pub(crate) struct Request {
 }
 
 /// The features that add the full tier.
-const FULL: &str = "--features=oh-testsuite/full,oh-testsuite/machines";
+const FULL: &str = "--features=oh-testsuite/full,oh-testsuite/long,oh-testsuite/machines";
 
 /// Runs the tests with nextest where it is installed, else with `cargo test`.
 pub(crate) fn run(shell: &Shell, request: &Request) -> Result<u8> {

@@ -55,7 +55,8 @@ pub(crate) struct Up {
     /// The Node.js that runs the editors
     #[arg(long, value_name = "PROGRAM", requires = "code_server")]
     pub(crate) node: Option<String>,
-    /// code-server's out/node/entry.js; without it everything but the editors is brought up
+    /// code-server's out/node/entry.js; without it there is neither a session nor an editor of the
+    /// repository
     #[arg(long, value_name = "FILE", requires = "node")]
     pub(crate) code_server: Option<String>,
     /// Serve plain HTTP on the bare address 127.0.0.1 instead of TLS on localhost; a sandbox that

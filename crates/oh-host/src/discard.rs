@@ -1,22 +1,19 @@
 //! Removes a folder that is ours alone, or one user's: nobody else may write to it.
 //!
-//! It is simple on purpose. It never follows a link, never leaves the file system, and stops at the
-//! first thing that is not as expected; whoever owns the folder can exchange things in it
-//! meanwhile, and loses by it only what they have put there. Folders that others can write to are the business of `oh-cleanup`.
+//! [`crate::remove`] does it; here is the question whether it may be done, and one answer instead
+//! of a list: what is mounted there, or does not go for another reason, is a fault.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oh_model::path::RealPath;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-/// How deep a folder may be.
-const DEPTH_MAX: usize = 512;
+use crate::remove::{self, Rules};
 
-/// How a folder is opened to be emptied.
+/// How a folder is looked at.
 const FOLDER: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What could not be removed, and why.
 pub type Left = (String, io::Error);
@@ -24,7 +21,7 @@ pub type Left = (String, io::Error);
 /// Removes a folder and all that is in it.
 ///
 /// # Errors
-/// [`Left`]: the first thing that could not be removed; what came before it is gone.
+/// [`Left`]: the first thing that could not be removed; what else could is gone.
 pub fn remove_folder(path: &RealPath) -> Result<(), Left> {
     remove_folder_of(path, rustix::process::geteuid().as_raw())
 }
@@ -35,55 +32,21 @@ pub fn remove_folder(path: &RealPath) -> Result<(), Left> {
 /// As [`remove_folder`].
 pub fn remove_folder_of(path: &RealPath, uid: u32) -> Result<(), Left> {
     let left = |errno: Errno| (path.to_string(), errno.into());
-    let parent = rustix::fs::open(path.parent().as_str(), FOLDER, Mode::empty()).map_err(left)?;
-    let folder = rustix::fs::openat(&parent, path.name(), FOLDER, Mode::empty()).map_err(left)?;
+    let folder = rustix::fs::open(path.as_str(), FOLDER, Mode::empty()).map_err(left)?;
     let stat = rustix::fs::fstat(&folder).map_err(left)?;
-    let own = rustix::process::geteuid().as_raw();
-    if ![own, uid].contains(&stat.st_uid) || stat.st_mode & 0o022 != 0 {
+    let owners = [rustix::process::geteuid().as_raw(), uid];
+    if !owners.contains(&stat.st_uid) || stat.st_mode & 0o022 != 0 {
         let why = "it belongs to another user, or others may write to it";
         return Err((path.to_string(), io::Error::new(io::ErrorKind::PermissionDenied, why)));
     }
-    empty(&folder, path.as_str(), stat.st_dev, 0)?;
-    rustix::fs::unlinkat(&parent, path.name(), AtFlags::REMOVEDIR).map_err(left)
-}
-
-/// Removes everything in an open folder.
-fn empty(folder: &OwnedFd, path: &str, device: u64, depth: usize) -> Result<(), Left> {
-    let left = |errno: Errno| (path.to_string(), io::Error::from(errno));
-    if depth >= DEPTH_MAX {
-        return Err((path.into(), io::Error::other("it is too deep")));
-    }
-    let mut names = Vec::new();
-    for entry in Dir::read_from(folder).map_err(left)? {
-        let entry = entry.map_err(left)?;
-        let name = entry.file_name().to_owned();
-        if name.as_bytes() != b"." && name.as_bytes() != b".." {
-            names.push(name);
+    let removed = remove::remove(path, Rules { owners: None, progress: None });
+    let removed = removed.map_err(|fault| (path.to_string(), fault))?;
+    match removed.left.into_iter().next() {
+        Some(left) => {
+            let why = io::Error::other(left.why.to_string());
+            Err((left.path.to_string_lossy().into_owned(), why))
         }
-    }
-    for name in names {
-        let shown = format!("{path}/{}", name.to_string_lossy());
-        let left = |errno: Errno| (shown.clone(), io::Error::from(errno));
-        let stat = rustix::fs::statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(left)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            remove(folder.as_fd(), &name, AtFlags::empty()).map_err(left)?;
-            continue;
-        }
-        if stat.st_dev != device {
-            return Err((shown, io::Error::other("another file system is mounted there")));
-        }
-        let below = rustix::fs::openat(folder, &name, FOLDER, Mode::empty()).map_err(left)?;
-        empty(&below, &shown, device, depth + 1)?;
-        remove(folder.as_fd(), &name, AtFlags::REMOVEDIR).map_err(left)?;
-    }
-    Ok(())
-}
-
-/// Removes one name; a name that went by itself is removed too.
-fn remove(folder: BorrowedFd<'_>, name: &std::ffi::CStr, flags: AtFlags) -> Result<(), Errno> {
-    match rustix::fs::unlinkat(folder, name, flags) {
-        Err(Errno::NOENT) => Ok(()),
-        removed => removed,
+        None => Ok(()),
     }
 }
 

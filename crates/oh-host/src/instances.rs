@@ -12,7 +12,7 @@
 mod record;
 mod state;
 
-pub use record::{RECORD_SCHEMA, Record, Wanted};
+pub use record::{RECORD_SCHEMA, Record, SUPERVISOR_SUFFIX, Wanted};
 pub use state::{Ending, Phase, STATE_SCHEMA, State};
 
 use oh_model::id::InstanceId;
@@ -21,6 +21,7 @@ use oh_model::path::{InRoot, PathFault, RealPath};
 use thiserror::Error;
 
 use crate::atomic::{self, Change, FileFault, Meta, Removed, create_dirs};
+use crate::members::Target;
 use crate::root::Root;
 
 /// Where the records are, below the root.
@@ -178,14 +179,18 @@ pub fn remove_state(root: &Root, id: &InstanceId) -> Result<Removed, InstanceFau
 /// Returns what the records that are wanted running tell the agreement about routes.
 ///
 /// # Errors
-/// [`InstanceFault`]: one record that cannot be read leaves open which key and whose port it has, so
-/// nothing is said of any.
+/// [`InstanceFault`]: one record that cannot be read leaves open whose port it has, and a state which
+/// key, so nothing is said of any.
 pub fn claims(root: &Root) -> Result<Vec<Instance>, InstanceFault> {
     let mut claims = Vec::new();
     for record in records(root)? {
         let record = record?;
         if record.wanted == Wanted::Running {
-            claims.push(record.claim());
+            let mut claim = record.claim();
+            if record.renews_key() {
+                claim.key = read_state(root, &record.id)?.and_then(|state| state.key);
+            }
+            claims.push(claim);
         }
     }
     Ok(claims)
@@ -217,6 +222,18 @@ fn file(root: &Root, folder: &str, id: &InstanceId) -> Result<RealPath, PathFaul
 
 fn real(root: &Root, path: &str) -> Result<RealPath, PathFault> {
     InRoot::parse(path).and_then(|path| root.real(&path))
+}
+
+/// Returns what to end (see [`crate::stop`]) so that nothing of an instance lives, its supervisor
+/// before its editor: also what no state tells of, such as a supervisor that was killed before its
+/// first word.
+pub fn family(record: &Record, state: Option<State>) -> Vec<Target> {
+    let state = state.into_iter();
+    let told = state.flat_map(|state| [Some(state.supervisor), state.editor]).flatten();
+    let told = told.map(|identity| Target { identity: Some(identity), token: None });
+    let tokens = [record.supervisor_token(), record.token.clone()];
+    let carriers = tokens.map(|token| Target { identity: None, token: Some(token) });
+    told.chain(carriers).collect()
 }
 
 #[cfg(test)]

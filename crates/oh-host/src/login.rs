@@ -43,7 +43,11 @@ pub enum LoginFault {
     File(#[from] FileFault),
 }
 
-/// Makes a login and writes it into the file; the lines of other users stay as they are.
+/// Everybody passes through the folder; the file has a mode of its own.
+const FOLDER: Meta = Meta { mode: 0o755, owner: None };
+
+/// Makes a login and writes it into the file; the lines of other users stay as they are. The folder
+/// is made where it is missing: people may want the login before they publish for the first time.
 ///
 /// # Errors
 /// [`LoginFault`]; the file is as it was.
@@ -53,6 +57,10 @@ pub fn create(file: &RealPath, meta: Meta) -> Result<Login, LoginFault> {
     random::fill(&mut salt)?;
     let others = atomic::read_limited(file, FILE_BYTES_MAX)?.unwrap_or_default();
     let text = with_line(&String::from_utf8_lossy(&others), &ssha(password.reveal(), &salt));
+    let folder = file.parent();
+    if std::fs::symlink_metadata(folder.as_str()).is_err() {
+        atomic::create_dirs(&folder, FOLDER)?;
+    }
     atomic::replace(file, text.as_bytes(), meta)?;
     Ok(Login { user: USER, password })
 }

@@ -29,6 +29,7 @@ use thiserror::Error;
 
 use crate::boot::{BootFault, BootId, boot_id};
 use crate::folder::each_name;
+use crate::parallel;
 use crate::random::hexadecimal;
 
 pub use rustix::process::Signal;
@@ -39,6 +40,8 @@ pub const IDENTITY_SCHEMA: u32 = 1;
 pub const ARGUMENT_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// The most bytes of `/proc/PID/stat` and `/proc/PID/status` that are read.
 const STAT_BYTES_MAX: u64 = 64 * 1024;
+/// How many bytes are read first of a file of `/proc/PID`: more than most have.
+const READ_BYTES: usize = 4 * 1024;
 /// How often, 1 ms apart, a process without arguments is looked at again: while one program takes
 /// the place of another, arguments and environment are empty for a moment.
 const EXEC_LOOKS_MAX: u32 = 20;
@@ -599,7 +602,8 @@ impl ProcessDir {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.folder, name, flags, Mode::empty())
             .map_err(|errno| fault(errno.into()))?;
-        let mut bytes = Vec::new();
+        // With room from the begin most files are read at once, and not in ever larger pieces.
+        let mut bytes = Vec::with_capacity(READ_BYTES);
         File::from(file).take(max).read_to_end(&mut bytes).map_err(fault)?;
         Ok(bytes)
     }
@@ -615,20 +619,20 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Looks at all processes. Holds no more than two descriptors at a time.
+    /// Looks at all processes, on several processors at once; each holds no more than two
+    /// descriptors at a time.
     ///
     /// # Errors
     /// [`ProcessFault`].
     pub fn look() -> Result<Self, ProcessFault> {
-        let mut stats = Vec::new();
-        for pid in pids()? {
-            match ProcessDir::open(pid).and_then(|process| process.stat()) {
-                Ok(stat) => stats.push(stat),
+        let looks = parallel::map(&pids()?, |pid| {
+            match ProcessDir::open(*pid).and_then(|process| process.stat()) {
                 // With hidepid=1 others' folders are listed and cannot be opened.
-                Err(ProcessFault::Gone(_) | ProcessFault::Denied { .. }) => {}
-                Err(fault) => return Err(fault),
+                Err(ProcessFault::Gone(_) | ProcessFault::Denied { .. }) => None,
+                look => Some(look),
             }
-        }
+        });
+        let stats = looks.into_iter().flatten().collect::<Result<Vec<ProcessStat>, _>>()?;
         let partial = !stats.iter().any(|stat| stat.pid == Pid::INIT);
         Ok(Self { stats, partial })
     }

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::flag;
 use signal_hook::low_level::{emulate_default_handler, pipe};
 
@@ -24,6 +24,7 @@ pub struct Signals {
     terminate: Arc<AtomicBool>,
     interrupt: Arc<AtomicBool>,
     hang_up: Arc<AtomicBool>,
+    redraw: Arc<AtomicBool>,
 }
 
 /// How a tool was asked to end.
@@ -41,17 +42,37 @@ impl Signals {
     /// # Errors
     /// The system's.
     pub fn listen() -> io::Result<Self> {
+        Self::of(&[])
+    }
+
+    /// Listens also to what makes a screen be drawn anew: its size changed (SIGWINCH), or this
+    /// process was stopped meanwhile (SIGCONT).
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn listen_on_a_screen() -> io::Result<Self> {
+        Self::of(&[SIGWINCH, SIGCONT])
+    }
+
+    fn of(redrawing: &[i32]) -> io::Result<Self> {
         let (wake, waker) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
-        let listen = |signal| -> io::Result<Arc<AtomicBool>> {
+        let listen = |signals: &[i32]| -> io::Result<Arc<AtomicBool>> {
             let asked = Arc::new(AtomicBool::new(false));
-            // The flag first: who is woken finds it set.
-            flag::register(signal, Arc::clone(&asked))?;
-            pipe::register(signal, waker.try_clone()?)?;
+            for signal in signals {
+                // The flag first: who is woken finds it set.
+                flag::register(*signal, Arc::clone(&asked))?;
+                pipe::register(*signal, waker.try_clone()?)?;
+            }
             Ok(asked)
         };
-        let (terminate, interrupt, hang_up) = (listen(SIGTERM)?, listen(SIGINT)?, listen(SIGHUP)?);
-        Ok(Self { wake, terminate, interrupt, hang_up })
+        Ok(Self {
+            terminate: listen(&[SIGTERM])?,
+            interrupt: listen(&[SIGINT])?,
+            hang_up: listen(&[SIGHUP])?,
+            redraw: listen(redrawing)?,
+            wake,
+        })
     }
 
     /// Says whether the tool was asked to end.
@@ -66,6 +87,11 @@ impl Signals {
     /// Says, once, whether the configuration is to be read again.
     pub fn take_hang_up(&self) -> bool {
         self.hang_up.swap(false, Ordering::Relaxed)
+    }
+
+    /// Says, once, whether what a screen shows is to be drawn anew.
+    pub fn take_redraw(&self) -> bool {
+        self.redraw.swap(false, Ordering::Relaxed)
     }
 
     /// Forgets that somebody was woken; the flags stay.

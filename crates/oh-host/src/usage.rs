@@ -1,7 +1,7 @@
 //! What instances use: one pass over the machine, for many of them at once.
 //!
 //! Two stages: `stat` of every process, then the arguments and the memory of those that belong to
-//! an instance. What belongs is found as [`crate::members`] says; tokens are looked for only where
+//! an instance; each on several processors, because most of it is the kernel's work. What belongs is found as [`crate::members`] says; tokens are looked for only where
 //! it is asked, because that reads the environment of everybody. Nothing is kept between two
 //! passes and nothing is judged: [`oh_model::idleness`] does, from [`Look::observation`].
 //!
@@ -21,6 +21,7 @@ use thiserror::Error;
 
 use crate::boot::{BootFault, boot_id};
 use crate::members::{self, Key, Kin, Met, Target, Tokens, is_candidate, key};
+use crate::parallel;
 use crate::process::{Pid, ProcessDir, ProcessFault, ProcessStat, Processes};
 use crate::sockets::{Connections, SocketConnections};
 use crate::spawn::TOKEN_CHARACTERS_MIN;
@@ -237,6 +238,8 @@ pub fn look(subjects: &[Subject], closely: Closely) -> Result<Look, UsageFault> 
     owners.add_kin(&all);
     let doors = Doors::look(subjects);
     let found = owners.by_target(&all, subjects.len());
+    let members = found.concat();
+    let mut closer = parallel::map(&members, |stat| look_closer(stat, closely)).into_iter();
     let unit = Unit::of_machine();
     let instances = subjects.iter().zip(leaders).zip(found).map(|((subject, met), stats)| {
         let leader = match met {
@@ -247,7 +250,12 @@ pub fn look(subjects: &[Subject], closely: Closely) -> Result<Look, UsageFault> 
         };
         let identity = subject.target.identity.as_ref();
         let pid = identity.filter(|_| matches!(leader, Leader::Alive { .. })).map(|id| id.pid);
-        let (processes, terminals) = second_stage(pid, stats, closely, &unit)?;
+        let mut seen = Vec::with_capacity(stats.len());
+        for (stat, closer) in stats.into_iter().zip(closer.by_ref()) {
+            // What ended since uses nothing.
+            seen.extend(closer?.map(|closer| (stat, closer)));
+        }
+        let (processes, terminals) = tree(pid, &seen, &unit);
         Ok(Usage { leader, processes, terminals, connections: doors.count(subject.door.as_ref()) })
     });
     let instances = instances.collect::<Result<Vec<Usage>, ProcessFault>>()?;
@@ -287,13 +295,16 @@ impl Owners {
         if tokens.is_empty() {
             return Ok(unread);
         }
-        for stat in all.stats.iter().filter(|stat| is_candidate(stat)) {
-            if self.0.contains_key(&key(stat)) {
-                continue;
-            }
-            match tokens.carried_by(stat.pid) {
-                Ok(Some((target, _, now))) if key(&now) == key(stat) => {
-                    self.0.insert(key(stat), target);
+        let is_asked = |stat: &&ProcessStat| is_candidate(stat) && !self.0.contains_key(&key(stat));
+        let asked: Vec<&ProcessStat> = all.stats.iter().filter(is_asked).collect();
+        let carried = parallel::map(&asked, |stat| {
+            let found = tokens.carried_by(stat.pid)?;
+            Ok(found.map(|(target, _, now)| (target, key(&now))))
+        });
+        for (stat, carried) in asked.iter().zip(carried) {
+            match carried {
+                Ok(Some((target, now))) if now == key(stat) => {
+                    self.0.insert(now, target);
                 }
                 Ok(_) => {}
                 Err(ProcessFault::Denied { .. }) => unread += 1,
@@ -336,39 +347,48 @@ impl Owners {
     }
 }
 
-/// Reads what only members are asked for, and puts them in the order of a tree.
-fn second_stage(
-    leader: Option<Pid>,
-    stats: Vec<&ProcessStat>,
-    closely: Closely,
-    unit: &Unit,
-) -> Result<(Vec<Member>, Vec<Terminal>), ProcessFault> {
-    let mut seen = Vec::with_capacity(stats.len());
-    for stat in stats {
-        let read = || {
-            let process = ProcessDir::open(stat.pid)?;
-            let arguments = match process.present_arguments() {
-                Err(ProcessFault::Denied { .. }) => Vec::new(),
-                read => read?,
-            };
-            let proportional = match closely.proportional.then(|| process.proportional_bytes()) {
-                None | Some(Err(ProcessFault::Denied { .. })) => None,
-                Some(read) => Some(read?),
-            };
-            Ok((arguments, proportional))
-        };
-        match read() {
-            Ok((arguments, proportional)) => seen.push((stat, arguments, proportional)),
-            // What ended since uses nothing.
-            Err(ProcessFault::Gone(_)) => {}
-            Err(fault) => return Err(fault),
+/// What only members are asked for.
+struct Closer {
+    arguments: Vec<Vec<u8>>,
+    proportional_bytes: Option<u64>,
+}
+
+/// Looks at a member once more; `None` where it is gone, and its number may be somebody else's.
+fn look_closer(stat: &ProcessStat, closely: Closely) -> Result<Option<Closer>, ProcessFault> {
+    let look = || {
+        let process = ProcessDir::open(stat.pid)?;
+        if key(&process.stat()?) != key(stat) {
+            return Err(ProcessFault::Gone(stat.pid));
         }
+        let arguments = match process.present_arguments() {
+            Err(ProcessFault::Denied { .. }) => Vec::new(),
+            read => read?,
+        };
+        let proportional_bytes = match closely.proportional.then(|| process.proportional_bytes()) {
+            None | Some(Err(ProcessFault::Denied { .. })) => None,
+            Some(read) => Some(read?),
+        };
+        Ok(Closer { arguments, proportional_bytes })
+    };
+    match look() {
+        Err(fault) if fault.is_gone() => Ok(None),
+        look => look.map(Some),
     }
-    let known: Vec<roles::Known<'_>> =
-        seen.iter().map(|(stat, arguments, _)| roles::Known { stat, arguments }).collect();
+}
+
+/// Says what each process is to the editor, and puts them in the order of a tree.
+fn tree(
+    leader: Option<Pid>,
+    seen: &[(&ProcessStat, Closer)],
+    unit: &Unit,
+) -> (Vec<Member>, Vec<Terminal>) {
+    let known: Vec<roles::Known<'_>> = seen
+        .iter()
+        .map(|(stat, Closer { arguments, .. })| roles::Known { stat, arguments })
+        .collect();
     let roles = roles::roles(leader, &known);
     let terminals = roles::terminals(&known, &roles);
-    let members = seen.iter().map(|(stat, _, proportional_bytes)| Member {
+    let members = seen.iter().map(|(stat, closer)| Member {
         pid: stat.pid,
         start_time_ticks: stat.start_time_ticks,
         parent: stat.parent,
@@ -378,9 +398,9 @@ fn second_stage(
         role: roles.get(&stat.pid).copied().unwrap_or(Role::Helper),
         cpu_ticks: stat.cpu_ticks.saturating_add(stat.cpu_ticks_of_children),
         resident_bytes: stat.resident_pages.saturating_mul(unit.page_bytes),
-        proportional_bytes: *proportional_bytes,
+        proportional_bytes: closer.proportional_bytes,
     });
-    Ok((in_order_of_tree(members.collect()), terminals))
+    (in_order_of_tree(members.collect()), terminals)
 }
 
 fn in_order_of_tree(members: Vec<Member>) -> Vec<Member> {

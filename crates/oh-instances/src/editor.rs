@@ -11,9 +11,10 @@ use oh_host::atomic::{self, Meta};
 use oh_host::command::SYSTEM_PATH;
 use oh_host::instances::Record;
 use oh_host::publish::Host;
+use oh_host::random;
 use oh_host::spawn::Spawn;
 use oh_host::users::{Users, is_root};
-use oh_model::instance::{Server, Subject};
+use oh_model::instance::{Key, Server, Subject};
 use oh_model::path::{InRoot, PathFault, RealPath};
 use oh_model::upstream::{Target, Upstream};
 use sha2::{Digest as _, Sha256};
@@ -67,14 +68,6 @@ impl Places {
             }
         };
         let runtime = below(&settings.runtime_directory, &runtime_name(&id))?;
-        let count = runtime.as_str().len() + 1 + SOCKET_NAME_BYTES;
-        if count > SOCKET_PATH_BYTES_MAX {
-            return Err(Refusal::SocketPath {
-                path: format!("{runtime}/vscode-ipc-….sock"),
-                count,
-            }
-            .into());
-        }
         Ok(Self {
             home: below(&settings.directory, &id)?,
             runtime,
@@ -83,11 +76,30 @@ impl Places {
             folder: host.root.real(&record.folder)?,
         })
     }
+
+    /// Says what the editor cannot do where it is.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let count = self.runtime.as_str().len() + 1 + SOCKET_NAME_BYTES;
+        (count > SOCKET_PATH_BYTES_MAX).then(|| {
+            format!(
+                "warning: `code` does not work in terminals of this editor: \
+                 {}/vscode-ipc-….sock has {count} bytes, and a socket's path at most \
+                 {SOCKET_PATH_BYTES_MAX}; it does below a shorter root or instances.runtime_directory",
+                self.runtime
+            )
+        })
+    }
 }
 
 fn runtime_name(id: &str) -> String {
     let digits: String = Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
     digits.chars().take(RUNTIME_DIGITS).collect()
+}
+
+/// Makes a key of 256 bits.
+pub(crate) fn new_key() -> Result<Key, Fault> {
+    let digits = random::token()? + &random::token()?;
+    Key::parse(&digits).ok_or_else(|| Fault::NotReady("no key could be made".into()))
 }
 
 /// Makes the folders and files that the editor needs.

@@ -66,6 +66,8 @@ pub(crate) enum Refusal {
     Unreadable { folder: String, user: String },
     #[error("the repositories are not known")]
     Databases(#[source] PublishFault),
+    #[error("no nginx runs that could serve it")]
+    NoNginx { start: Hint },
     #[error("code-server cannot keep its prefix, and {key} is \"base-path\"")]
     BasePath { key: &'static str },
     #[error("instances.transport is \"unix\", and sessions.sockets names no folder")]
@@ -207,6 +209,7 @@ impl Diagnostic for Fault {
             Self::Refused(_) | Self::Unknown(_) | Self::Lock(_) => {
                 Some("nothing was changed".into())
             }
+            Self::Publish(fault) => fault.state(),
             Self::Restart { left, .. } | Self::Start { left, .. } if !left.is_empty() => {
                 Some(format!("not taken back: {}", left.join("; ")))
             }
@@ -246,6 +249,7 @@ impl Refusal {
                     .into()
             }
             Self::UnitOfRoot => "set instances.supervision to \"auto\" or \"process\"".into(),
+            Self::NoNginx { start } => start.clone(),
             Self::NoProgram { .. } => "install it, or set instances.program to where it is".into(),
             Self::NoSockets => "set sessions.sockets, or instances.transport to \"port\"".into(),
             Self::BasePath { key } => {

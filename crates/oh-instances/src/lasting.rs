@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oh_host::signals::{End, Signals};
 use oh_model::exit::Exit;
-use oh_term::{Answer, Common, Failure};
+use oh_term::{Answer, Common, Failure, Screen};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -25,9 +25,23 @@ pub(crate) fn listen() -> Result<Signals, Failure> {
     Signals::listen().map_err(|source| Failure::of(Fault::Io(source)))
 }
 
+/// Listens also to what makes the screen of a terminal be drawn anew.
+pub(crate) fn listen_on_a_screen() -> Result<Signals, Failure> {
+    Signals::listen_on_a_screen().map_err(|source| Failure::of(Fault::Io(source)))
+}
+
 /// Prints one of several answers; a reader who has seen enough ends the run.
 pub(crate) fn show(answer: &Answer, common: &Common) -> Result<Goes, Failure> {
-    match oh_term::show::<Cli>(answer, &common.carried(), common.format) {
+    goes(oh_term::show::<Cli>(answer, &common.carried(), common.format))
+}
+
+/// Draws one of several answers in the place of the one before.
+pub(crate) fn draw(screen: &mut Screen, answer: &Answer, common: &Common) -> Result<Goes, Failure> {
+    goes(screen.draw(answer, &common.carried()))
+}
+
+fn goes(shown: io::Result<()>) -> Result<Goes, Failure> {
+    match shown {
         Ok(()) => Ok(Goes::On),
         Err(fault) if fault.kind() == io::ErrorKind::BrokenPipe => Ok(Goes::Out(Exit::Ok)),
         Err(source) => Err(Failure::of(Fault::Answer(source))),

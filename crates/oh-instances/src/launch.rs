@@ -81,8 +81,7 @@ pub(crate) fn supervisor(
                     .into_iter()
                     .map(|(key, value)| (key.into(), value.into()))
                     .collect(),
-                // Not the editor's: what ends the editor's family must not end who does it.
-                token: format!("{}-supervisor", record.token),
+                token: record.supervisor_token(),
                 folder: RealPath::parse("/")?,
                 folders: vec![(log.parent(), folder)],
                 log,

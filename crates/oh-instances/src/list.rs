@@ -2,14 +2,13 @@
 
 mod table;
 
-use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use oh_host::publish::Host;
 use oh_host::users::Users;
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
-use oh_term::{Answer, Common, Failure, Format};
+use oh_term::{Answer, Common, Failure, Format, Screen};
 use serde_json::{Value, json};
 
 use crate::commands::{Context, context};
@@ -23,43 +22,61 @@ use table::{Row, WIDTH_MAX};
 /// What a list looks at.
 const DEPTH: Depth = Depth { proportional: true, heartbeat: false };
 
-/// Begins the screen of a terminal anew: the cursor goes home, and what stands there is cleared.
-const SCREEN_ANEW: &str = "\u{1b}[H\u{1b}[2J";
-
 /// Answers once, or with `every` until told to end.
 pub(crate) fn list(every: Option<Duration>, common: &Common) -> Result<Answer, Failure> {
-    let Context { host, warnings } = context(common)?;
+    let context = context(common)?;
     let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
-    let Some(every) = every else {
-        let view = view::all(&host, DEPTH).map_err(Failure::of)?;
-        return Ok(answer(&host, &users, &view, None).notes(warnings));
+    if let Some(every) = every {
+        return Ok(Answer::shown(watch(every, &context, &users, common)?));
+    }
+    let Context { host, warnings } = context;
+    let view = view::all(&host, DEPTH).map_err(Failure::of)?;
+    Ok(answer(&host, &users, &view, None).notes(warnings))
+}
+
+/// Answers again and again: on a terminal each in the place of the one before, else each behind it.
+fn watch(
+    every: Duration,
+    Context { host, warnings }: &Context,
+    users: &Users,
+    common: &Common,
+) -> Result<Exit, Failure> {
+    let mut screen = Screen::of_stdout().filter(|_| common.format == Format::Human);
+    let is_screen = screen.is_some();
+    let signals = if is_screen { lasting::listen_on_a_screen() } else { lasting::listen() }?;
+    if !is_screen {
+        warnings.iter().for_each(|line| oh_term::say(line));
+    }
+    let mut show = |answer: &Answer| match &mut screen {
+        Some(screen) => lasting::draw(screen, answer, common),
+        None => lasting::show(answer, common),
     };
-    let signals = lasting::listen()?;
-    warnings.iter().for_each(|line| oh_term::say(line));
-    let is_screen = common.format == Format::Human && std::io::stdout().is_terminal();
     let mut before: Option<View> = None;
     loop {
         let begun = Instant::now();
-        let view = view::all(&host, DEPTH).map_err(Failure::of)?;
-        let mut answer = answer(&host, &users, &view, before.as_ref());
-        let parted = match (is_screen, &before) {
-            (true, _) => SCREEN_ANEW,
-            (false, Some(_)) => "\n",
-            (false, None) => "",
-        };
-        answer.human.insert_str(0, parted);
-        if let Goes::Out(exit) = lasting::show(&answer, common)? {
-            return Ok(Answer::shown(exit));
+        let view = view::all(host, DEPTH).map_err(Failure::of)?;
+        let mut answer = answer(host, users, &view, before.as_ref()).notes(warnings.clone());
+        if !is_screen && before.is_some() {
+            answer.human.insert(0, '\n');
+        }
+        if let Goes::Out(exit) = show(&answer)? {
+            return Ok(exit);
         }
         before = Some(view);
         // A look that takes longer than the interval is followed by the next, not by two.
-        while let Some(left) = every.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+        loop {
+            let left = every.saturating_sub(begun.elapsed());
             if let Goes::Out(exit) = lasting::pause(&signals, left)? {
-                return Ok(Answer::shown(exit));
+                return Ok(exit);
             }
-        }
-        if let Goes::Out(exit) = lasting::pause(&signals, Duration::ZERO)? {
-            return Ok(Answer::shown(exit));
+            if left.is_zero() {
+                break;
+            }
+            if signals.take_redraw()
+                && let Goes::Out(exit) = show(&answer)?
+            {
+                return Ok(exit);
+            }
         }
     }
 }

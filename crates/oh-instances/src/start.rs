@@ -12,18 +12,18 @@ use oh_host::instances::{self, Phase, Record, Wanted};
 use oh_host::lock::{Held, Leases, Locks, Share};
 use oh_host::logs;
 use oh_host::process::{Identity, Pid, ProcessDir, Sent, Signal};
-use oh_host::publish::{self, Host, Published, Reach};
+use oh_host::publish::{self, Host, Published, Reach, Running};
 use oh_host::random;
 use oh_host::spawn::Started as Child;
 use oh_host::users::is_root;
 use oh_model::id::InstanceId;
-use oh_model::instance::{Key, Server, Subject};
+use oh_model::instance::{Server, Subject};
 use oh_model::path::RealPath;
 use oh_model::upstream::{Target, Upstream};
 use oh_term::{Common, Progress};
 
 use crate::cli::StartArguments;
-use crate::editor::Places;
+use crate::editor::{self, Places};
 use crate::fault::{Fault, Refusal};
 use crate::look::{self, Condition, Found};
 use crate::target::{self, Target as Asked};
@@ -242,6 +242,15 @@ fn is_the_same(target: &Asked, record: &Record, asked: &StartArguments) -> Resul
     }
 }
 
+/// Refuses what could not be published in the end, before anything is begun.
+fn servable(host: &Host) -> Result<(), Fault> {
+    let facts = publish::check(host)?;
+    match facts.running {
+        Running::Master { .. } => Ok(()),
+        Running::Nothing { .. } => Err(Refusal::NoNginx { start: facts.start_nginx() }.into()),
+    }
+}
+
 /// Chooses the ports and writes the record, so that nobody else chooses them.
 fn reserve(
     host: &Host,
@@ -282,7 +291,7 @@ fn reserve(
         uid,
         gid,
         token: random::token()?,
-        key: if settings.instances.asks_for_key { Some(new_key()?) } else { None },
+        key: if settings.instances.asks_for_key { Some(editor::new_key()?) } else { None },
         key_is_nginxs: settings.site.auth != oh_config::Auth::Editor,
         unit: launch::unit(host, &target.id.folded()),
         starter: Some(Identity::own()?),
@@ -290,17 +299,14 @@ fn reserve(
         generation: 0,
         created_ms: now_ms(),
     };
-    // Before the record: a path that is too long, a session that is somebody else's.
+    // Before the record: a path that is too long, a session that is somebody else's, a site that
+    // could not be served.
     Places::of(host, &record)?;
     inputs::unclaimed(host, &record)?;
+    servable(host)?;
     instances::remove_state(&host.root, &record.id)?;
     instances::write(&host.root, &record)?;
     Ok((record, choice.notes))
-}
-
-fn new_key() -> Result<Key, Fault> {
-    let digits = random::token()? + &random::token()?;
-    Key::parse(&digits).ok_or_else(|| Fault::NotReady("no key could be made".into()))
 }
 
 /// From a record to an editor that is served; where it fails, all of it is taken back.
@@ -344,95 +350,106 @@ pub(crate) fn carry_out(
     notes: &mut Vec<String>,
 ) -> Result<Started, Fault> {
     let places = Places::of(host, &record)?;
+    notes.extend(places.warning());
     let begun = Instant::now();
-    let found =
-        look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
-    let mut ran_before = found.is_ready() && record.starter.is_none();
-    let is_watched = matches!(
-        found.condition,
-        Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
-    );
-    let mut launched = Launched::default();
-    if !is_watched {
-        progress.doing(format!("start the editor of {}", record.id));
-        launched = launch(host, &mut record, found, &places, common)?;
-    }
-    progress.doing(format!("wait for the editor of {}", record.id));
-    let mut ready = wait_until_ready(host, &record, &places, &mut launched);
-    if is_watched && matches!(ready, Err(Fault::Supervisor(_))) {
-        // Who watched it was on its way out when we looked, or was killed since.
-        ran_before = false;
-        let found =
-            look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
-        launched = launch(host, &mut record, found, &places, common)?;
-        ready = wait_until_ready(host, &record, &places, &mut launched);
-    }
-    let (supervisor, editor) = ready?;
-    if !ran_before {
-        let took = begun.elapsed().as_secs_f32();
-        progress.done("editor", &format!("pid {}  {took:.1} s", editor.pid));
-    }
-    if let (Some(unit), true) = (&record.unit, launched.takes_over)
-        && let Err(fault) = launch::take_into_unit(unit, &editor)
+    let up = get_up(host, &mut record, &places, common, progress)?;
+    let ran_before = !up.was_launched && record.starter.is_none();
+    if let (Some(unit), true) = (&record.unit, up.was_taken_over)
+        && let Err(fault) = launch::take_into_unit(unit, &up.editor)
     {
         notes.push(format!("warning: {} has no limits: {}", record.id, report::chain(&fault)));
+    }
+    if !ran_before {
+        let took = begun.elapsed().as_secs_f32();
+        progress.done("editor", &format!("pid {}  {took:.1} s", up.editor.pid));
     }
     if !record.announced {
         record.announced = true;
         instances::write(&host.root, &record)?;
     }
-    notes.extend(inputs::announce(host, &record, supervisor, held)?);
+    notes.extend(inputs::announce(host, &record, up.supervisor, held)?);
     progress.doing("publish its route");
     let published = publish::publish_within(held, host, "oh-instances start")?;
     routed(&record, &published)?;
-    reached(host, &record)?;
+    let mut asked = Instant::now();
+    let found = loop {
+        let found =
+            look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
+        if !found.is_ready() {
+            // It was killed since; it comes again in the same place, behind the same route.
+            get_up(host, &mut record, &places, common, progress)?;
+            asked = Instant::now();
+            continue;
+        }
+        match reached(host, &record)? {
+            Ok(()) => break found,
+            Err(why) if asked.elapsed() >= REACH_LIMIT => return Err(Fault::Unrouted(why)),
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    };
     if record.starter.take().is_some() {
         instances::write(&host.root, &record)?;
     }
-    let mut found = look::one(host, &record.id)?;
-    while found.as_ref().is_some_and(|found| !found.is_ready()) {
-        wait_until_ready(host, &record, &places, &mut launched)?;
-        found = look::one(host, &record.id)?;
-    }
-    let found = found.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
+    let found = Found { record, is_half_started: false, ..found };
     let generation = published.generation.to_string();
     let login = published.login;
     Ok(Started { found, ran_before, generation, login, notes: Vec::new() })
 }
 
-/// A supervisor that was started; the default is none.
-#[derive(Debug, Default)]
-struct Launched {
-    /// It, where it is in no unit.
-    child: Option<Child>,
-    /// Who watched before.
-    forerunner: Option<Identity>,
-    /// Whether it has found an editor that runs.
-    takes_over: bool,
+/// An editor that answers, and who watches it.
+struct Up {
+    supervisor: Pid,
+    editor: Identity,
+    /// Whether it was started here, or taken over.
+    was_launched: bool,
+    /// Whether nobody watched it before.
+    was_taken_over: bool,
 }
 
-/// Starts a supervisor, which takes over an editor that nobody watches.
-fn launch(
+/// Waits for an editor that is watched; starts a supervisor for one that is not.
+fn get_up(
     host: &Host,
     record: &mut Record,
-    found: Found,
     places: &Places,
     common: &Common,
-) -> Result<Launched, Fault> {
-    let takes_over = found.condition == Condition::Unsupervised;
-    if takes_over {
-        // What the configuration says of supervisors may have changed since the one before.
-        let unit = launch::unit(host, &record.id.folded());
-        if record.unit != unit {
-            record.unit = unit;
-            instances::write(&host.root, record)?;
+    progress: &Progress,
+) -> Result<Up, Fault> {
+    let id = &record.id.clone();
+    let (mut was_launched, mut was_taken_over) = (false, false);
+    loop {
+        let found = look::one(host, id)?.ok_or_else(|| Fault::Unknown(id.to_string()))?;
+        was_launched |= !found.is_ready();
+        let is_watched = matches!(
+            found.condition,
+            Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
+        );
+        let (mut child, mut forerunner) = (None, None);
+        if !is_watched {
+            progress.doing(format!("start the editor of {id}"));
+            was_taken_over = found.condition == Condition::Unsupervised;
+            if was_taken_over {
+                // What the configuration says of supervisors may be new since the one before.
+                let unit = launch::unit(host, &id.folded());
+                if record.unit != unit {
+                    record.unit = unit;
+                    instances::write(&host.root, record)?;
+                }
+            } else {
+                instances::remove_state(&host.root, id)?;
+            }
+            child = launch::supervisor(host, record, places, common)?;
+            forerunner = found.state.map(|state| state.supervisor);
         }
-    } else {
-        instances::remove_state(&host.root, &record.id)?;
+        progress.doing(format!("wait for the editor of {id}"));
+        match wait_until_ready(host, record, places, child, forerunner.as_ref()) {
+            // Who watched it was on its way out when we looked, or was killed since.
+            Err(Fault::Supervisor(_)) if is_watched => was_launched = true,
+            Err(fault) => return Err(fault),
+            Ok((supervisor, editor)) => {
+                return Ok(Up { supervisor, editor, was_launched, was_taken_over });
+            }
+        }
     }
-    let child = launch::supervisor(host, record, places, common)?;
-    let forerunner = found.state.map(|state| state.supervisor);
-    Ok(Launched { child, forerunner, takes_over })
 }
 
 /// Waits until the supervisor says that the editor answers; returns both.
@@ -440,9 +457,9 @@ fn wait_until_ready(
     host: &Host,
     record: &Record,
     places: &Places,
-    launched: &mut Launched,
+    mut child: Option<Child>,
+    forerunner: Option<&Identity>,
 ) -> Result<(Pid, Identity), Fault> {
-    let Launched { child, forerunner, .. } = launched;
     let begun = Instant::now();
     let limit = FIRST_WORD_LIMIT + Duration::from_secs(host.settings.instances.ready_timeout_s);
     loop {
@@ -452,7 +469,7 @@ fn wait_until_ready(
             let is_launched = match &child {
                 Some(child) => state.supervisor == child.identity,
                 // In a unit: whoever speaks and is not the one before.
-                None => forerunner.as_ref() != Some(&state.supervisor),
+                None => forerunner != Some(&state.supervisor),
             };
             is_launched && state.generation == record.generation
         });
@@ -478,7 +495,7 @@ fn wait_until_ready(
             {
                 return Err(Fault::Supervisor(last_words(record, places)));
             }
-        } else if let Some(child) = child.as_mut()
+        } else if let Some(child) = &mut child
             && let Some(status) = child.ended()?
         {
             return Err(Fault::Supervisor(format!("{status}{}", last_words(record, places))));
@@ -516,24 +533,15 @@ fn routed(record: &Record, published: &Published) -> Result<(), Fault> {
     if published.seen { Ok(()) } else { Err(Fault::Unserved) }
 }
 
-/// Makes sure that the editor answers through nginx.
-fn reached(host: &Host, record: &Record) -> Result<(), Fault> {
-    let begun = Instant::now();
-    loop {
-        let reach = publish::reach(host, &record.id, record.server)?;
-        let why = match reach {
-            Reach::Reached => return Ok(()),
-            Reach::NoMaster => return Err(Fault::Unserved),
-            Reach::Status(status) => format!("nginx answers {status} in its place"),
-            Reach::Stranger(who) => format!("{who} has the port of nginx's generation"),
-            Reach::NoAnswer(why) => format!("nginx did not answer: {why}"),
-        };
-        // An editor that was killed in this very moment comes again.
-        if begun.elapsed() >= REACH_LIMIT {
-            return Err(Fault::Unrouted(why));
-        }
-        std::thread::sleep(PAUSE);
-    }
+/// Asks the editor through nginx; says why it does not answer where it does not.
+fn reached(host: &Host, record: &Record) -> Result<Result<(), String>, Fault> {
+    Ok(match publish::reach(host, &record.id, record.server)? {
+        Reach::Reached => Ok(()),
+        Reach::NoMaster => return Err(Fault::Unserved),
+        Reach::Status(status) => Err(format!("nginx answers {status} in its place")),
+        Reach::Stranger(who) => Err(format!("{who} has the port of nginx's generation")),
+        Reach::NoAnswer(why) => Err(format!("nginx did not answer: {why}")),
+    })
 }
 
 fn now_ms() -> u64 {

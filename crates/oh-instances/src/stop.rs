@@ -10,9 +10,9 @@ use oh_host::discard;
 use oh_host::instances::{self, Record, Wanted};
 use oh_host::lock::{Held, Leases, Locks, Share};
 use oh_host::process::{ProcessDir, Processes, Signal};
-use oh_host::publish::{self, Host, PublishFault};
+use oh_host::publish::{self, Host};
 use oh_host::sockets::{BindProbe, bind_probe_everywhere};
-use oh_host::stop::{self as host_stop, How, Outcome, Target};
+use oh_host::stop::{self as host_stop, How, Outcome};
 use oh_model::id::InstanceId;
 use oh_term::Progress;
 
@@ -114,11 +114,10 @@ pub(crate) fn stop_one(
     }
     stopped.left.extend(port_left(&record)?);
     stopped.notes.extend(inputs::withdraw(host, &record, held)?);
-    match publish::publish_within(held, host, "oh-instances stop") {
-        Ok(_) => {}
-        // A site that was never configured serves nothing that could be taken away.
-        Err(PublishFault::Config(_)) => {}
-        Err(fault) => stopped.left.push(format!("its route: {}", chain(&fault))),
+    if let Err(fault) = publish::publish_within(held, host, "oh-instances stop")
+        && publish::may_route(host, id, record.target).unwrap_or(true)
+    {
+        stopped.left.push(format!("its route: {}", chain(&fault)));
     }
     discard_runtime(host, &record, purge, &mut stopped.left);
     if Processes::look()?.partial {
@@ -147,26 +146,17 @@ pub(crate) fn end_family(host: &Host, record: &Record) -> Result<Vec<Outcome>, F
     let grace = Duration::from_secs(host.settings.instances.stop_grace_s);
     let state = instances::read_state(&host.root, &record.id)?;
     let mut outcomes = Vec::new();
-    let mut targets = Vec::new();
-    if let Some(state) = state {
-        if ask_supervisor(&state.supervisor, grace)? {
-            outcomes.push(Outcome {
-                target: 0,
-                pid: state.supervisor.pid,
-                name: "supervisor".into(),
-                how: How::Term,
-            });
-        }
-        targets.push(Target { identity: Some(state.supervisor), token: None });
-        if let Some(editor) = state.editor {
-            targets.push(Target { identity: Some(editor), token: None });
-        }
+    if let Some(state) = &state
+        && ask_supervisor(&state.supervisor, grace)?
+    {
+        outcomes.push(Outcome {
+            target: 0,
+            pid: state.supervisor.pid,
+            name: "supervisor".into(),
+            how: How::Term,
+        });
     }
-    // Also what no state tells of: a supervisor that was killed before its first word.
-    targets.push(Target { identity: None, token: Some(record.token.clone()) });
-    let supervisors = format!("{}-supervisor", record.token);
-    targets.push(Target { identity: None, token: Some(supervisors) });
-    outcomes.extend(host_stop::stop(&targets, grace)?);
+    outcomes.extend(host_stop::stop(&instances::family(record, state), grace)?);
     Ok(outcomes)
 }
 

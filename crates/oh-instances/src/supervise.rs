@@ -12,11 +12,12 @@ mod watch;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use oh_host::folder::Memory;
 use oh_host::instances::{self, Ending, Phase, Record, STATE_SCHEMA, State, Wanted};
-use oh_host::lock::Locks;
+use oh_host::lock::{Held, Leases, Locks};
 use oh_host::logs;
 use oh_host::process::Identity;
-use oh_host::publish::{self, Host};
+use oh_host::publish::{self, Asked, Host, PublishFault};
 use oh_host::signals::Signals;
 use oh_host::sockets::{BindProbe, bind_probe_everywhere};
 use oh_host::spawn;
@@ -53,6 +54,9 @@ const OBSERVE_EVERY: Duration = Duration::from_secs(30);
 /// How long a port may stay taken after its editor is gone.
 const PORT_WAIT: Duration = Duration::from_secs(15);
 
+/// How long to wait for another run that publishes: a stop waits for us meanwhile.
+const PUBLISH_WAIT: Duration = Duration::from_secs(5);
+
 /// How many endings are remembered.
 const ENDINGS_MAX: usize = 20;
 
@@ -82,20 +86,15 @@ fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
     let mut locks = Locks::open(&host.root, None)?;
     let names = lease_names(&record);
     let purpose = format!("oh-instances: the editor of {id}");
-    let mut held = locks.leases(names.iter().map(String::as_str), &purpose, LEASE_WAIT)?;
+    let held = locks.leases(names.iter().map(String::as_str), &purpose, LEASE_WAIT)?;
     let places = Places::of(host, &record)?;
-    let mut run = Run::new(host, record, places, signals)?;
+    let mut run = Run::new(host, record, places, signals, held)?;
     let outcome = run.run();
     if let Err(fault) = &outcome {
         run.give_up(crate::report::chain(fault));
     }
-    if run.stays_ended() {
-        // A port that nobody holds any more would be routed to whoever takes it next.
-        if let Some(record) = instances::read(&host.root, id)? {
-            instances::write(&host.root, &Record { announced: false, ..record })?;
-        }
-        inputs::withdraw(host, &run.record, &mut held)?;
-        publish::publish_within(&mut held, host, &purpose)?;
+    if run.stays_ended()? {
+        run.withdraw()?;
     }
     outcome
 }
@@ -109,6 +108,7 @@ pub(crate) fn lease_names(record: &Record) -> Vec<String> {
 /// A supervisor at work.
 struct Run<'h> {
     host: &'h Host,
+    held: Held<'h, Leases>,
     record: Record,
     places: Places,
     signals: Signals,
@@ -119,6 +119,10 @@ struct Run<'h> {
     was_ready: bool,
     /// When it was last observed whether the editor is in use.
     observed: Option<Instant>,
+    /// Whether the editor was started again without being asked for.
+    is_again: bool,
+    /// Whether nginx is still to be told of a new key.
+    is_unpublished: bool,
 }
 
 /// Why an editor is no longer watched.
@@ -134,11 +138,17 @@ enum After {
 impl<'h> Run<'h> {
     fn new(
         host: &'h Host,
-        record: Record,
+        mut record: Record,
         places: Places,
         signals: Signals,
+        held: Held<'h, Leases>,
     ) -> Result<Self, Fault> {
         let before = instances::read_state(&host.root, &record.id)?;
+        if record.renews_key()
+            && let Some(key) = before.as_ref().and_then(|state| state.key.clone())
+        {
+            record.key = Some(key);
+        }
         let state = State {
             schema: STATE_SCHEMA,
             supervisor: Identity::own()?,
@@ -146,11 +156,13 @@ impl<'h> Run<'h> {
             editor: before.as_ref().and_then(|state| state.editor.clone()),
             generation: record.generation,
             starts: 0,
+            key: record.key.clone().filter(|_| record.renews_key()),
             activity: before.as_ref().and_then(|state| state.activity),
             endings: before.map(|state| state.endings).unwrap_or_default(),
         };
         Ok(Self {
             host,
+            held,
             record,
             places,
             signals,
@@ -159,6 +171,8 @@ impl<'h> Run<'h> {
             begun: Instant::now(),
             was_ready: false,
             observed: None,
+            is_again: false,
+            is_unpublished: false,
         })
     }
 
@@ -182,10 +196,12 @@ impl<'h> Run<'h> {
                 After::Restart => {
                     self.stop_all()?;
                     self.restarts_ms.clear();
+                    self.is_again = false;
                 }
                 // The end of a forerunner's editor that was not seen to answer says nothing about ours.
                 After::Ended(seen) if !is_child && !self.was_ready => self.remember(&seen),
                 After::Ended(seen) => {
+                    self.is_again = true;
                     if !self.after(&seen)? {
                         return Ok(());
                     }
@@ -194,10 +210,36 @@ impl<'h> Run<'h> {
         }
     }
 
-    /// Says whether an editor that was served has ended for good, by itself.
-    fn stays_ended(&self) -> bool {
+    /// Says whether an editor that was served has ended for good, and not by a command of ours,
+    /// which goes on from there.
+    fn stays_ended(&self) -> Result<bool, Fault> {
         let is_over = matches!(self.state.phase, Phase::Failed { .. } | Phase::Ended);
-        self.was_ready && is_over && self.signals.end().is_none()
+        if !self.was_ready || !is_over {
+            return Ok(false);
+        }
+        let record = instances::read(&self.host.root, &self.record.id)?;
+        Ok(record.is_some_and(|record| {
+            record.wanted == Wanted::Running && record.generation == self.record.generation
+        }))
+    }
+
+    /// Takes back what others are told: a port that nobody holds any more would be routed to whoever
+    /// takes it next.
+    fn withdraw(&mut self) -> Result<(), Fault> {
+        if let Some(record) = instances::read(&self.host.root, &self.record.id)? {
+            instances::write(&self.host.root, &Record { announced: false, ..record })?;
+        }
+        inputs::withdraw(self.host, &self.record, &mut self.held)?;
+        self.publish()?;
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<(), PublishFault> {
+        let purpose = format!("oh-instances: the editor of {}", self.record.id);
+        // What a supervisor prints is kept, so no password is made here.
+        let asked = Asked { purpose: &purpose, wait: PUBLISH_WAIT, may_make_login: false };
+        publish::publish_as_asked(&mut self.held, self.host, asked, &mut Memory::default())?;
+        Ok(())
     }
 
     /// The editor of a forerunner, where it lives.
@@ -215,6 +257,12 @@ impl<'h> Run<'h> {
             Some(_) => publish::group_of_workers(self.host)?,
             None => None,
         };
+        if self.record.renews_key() {
+            self.record.key = Some(editor::new_key()?);
+            self.state.key.clone_from(&self.record.key);
+            // Whoever asked for a start publishes by himself.
+            self.is_unpublished = self.is_again;
+        }
         editor::prepare(self.host, &self.record, &self.places, group)?;
         self.remove_socket()?;
         let started = spawn::spawn(&editor::spawn(self.host, &self.record, &self.places)?)?;
@@ -273,6 +321,7 @@ impl<'h> Run<'h> {
                 self.state.phase = Phase::Ready;
                 self.observe();
                 self.save()?;
+                self.present_key();
             }
             if !is_ready && begun.elapsed() >= limit {
                 self.stop_all()?;
@@ -308,12 +357,23 @@ impl<'h> Run<'h> {
                 watch::reap_others(editor);
                 self.rotate();
                 let is_ready = self.state.phase == Phase::Ready;
+                if is_ready {
+                    self.present_key();
+                }
                 if is_ready && self.observed.is_none_or(|at| at.elapsed() >= OBSERVE_EVERY) {
                     self.observe();
                     self.save()?;
                 }
                 Ok(None)
             }
+        }
+    }
+
+    /// Lets nginx present a new key. Where it does not, visitors are asked for one; it is tried again
+    /// at each tick.
+    fn present_key(&mut self) {
+        if self.is_unpublished {
+            self.is_unpublished = self.publish().is_err();
         }
     }
 
@@ -434,18 +494,25 @@ impl<'h> Run<'h> {
         self.stop_all()?;
         self.remember(&Seen::failed("its supervisor was told to end".into()));
         self.state.editor = None;
+        self.state.key = None;
         self.state.phase = Phase::Ended;
         self.save()
     }
 
     /// Says that nothing more is tried.
     fn give_up(&mut self, why: String) {
+        self.state.key = None;
         self.state.phase = Phase::Failed { why };
         // Nobody could be told that it cannot be told; that no supervisor lives is seen.
         drop(self.save());
     }
 
+    /// Leaves its state for others to read, as long as there is a record that it is the state of: the
+    /// folder of a whole root may have been removed around us, and is not to come again.
     fn save(&self) -> Result<(), Fault> {
+        if matches!(instances::read(&self.host.root, &self.record.id), Ok(None)) {
+            return Ok(());
+        }
         Ok(instances::write_state(&self.host.root, &self.record.id, &self.state)?)
     }
 

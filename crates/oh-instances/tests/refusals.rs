@@ -150,3 +150,21 @@ fn what_the_configuration_cannot_serve_is_refused() {
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("port 22 is not one of instances.ports"), "{said}");
 }
+
+#[test]
+fn what_nobody_could_serve_is_not_begun() {
+    let dir = root();
+    let is_root = rustix::process::geteuid().is_root();
+    let user = if is_root { ["--user", "root"].as_slice() } else { &[] };
+    let arguments =
+        [["--repo", "/var/www/github/hello", "--name", "other"].as_slice(), user].concat();
+    // Its nginx has no configuration that could be read.
+    let (code, said) = start(dir.path(), &arguments);
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("could not read nginx's configuration"), "{said}");
+    assert!(said.contains("nothing was changed"), "{said}");
+    let records = dir.path().join("var/lib/openhands-toolkit/instances");
+    let left = fs::read_dir(records).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "a record is left");
+    assert!(!dir.path().join("var/lib/openhands-editors").exists(), "an editor was begun");
+}

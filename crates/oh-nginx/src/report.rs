@@ -34,7 +34,7 @@ pub(crate) fn plan(facts: &Facts, plan: &Plan<Step>, diff: &str) -> Answer {
     }
     lines.exclusions(&plan.exclusions);
     let hint = if waits {
-        Some(start_nginx(facts))
+        Some(facts.start_nginx())
     } else {
         (!steps.is_empty()).then(|| go_on_with("apply"))
     };
@@ -51,13 +51,6 @@ pub(crate) fn plan(facts: &Facts, plan: &Plan<Step>, diff: &str) -> Answer {
 
 fn go_on_with(command: &str) -> Hint {
     Hint::run("go on with", Command::ours("oh-nginx", &[command]))
-}
-
-/// How nginx is started by hand; what else starts it on a machine is not known here.
-fn start_nginx(facts: &Facts) -> Hint {
-    let nginx = &facts.nginx;
-    let command = Command::other(nginx.program.as_str(), &["-c", nginx.config.as_str()]);
-    Hint::run("start nginx, by its service or with", command)
 }
 
 /// The answer of `apply`.
@@ -172,7 +165,7 @@ pub(crate) fn status(
     if wanted.is_some() && workers.is_none() {
         let orphans = if answered.is_some() { ", only workers that lost theirs" } else { "" };
         lines.add(format!("no nginx master of this configuration runs{orphans}"));
-        hint = Some(start_nginx(facts));
+        hint = Some(facts.start_nginx());
     } else if !in_step {
         lines.add("what is served is not what the sessions say");
         hint = Some(go_on_with("plan"));

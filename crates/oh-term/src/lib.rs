@@ -3,7 +3,8 @@
 //! A tool's library returns an [`Answer`] or a [`Failure`]; this room alone prints. stdout gets
 //! the answer and nothing else, stderr everything else, and the exit code never depends on the
 //! format. Commands of ours that people may paste get the `--root`, `--config` and `--set` of the
-//! run here, and nowhere else. It decides nothing and reads nothing but the command line.
+//! run here, and nowhere else. It decides nothing, and reads nothing but the command line and, to
+//! draw on it, what the terminal is.
 
 mod answer;
 mod args;
@@ -11,6 +12,7 @@ mod consent;
 mod failure;
 mod progress;
 mod run;
+mod screen;
 
 pub use answer::Answer;
 pub use args::{Common, Format};
@@ -19,3 +21,4 @@ pub use failure::Failure;
 pub use oh_model::hint::Hint;
 pub use progress::Progress;
 pub use run::{Tool, run, say, show};
+pub use screen::Screen;

@@ -2,12 +2,18 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::thread;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use oh_host::lock::Locks;
+use oh_host::root::Root;
 use oh_testsuite::instances::{Instances, kill};
-use oh_testsuite::wait;
+use oh_testsuite::lab::{self, Said};
+use oh_testsuite::{components, net, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -94,6 +100,51 @@ fn a_session_gets_a_workspace_ports_and_a_file() -> Result<()> {
 }
 
 #[test]
+fn an_application_that_outlives_its_editor_keeps_its_port() -> Result<()> {
+    let scene = Instances::new("")?;
+    let id = "0123456789abcdef0123456789abcdef";
+    let start = ["start", "--session", id, "--apps", "1"];
+    let before = scene.ask(&start)?["instance"].clone();
+    let port = u16::try_from(before["apps"][0].as_u64().context("no port")?)?;
+    let application = TcpListener::bind(("127.0.0.1", port))?;
+    for key in ["supervisor_pid", "pid"] {
+        let victim = pid(&before, key)?;
+        kill(victim)?;
+        wait::until_true("its end", BOUND, || is_dead(victim))?;
+    }
+    let after = scene.ask(&start)?["instance"].clone();
+    ensure!(after["pid"] != before["pid"] && after["apps"] == before["apps"], "{after:#}");
+    ensure!(after["port"] == before["port"], "{before:#}{after:#}");
+    drop(application);
+    Ok(())
+}
+
+#[test]
+fn what_is_mounted_in_an_editors_folder_survives_its_purge() -> Result<()> {
+    if fs::metadata("/proc/self")?.uid() != 0 {
+        return Ok(());
+    }
+    let scene = Instances::new("")?;
+    scene.start("hello")?;
+    let (precious, inside) = (scene.lab.at("precious"), scene.home("hello").join("data/inside"));
+    fs::create_dir_all(&precious)?;
+    fs::create_dir_all(&inside)?;
+    fs::write(precious.join("thesis.txt"), "ten years")?;
+    // Of the same file system, so that only the mount tells it apart.
+    let script = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+    let stop = scene.command(&["stop", "hello", "--purge"])?;
+    let mut command = Command::new(components::program("unshare")?);
+    command.args(["--mount", "/bin/sh", "-c", script, "sh"]).args([&precious, &inside]);
+    command.arg(stop.get_program()).args(stop.get_args());
+    let said = Said::from(command.output()?).expect(1)?;
+    ensure!(said.stdout.contains("data/inside: something is mounted there"), "{said:?}");
+    ensure!(fs::read_to_string(precious.join("thesis.txt"))? == "ten years");
+    scene.run(&["stop", "hello", "--purge"])?.expect(0)?;
+    ensure!(!scene.home("hello").exists() && precious.join("thesis.txt").exists());
+    Ok(())
+}
+
+#[test]
 fn a_stranger_on_a_port_is_named_and_gone_around() -> Result<()> {
     let scene = Instances::new("")?;
     let stranger = TcpListener::bind(("127.0.0.1", scene.first_port))?;
@@ -160,6 +211,65 @@ fn child(of: u32) -> Result<u32> {
 }
 
 #[test]
+fn each_start_on_a_port_has_a_key_of_its_own() -> Result<()> {
+    let scene = Instances::new("")?;
+    let login = lab::basic("openhands", &scene.login()?);
+    let instance = scene.start("hello")?;
+    let key = || -> Result<String> {
+        Ok(scene.json(STATE)?["key"].as_str().context("no key")?.to_owned())
+    };
+    let direct = format!("http://127.0.0.1:{}/", scene.first_port);
+    let opens = |key: &str| -> Result<bool> {
+        let cookie = format!("code-server-session={key}");
+        let answer = net::get(&direct, &[("Cookie", &cookie)])?;
+        Ok(answer.header("Location").is_none_or(|to| !to.contains("login")))
+    };
+    let is_let_in = || -> Result<bool> {
+        let answer = scene.lab.get("/vscode/hello/login", &[("Authorization", &login)])?;
+        // Who is logged in is sent on; the page that asks for a password is 200.
+        Ok(answer.status == 302)
+    };
+    let first = key()?;
+    ensure!(opens(&first)? && is_let_in()?, "the first key opens nothing");
+    kill(pid(&instance, "pid")?)?;
+    wait::until("another editor", BOUND, || {
+        let state = scene.json(STATE)?;
+        let is_new = state["editor"]["pid"] != instance["pid"];
+        Ok((is_new && state["phase"] == json!("ready")).then_some(()))
+    })?;
+    let second = key()?;
+    ensure!(first != second, "the key is the same");
+    // Without being asked nginx presents the new one.
+    wait::until("the visitor to be let in", BOUND, || Ok(is_let_in()?.then_some(())))?;
+    ensure!(opens(&second)? && !opens(&first)?, "the first key opens the second editor");
+    scene.ask(&["restart", "hello"])?;
+    let third = key()?;
+    ensure!(third != second && is_let_in()?, "after a restart");
+    ensure!(opens(&third)? && !opens(&second)?, "the second key opens the third editor");
+    Ok(())
+}
+
+#[test]
+fn a_supervisor_that_is_told_to_end_by_hand_leaves_no_route() -> Result<()> {
+    let scene = Instances::new("")?;
+    let instance = scene.start("hello")?;
+    ensure!(is_routed(&scene, "hello")?);
+    // As the original application does, to the pid of its database.
+    let supervisor = pid(&instance, "supervisor_pid")?;
+    kill_process(Pid::from_raw(supervisor.cast_signed()).context("no pid")?, Signal::TERM)?;
+    wait::until_true("its end", BOUND, || is_dead(supervisor))?;
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    ensure!(!is_routed(&scene, "hello")?);
+    ensure!(scene.json(PORTS)?["instances"] == json!({}), "{:#}", scene.json(PORTS)?);
+    let login = lab::basic("openhands", &scene.login()?);
+    let answer = scene.lab.get("/vscode/hello/x", &[("Authorization", &login)])?;
+    ensure!(answer.status == 404, "{answer:?}");
+    let again = scene.start("hello")?;
+    ensure!(again["port"] == instance["port"], "{again:#}");
+    Ok(())
+}
+
+#[test]
 fn an_editor_outlives_its_supervisor_and_is_taken_over() -> Result<()> {
     let scene = Instances::new("")?;
     let before = scene.start("hello")?;
@@ -219,13 +329,7 @@ fn a_supervisor_that_is_killed_while_a_start_waits_for_it_is_replaced() -> Resul
     ensure!(pauses_of_a_start(&scene).is_none(), "the first start is still at it");
     let after = thread::scope(|scope| -> Result<Value> {
         let start = scope.spawn(|| scene.ask(&["start", "--repo", "/var/www/github/hello"]));
-        let mut first = None;
-        wait::until_true("the start to wait", BOUND, || {
-            let now = pauses_of_a_start(&scene);
-            first = first.or(now);
-            let slept = now.zip(first).map_or(0, |(now, first)| now.saturating_sub(first));
-            start.is_finished() || slept >= PAUSES
-        })?;
+        until_a_start_waits(&scene, &start)?;
         kill(supervisor)?;
         start.join().map_err(|_| anyhow!("the start panicked"))?
     })?;
@@ -235,6 +339,52 @@ fn a_supervisor_that_is_killed_while_a_start_waits_for_it_is_replaced() -> Resul
     }
     ensure!(after["instance"]["port"] == before["port"], "{before:#}{after:#}");
     Ok(())
+}
+
+#[test]
+fn what_is_killed_while_a_start_publishes_is_started_again() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    ensure!(pauses_of_a_start(&scene).is_none(), "the first start is still at it");
+    let root = Root::below(Path::new(&scene.lab.root()))?;
+    let mut locks = Locks::open(&root, None)?;
+    let publishing = locks.publish("a test", BOUND)?;
+    let after = thread::scope(|scope| -> Result<Value> {
+        let start = scope.spawn(|| scene.ask(&["start", "--repo", "/var/www/github/hello"]));
+        // It has found the editor ready.
+        until_a_start_waits(&scene, &start)?;
+        for key in ["supervisor_pid", "pid"] {
+            let victim = pid(&before, key)?;
+            kill(victim)?;
+            wait::until_true("its end", BOUND, || is_dead(victim))?;
+        }
+        drop(publishing);
+        start.join().map_err(|_| anyhow!("the start panicked"))?
+    })?;
+    for key in ["pid", "supervisor_pid"] {
+        ensure!(after["instance"][key] != before[key], "{before:#}{after:#}");
+    }
+    ensure!(after["instance"]["port"] == before["port"], "{before:#}{after:#}");
+    ensure!(is_routed(&scene, "hello")?);
+    Ok(())
+}
+
+/// Waits until a start that has the lease of `hello` does nothing but wait.
+fn until_a_start_waits<T>(scene: &Instances, start: &ScopedJoinHandle<'_, T>) -> Result<()> {
+    let mut first = None;
+    wait::until_true("the start to wait", BOUND, || {
+        let now = pauses_of_a_start(scene);
+        first = first.or(now);
+        let slept = now.zip(first).map_or(0, |(now, first)| now.saturating_sub(first));
+        start.is_finished() || slept >= PAUSES
+    })
+}
+
+/// Says whether a process has ended, whether or not it is reaped.
+fn is_dead(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.is_none_or(|state| state.trim_start().starts_with(['Z', 'X']))
 }
 
 /// Says how often a start has slept that has the lease of its instance; `None` where none has it.
@@ -283,6 +433,69 @@ fn a_start_that_fails_leaves_nothing() -> Result<()> {
     let records = scene.lab.at("var/lib/openhands-toolkit/instances");
     ensure!(fs::read_dir(records)?.next().is_none(), "a record is left");
     ensure!(!scene.lab.at(PORTS).exists() || scene.json(PORTS)?["instances"] == json!({}));
+    Ok(())
+}
+
+#[test]
+fn what_was_never_served_needs_no_publishing_to_be_taken_back() -> Result<()> {
+    let scene = Instances::new("")?;
+    let go = scene.lab.at("go").display().to_string();
+    let waiting = format!("#!/bin/sh\nwhile [ ! -e {go} ]; do sleep 0.05; done\nexit 3\n");
+    fs::write(scene.lab.at("code-server"), waiting)?;
+    let folder = scene.repository("hello")?;
+    let mut command = scene.command(&["start", "--repo", &folder])?;
+    let start = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    wait::until("the editor to be begun", BOUND, || {
+        let state = fs::read_to_string(scene.lab.at(STATE)).unwrap_or_default();
+        Ok(state.contains("\"editor\"").then_some(()))
+    })?;
+    // From now on nobody can read what nginx serves.
+    let (config, away) = (scene.lab.at("etc/nginx/nginx.conf"), scene.lab.at("nginx.conf.away"));
+    fs::rename(&config, &away)?;
+    fs::write(&go, "")?;
+    let said = Said::from(start.wait_with_output()?).expect(6)?;
+    ensure!(said.stderr.contains("was taken back"), "{said:?}");
+    let records = scene.lab.at("var/lib/openhands-toolkit/instances");
+    ensure!(fs::read_dir(records)?.next().is_none(), "a record is left");
+    // Nor is anything begun now.
+    let said = scene.run(&["start", "--repo", &folder])?.expect(4)?;
+    ensure!(said.stderr.contains("nothing was changed"), "{said:?}");
+    fs::rename(&away, &config)?;
+    Ok(())
+}
+
+#[test]
+fn a_stop_that_cannot_take_its_route_away_is_not_done_until_it_can() -> Result<()> {
+    let scene = Instances::new("")?;
+    scene.start("hello")?;
+    let (config, away) = (scene.lab.at("etc/nginx/nginx.conf"), scene.lab.at("nginx.conf.away"));
+    fs::rename(&config, &away)?;
+    let said = scene.run(&["stop", "hello"])?.expect(1)?;
+    ensure!(said.stdout.contains("its route: could not read nginx's configuration"), "{said:?}");
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    fs::rename(&away, &config)?;
+    // nginx goes on to serve it: nobody is there, and that is not the answer for an unknown id.
+    let password = scene.login()?;
+    let login = lab::basic("openhands", &password);
+    let status = || -> Result<u16> {
+        Ok(scene.lab.get("/vscode/hello/x", &[("Authorization", &login)])?.status)
+    };
+    ensure!(status()? == 502, "{}", status()?);
+    scene.run(&["stop", "hello"])?.expect(0)?;
+    ensure!(status()? == 404, "{}", status()?);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_begun_where_no_nginx_runs() -> Result<()> {
+    let mut scene = Instances::new("")?;
+    scene.lab.stop_nginx()?;
+    let folder = scene.repository("hello")?;
+    let said = scene.run(&["start", "--repo", &folder])?.expect(2)?;
+    ensure!(said.stderr.contains("no nginx runs that could serve it"), "{said:?}");
+    ensure!(said.stderr.contains("start nginx, by its service or with: "), "{said:?}");
+    let records = scene.lab.at("var/lib/openhands-toolkit/instances");
+    ensure!(!records.exists() || fs::read_dir(records)?.next().is_none(), "a record is left");
     Ok(())
 }
 

@@ -66,7 +66,7 @@ fn two_editors_are_listed_and_one_that_was_killed_is_told_of() -> Result<()> {
     ensure!(told.len() == 2 && told.iter().all(|one| one["wrong"].is_null()), "{seen:#}");
     let said = scene.run(&["status", "hello"])?.expect(0)?;
     ensure!(said.stdout.starts_with("hello runs: "), "{said:?}");
-    let key = scene.json("var/lib/openhands-toolkit/instances/hello.json")?;
+    let key = scene.json("run/openhands-toolkit/instances/hello.json")?;
     let key = key["key"].as_str().context("no key")?;
     ensure!(!said.stdout.contains(key), "the key is shown");
     let said = scene.run(&["status", "hello", "--reveal-key"])?.expect(2)?;

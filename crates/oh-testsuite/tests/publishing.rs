@@ -228,6 +228,19 @@ fn a_torn_database_changes_nothing() -> Result<()> {
 }
 
 #[test]
+fn a_login_can_be_made_before_there_is_a_site() -> Result<()> {
+    let mut lab = Lab::with_login()?;
+    lab.start_nginx()?;
+    back_end_on(lab.upstream_port)?;
+    let made = password(&lab.run(&["--format", "json", "login"])?.expect(0)?.json()?)?;
+    let applied = lab.run(&["--format", "json", "apply"])?.expect(0)?.json()?;
+    ensure!(password(&applied).is_err(), "another login was made: {applied}");
+    let answer = lab.get("/", &[("Authorization", &basic("openhands", &made))])?;
+    ensure!(answer.status == 200, "{answer:?}");
+    Ok(())
+}
+
+#[test]
 fn a_new_password_leaves_the_other_users() -> Result<()> {
     let mut lab = Lab::with_login()?;
     lab.start_nginx()?;

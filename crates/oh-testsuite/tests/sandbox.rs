@@ -5,6 +5,8 @@
 mod deployment;
 #[path = "sandbox/edges.rs"]
 mod edges;
+#[path = "sandbox/editors.rs"]
+mod editors;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,7 +28,7 @@ use serde_json::{Value, json};
 const BOUND: Duration = Duration::from_secs(120);
 
 /// The parts that carry a token; nginx writes its title over its environment.
-const PARTS: [&str; 4] = ["app", "openhands", "repository-editor", "session-editor"];
+const PARTS: [&str; 2] = ["app", "openhands"];
 
 /// Asks for a page with a login.
 fn get(sandbox: &Deployment, path: &str, login: &(String, String)) -> Result<net::Answer> {
@@ -39,12 +41,11 @@ fn serves_everything(sandbox: &Deployment, editors: bool) -> Result<()> {
     let login = sandbox.login()?;
     let session = sandbox.session()?;
     let (editor, app) = (format!("/vscode/{session}/"), format!("/apps/{session}-0/"));
-    let mut pages = vec![
-        ("/".to_owned(), "This is a stand-in for OpenHands"),
-        (app.clone(), "This is a stand-in for a web application"),
-    ];
-    let mut sockets = vec!["/socket.io/?EIO=4&transport=websocket".to_owned(), format!("{app}ws")];
+    let mut pages = vec![("/".to_owned(), "This is a stand-in for OpenHands")];
+    let mut sockets = vec!["/socket.io/?EIO=4&transport=websocket".to_owned()];
     if editors {
+        pages.push((app.clone(), "This is a stand-in for a web application"));
+        sockets.push(format!("{app}ws"));
         let folders =
             [(editor, sandbox.workspace()?), ("/vscode/hello/".into(), sandbox.repository())];
         for (path, folder) in folders {
@@ -75,6 +76,30 @@ fn rest_is_up(said: Said) -> Result<Said> {
     let said = said.expect(1)?;
     ensure!(said.json()?["result"]["editors"] == false, "{said:?}");
     Ok(said)
+}
+
+/// Demands that there are both editors, each once, as `oh-instances` says of them.
+fn edits_once(sandbox: &Deployment) -> Result<()> {
+    let instances = sandbox.instances()?;
+    let ids: BTreeSet<&str> = instances.iter().filter_map(|one| one["id"].as_str()).collect();
+    let session = sandbox.session()?;
+    ensure!(ids == BTreeSet::from(["hello", session.as_str()]), "{instances:#?}");
+    for instance in &instances {
+        ensure!(instance["is_well"] == true, "{instance:#}");
+        let token = sandbox.token_of(instance["id"].as_str().context("no id")?)?;
+        let known: BTreeSet<u64> = instance["processes"]
+            .as_array()
+            .context("no processes")?
+            .iter()
+            .filter_map(|process| process["pid"].as_u64())
+            .collect();
+        let unknown: Vec<u32> = leaders(&token, "")?
+            .into_iter()
+            .filter(|pid| !known.contains(&u64::from(*pid)))
+            .collect();
+        ensure!(unknown.is_empty(), "{unknown:?} beside {instance:#}");
+    }
+    Ok(())
 }
 
 /// Demands one leader for each part, the recorded one, and one nginx.
@@ -122,12 +147,13 @@ fn is_gone(sandbox: &Deployment, record: &Value) -> Result<()> {
     let token = record["token"].as_str().context("no token")?;
     let left = carriers(token)?;
     ensure!(left.is_empty(), "processes are left: {left:?}");
+    // Editors and their supervisors name it too.
     let left = naming(&sandbox.dir())?;
     ensure!(left.is_empty(), "processes are left: {left:?}");
     ensure!(!sandbox.dir().exists(), "the folder is left");
     let started = record["started"].as_object().context("nothing was started")?;
     for part in started.keys() {
-        let name = if part == "nginx" { "site" } else { &part.replace('-', "_") };
+        let name = if part == "nginx" { "site" } else { part.as_str() };
         let port = record["ports"][name].as_u64().context("no port")?;
         let port = u16::try_from(port)?;
         // Somebody else who looks for a port may probe this one.
@@ -177,7 +203,10 @@ fn everything_is_up_and_a_second_run_finds_nothing_to_do() -> Result<()> {
     serves_everything(&sandbox, true)?;
     runs_once(&sandbox, &PARTS)?;
 
+    edits_once(&sandbox)?;
+
     let (files, record) = (tree(&sandbox)?, sandbox.record()?);
+    let editors = sandbox.editors()?;
     let second = sandbox.up()?.expect(0)?.json()?;
     assert_eq!(second["result"]["steps"], json!([]));
     assert_eq!(second["result"]["login"], Value::Null);
@@ -185,6 +214,7 @@ fn everything_is_up_and_a_second_run_finds_nothing_to_do() -> Result<()> {
     let changed = changed(&files, &tree(&sandbox)?);
     assert_eq!(changed, BTreeSet::new());
     runs_once(&sandbox, &PARTS)?;
+    assert_eq!(sandbox.editors()?, editors);
 
     let said: Said = sandbox.up_command("human")?.output()?.into();
     ensure!(said.stdout.starts_with("nothing to do"), "{said:?}");
@@ -210,9 +240,14 @@ fn changed(
 fn a_killed_part_is_brought_back_and_the_others_stay() -> Result<()> {
     let sandbox = Deployment::new(With::Everything)?;
     sandbox.up()?.expect(0)?;
-    for killed in ["session-editor", "app", "nginx"] {
-        let before = sandbox.record()?;
-        kill(&before, killed)?;
+    let session = sandbox.session()?;
+    for killed in [session.as_str(), "app", "nginx"] {
+        let (before, editors) = (sandbox.record()?, sandbox.editors()?);
+        match editors.get(killed) {
+            // With its supervisor, which would start it again by itself.
+            Some((editor, supervisor)) => kill_all(&[*supervisor, *editor])?,
+            None => kill(&before, killed)?,
+        }
         let said = sandbox.up()?.expect(0).with_context(|| format!("after the end of {killed}"))?;
         let steps = said.json()?["result"]["steps"].to_string();
         ensure!(steps.contains("start "), "{killed}: {steps}");
@@ -221,8 +256,13 @@ fn a_killed_part_is_brought_back_and_the_others_stay() -> Result<()> {
             let is_other = after["started"][part] != *identity;
             ensure!(is_other == (part == killed), "{part} after the end of {killed}");
         }
+        for (id, pids) in &sandbox.editors()? {
+            let is_other = editors.get(id) != Some(pids);
+            ensure!(is_other == (id == killed), "{id} after the end of {killed}");
+        }
         serves_everything(&sandbox, true).with_context(|| format!("after the end of {killed}"))?;
         runs_once(&sandbox, &PARTS).with_context(|| format!("after the end of {killed}"))?;
+        edits_once(&sandbox).with_context(|| format!("after the end of {killed}"))?;
     }
     Ok(())
 }
@@ -232,19 +272,40 @@ fn what_a_killed_part_leaves_behind_goes_down_too() -> Result<()> {
     let sandbox = Deployment::new(With::Everything)?;
     sandbox.up()?.expect(0)?;
     let record = sandbox.record()?;
-    for killed in ["session-editor", "app", "nginx"] {
+    let editors = sandbox.editors()?;
+    let (editor, supervisor) = editors.get(&sandbox.session()?).context("no session")?;
+    kill_all(&[*supervisor, *editor])?;
+    let (_, supervisor) = editors.get("hello").context("no repository")?;
+    kill_all(&[*supervisor])?;
+    for killed in ["app", "nginx"] {
         kill(&record, killed)?;
     }
     sandbox.down()?.expect(0)?;
     is_gone(&sandbox, &record)
 }
 
+#[test]
+fn a_broken_configuration_is_in_no_way_of_its_end() -> Result<()> {
+    let sandbox = Deployment::new(With::Everything)?;
+    sandbox.up()?.expect(0)?;
+    let record = sandbox.record()?;
+    fs::write(sandbox.dir().join("etc/openhands-toolkit/config.toml"), "[toolkit\n")?;
+    sandbox.down()?.expect(0)?;
+    is_gone(&sandbox, &record)
+}
+
+/// Kills processes, and waits for their ends.
+fn kill_all(pids: &[u32]) -> Result<()> {
+    for pid in pids {
+        kill_process(Pid::from_raw(pid.cast_signed()).context("no pid")?, Signal::KILL)?;
+    }
+    pids.iter().try_for_each(|pid| wait::until_true("its end", BOUND, || is_dead(*pid)))
+}
+
 /// Kills what the record names, and waits for its end.
 fn kill(record: &Value, part: &str) -> Result<()> {
     let pid = record["started"][part]["pid"].as_u64().context("no pid")?;
-    let pid = u32::try_from(pid)?;
-    kill_process(Pid::from_raw(pid.cast_signed()).context("no pid")?, Signal::KILL)?;
-    wait::until_true("its end", BOUND, || is_dead(pid))
+    kill_all(&[u32::try_from(pid)?])
 }
 
 #[test]
@@ -267,15 +328,23 @@ fn a_folder_with_something_else_in_it_is_refused_and_untouched() -> Result<()> {
 fn without_an_editor_the_rest_is_up_and_it_is_said_what_is_missing() -> Result<()> {
     let sandbox = Deployment::new(With::NoEditor)?;
     let said = rest_is_up(sandbox.up()?)?;
-    let missing = "missing: the editor of the session, the editor of the repository \
-                   (code-server is not installed); all else is up";
+    let missing = "missing: the editor of the session, the application of the session, the editor of \
+                   the repository (code-server is not installed); all else is up";
     ensure!(said.stderr.contains(missing), "{said:?}");
     assert_eq!(said.json()?["result"]["editors"], false);
     serves_everything(&sandbox, false)?;
     let status =
         get(&sandbox, &format!("/vscode/{}/x", sandbox.session()?), &sandbox.login()?)?.status;
-    assert_eq!(status, 502);
-    runs_once(&sandbox, &["app", "openhands"])
+    assert_eq!(status, 404);
+    runs_once(&sandbox, &["openhands"])?;
+
+    // It is installed later.
+    let mut up = sandbox.up_command("json")?;
+    up.arg("--node").arg(components::node()?).arg("--code-server").arg(components::code_server()?);
+    Said::from(up.output()?).expect(0)?;
+    serves_everything(&sandbox, true)?;
+    runs_once(&sandbox, &PARTS)?;
+    edits_once(&sandbox)
 }
 
 #[test]
@@ -292,7 +361,8 @@ fn two_runs_at_once_end_well_and_nothing_is_doubled() -> Result<()> {
     let idle = runs.iter().filter(|run| run.log().contains("\"steps\":[]")).count();
     ensure!(idle == 1, "{} and {}", runs[0].log(), runs[1].log());
     serves_everything(&sandbox, true)?;
-    runs_once(&sandbox, &PARTS)
+    runs_once(&sandbox, &PARTS)?;
+    edits_once(&sandbox)
 }
 
 #[test]
@@ -309,7 +379,7 @@ fn up_and_down_at_once_leave_something_that_the_next_run_mends() -> Result<()> {
         ensure!(left.is_empty(), "{codes:?}: {left:?}: {} and {}", down.log(), up.log());
         rest_is_up(sandbox.up()?).with_context(|| format!("{codes:?}, {}", up.log()))?;
         serves_everything(&sandbox, false)?;
-        runs_once(&sandbox, &["app", "openhands"])?;
+        runs_once(&sandbox, &["openhands"])?;
     }
     Ok(())
 }
@@ -388,7 +458,7 @@ fn killed_at_any_moment_the_next_run_ends_with_everything_up_once() -> Result<()
     at_each_moment(|sandbox| {
         rest_is_up(sandbox.up()?)?;
         serves_everything(sandbox, false)?;
-        runs_once(sandbox, &["app", "openhands"])?;
+        runs_once(sandbox, &["openhands"])?;
         let record = sandbox.record()?;
         sandbox.down()?.expect(0)?;
         is_gone(sandbox, &record)
@@ -412,7 +482,7 @@ fn killed_at_any_moment_it_can_be_taken_down_and_nothing_is_left() -> Result<()>
 fn a_killed_down_is_finished_by_the_next_one() -> Result<()> {
     let sandbox = Deployment::new(With::NoEditor)?;
     for (call, when) in
-        [("pidfd_send_signal", 1), ("unlinkat", 1), ("unlinkat", 10), ("unlinkat", 30)]
+        [("pidfd_send_signal", 1), ("unlinkat", 1), ("unlinkat", 8), ("unlinkat", 16)]
     {
         rest_is_up(sandbox.up()?)?;
         let record = sandbox.record()?;
@@ -428,7 +498,7 @@ fn a_killed_down_is_finished_by_the_next_one() -> Result<()> {
 #[test]
 fn killed_while_editors_start_the_next_run_adopts_them() -> Result<()> {
     let sandbox = Deployment::new(With::Everything)?;
-    for line in ["app ", "session-editor ", "repository-editor ", "nginx "] {
+    for line in ["openhands ", "nginx ", "session ", "app "] {
         let mut run = Running::start(&mut sandbox.up_command("json")?)?;
         run.wait_for_line(line, BOUND)?;
         run.signal(Signal::KILL);
@@ -436,6 +506,7 @@ fn killed_while_editors_start_the_next_run_adopts_them() -> Result<()> {
         sandbox.up()?.expect(0).with_context(|| format!("killed after {line:?}"))?;
         serves_everything(&sandbox, true).with_context(|| format!("killed after {line:?}"))?;
         runs_once(&sandbox, &PARTS).with_context(|| format!("killed after {line:?}"))?;
+        edits_once(&sandbox).with_context(|| format!("killed after {line:?}"))?;
         let record = sandbox.record()?;
         sandbox.down()?.expect(0)?;
         is_gone(&sandbox, &record).with_context(|| format!("killed after {line:?}"))?;

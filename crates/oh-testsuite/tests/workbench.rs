@@ -153,7 +153,14 @@ fn works_in_a_browser(with: With, name: &str) -> Result<()> {
 
     // A job that left its terminal, and the terminal itself, go down with everything else.
     drop(browser);
+    let tokens = [sandbox.token_of(&session)?, sandbox.token_of("hello")?];
+    let of_session = carriers(&tokens[0])?;
+    ensure!(of_session.contains_key("") && of_session.contains_key("supervisor"), "{of_session:?}");
     sandbox.down()?.expect(0)?;
+    for token in tokens {
+        let left = carriers(&token)?;
+        ensure!(left.is_empty(), "processes are left: {left:?}");
+    }
     is_gone(&sandbox, &record)
 }
 

@@ -53,6 +53,12 @@ pub(super) const COMPONENTS: &[Component] = &[
         source: Debian { look: Look::Program("strace"), builds: &[] },
     },
     Component {
+        name: "tmux",
+        purpose: "a terminal that says what stands on it",
+        needed_by: &[Test],
+        source: Debian { look: Look::Program("tmux"), builds: &[] },
+    },
+    Component {
         name: "chromium",
         purpose: "the browser that opens the published editors",
         needed_by: &[Test],

@@ -1,10 +1,10 @@
 //! Does the steps: what is started is recorded before the next step, and waited for together.
 
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use oh_host::disk;
-use oh_host::lock::{Held, World};
+use oh_host::lock::{Held, Leases};
 use oh_host::process::{Identity, ProcessDir, ProcessFault};
 use oh_host::publish::{self, Published};
 use oh_host::settings;
@@ -13,6 +13,7 @@ use oh_host::stop::{self, Target};
 use oh_model::plan::Plan;
 use oh_term::Progress;
 
+use super::editors::{self, Begun, Editor};
 use super::facts::{Facts, orphaned_workers, part_token, sandbox_wish};
 use super::fault::SandboxFault;
 use super::files;
@@ -21,10 +22,10 @@ use super::plan::Step;
 use super::ready;
 use super::record::Record;
 
-/// How long a part may take until it answers, in seconds. An editor's first start compiles much.
-const READY_LIMIT_S: u64 = 120;
+/// How long a part may take until it answers, in seconds.
+const READY_LIMIT_S: u64 = 60;
 
-/// How long what an ended part has left behind has to end by itself.
+/// How long what is left of a part has to end by itself.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(5);
 
 /// How long to wait before asking again.
@@ -38,6 +39,8 @@ const LOG_LINES: usize = 3;
 pub(crate) struct Done {
     /// What publishing did.
     pub(crate) published: Option<Published>,
+    /// What people should know of the editors.
+    pub(crate) notes: Vec<String>,
 }
 
 /// A part that does not answer yet.
@@ -53,10 +56,13 @@ struct Waiting {
 pub(crate) fn apply(
     facts: &Facts,
     plan: &Plan<Step>,
-    held: &mut Held<'_, World>,
+    held: &mut Held<'_, Leases>,
     progress: &Progress,
 ) -> Result<Done, SandboxFault> {
     let mut record = facts.record.clone();
+    if let Some(session) = facts.editors.get(&Editor::Session) {
+        record.ports.app = session.app();
+    }
     let mut waiting = Vec::new();
     let mut done = Done::default();
     for step in &plan.steps {
@@ -84,16 +90,53 @@ pub(crate) fn apply(
                 done.published = Some(publish(facts, held)?);
                 progress.done("nginx", "serves the routes");
             }
+            Step::Editors(editors) => {
+                wait_for_all(facts, &mut record, &mut waiting, progress)?;
+                let app = record.ports.app;
+                for begun in start_editors(facts, editors, progress)? {
+                    done.notes.extend(begun.notes);
+                    record.ports.app = begun.seen.app().or(record.ports.app);
+                }
+                if facts.running.contains_key(&Part::App) && record.ports.app != app {
+                    waiting.push(start(facts, Part::App, &mut record)?);
+                }
+            }
         }
     }
     wait_for_all(facts, &mut record, &mut waiting, progress)?;
     Ok(done)
 }
 
+/// Starts editors side by side; where one fails the others are what they are.
+fn start_editors(
+    facts: &Facts,
+    editors: &[Editor],
+    progress: &Progress,
+) -> Result<Vec<Begun>, SandboxFault> {
+    let begun = Instant::now();
+    let started: Vec<_> = thread::scope(|scope| {
+        let start =
+            |editor| scope.spawn(move || editors::start(&facts.home, &facts.record, editor));
+        let all: Vec<_> = editors.iter().copied().map(start).collect();
+        all.into_iter().map(ScopedJoinHandle::join).collect()
+    });
+    let mut all = Vec::new();
+    for (editor, started) in editors.iter().zip(started) {
+        let started = started.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let (pid, took) = (started.seen.pid, begun.elapsed().as_secs_f32());
+        progress.done(editor.slug(), &format!("pid {pid}  {took:.1} s"));
+        all.push(started);
+    }
+    Ok(all)
+}
+
 fn start(facts: &Facts, part: Part, record: &mut Record) -> Result<Waiting, SandboxFault> {
     let token = part_token(record, part);
     stop_leftovers(record, part, &token)?;
-    let wanted = parts::spawn(facts, part, &token)?;
+    let Some(port) = record.ports.of(part) else {
+        return Err(SandboxFault::NoAppPort);
+    };
+    let wanted = parts::spawn(facts, part, port, &token)?;
     let started = spawn(&wanted).map_err(|source| SandboxFault::Start { part, source })?;
     record.started.insert(part, started.identity.clone());
     facts.home.save(record)?;
@@ -101,8 +144,8 @@ fn start(facts: &Facts, part: Part, record: &mut Record) -> Result<Waiting, Sand
     Ok(Waiting { part, identity, child: Some(started), begun: Instant::now() })
 }
 
-/// Stops what an ended part has left: an editor whose leader was killed goes on serving its port
-/// for a while, and so do the workers of nginx for ever.
+/// Stops what is left of a part: workers of nginx serve for ever where their master was killed, and
+/// an application may be on a port that its session has no more.
 fn stop_leftovers(record: &Record, part: Part, token: &str) -> Result<(), SandboxFault> {
     let Some(identity) = record.started.get(&part) else { return Ok(()) };
     let mut left = vec![Target { identity: Some(identity.clone()), token: Some(token.into()) }];
@@ -114,7 +157,7 @@ fn stop_leftovers(record: &Record, part: Part, token: &str) -> Result<(), Sandbo
     Ok(())
 }
 
-fn publish(facts: &Facts, held: &mut Held<'_, World>) -> Result<Published, SandboxFault> {
+fn publish(facts: &Facts, held: &mut Held<'_, Leases>) -> Result<Published, SandboxFault> {
     let host = settings::find(&sandbox_wish(&facts.home))?.into_host();
     Ok(publish::publish_within(held, &host, "oh-deploy sandbox up")?)
 }
@@ -130,7 +173,7 @@ fn wait_for_all(
     for mut one in waiting.drain(..) {
         let (part, pid) = (one.part, one.identity.pid);
         progress.doing(format!("wait for {part}"));
-        wait_for(facts, &mut one)?;
+        wait_for(facts, record.ports.of(part), &mut one)?;
         let identity = ProcessDir::open(pid)?.identity()?;
         if record.started.insert(part, identity.clone()) != Some(identity) {
             facts.home.save(record)?;
@@ -141,8 +184,8 @@ fn wait_for_all(
     Ok(())
 }
 
-fn wait_for(facts: &Facts, one: &mut Waiting) -> Result<(), SandboxFault> {
-    let (part, port, pid) = (one.part, facts.ports.of(one.part), one.identity.pid);
+fn wait_for(facts: &Facts, port: Option<u16>, one: &mut Waiting) -> Result<(), SandboxFault> {
+    let (part, pid) = (one.part, one.identity.pid);
     loop {
         if let Some(ending) = ended(one)? {
             let said = last_lines(facts, part);
@@ -154,6 +197,7 @@ fn wait_for(facts: &Facts, one: &mut Waiting) -> Result<(), SandboxFault> {
         }
         if one.begun.elapsed() >= Duration::from_secs(READY_LIMIT_S) {
             let source = disk::full(&facts.home.path, &last_lines(facts, part));
+            let port = port.unwrap_or_default();
             return Err(SandboxFault::NotReady { part, port, limit_s: READY_LIMIT_S, source });
         }
         thread::sleep(PAUSE);

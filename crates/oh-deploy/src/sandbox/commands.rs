@@ -4,14 +4,14 @@ use std::path::Path;
 
 use oh_model::hint::{Command, Hint};
 
-/// What starts one of our tools from the source tree.
-const CARGO_RUN: [&str; 4] = ["run", "--quiet", "--package", "oh-nginx"];
+/// The tools that people run on a sandbox.
+const TOOLS: [&str; 2] = ["oh-nginx", "oh-instances"];
 
-/// Returns the command that runs `oh-nginx` on the sandbox.
-pub(crate) fn oh_nginx(dir: &str, arguments: &[&str]) -> Command {
+/// Returns the command that runs one of our tools on the sandbox, from the source tree.
+pub(crate) fn ours(tool: &str, dir: &str, arguments: &[&str]) -> Command {
     let dir = whole(dir);
-    let words = [CARGO_RUN.as_slice(), &["--", "--root", dir.as_str()], arguments].concat();
-    Command::other("cargo", &words)
+    let cargo = ["run", "--quiet", "--package", tool, "--", "--root", dir.as_str()];
+    Command::other("cargo", &[cargo.as_slice(), arguments].concat())
 }
 
 /// Returns the command that takes the sandbox down.
@@ -20,13 +20,13 @@ pub(crate) fn take_down(dir: &str) -> Command {
     Command::other("cargo", &["xtask", "deploy", "--sandbox", "--down", "--dir", dir.as_str()])
 }
 
-/// Lets a hint that `oh-nginx` would give go on in the sandbox.
+/// Lets a hint that one of our tools would give go on in the sandbox.
 pub(crate) fn in_sandbox(hint: Hint, dir: &str) -> Hint {
     let Hint::Run { lead, command } = &hint else { return hint };
     match command.tool() {
-        Some(("oh-nginx", arguments)) => {
+        Some((tool, arguments)) if TOOLS.contains(&tool) => {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            Hint::run(lead, oh_nginx(dir, &arguments))
+            Hint::run(lead, ours(tool, dir, &arguments))
         }
         _ => hint,
     }

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use oh_host::discard;
 use oh_host::stop::{self, How, Target};
+use oh_host::{discard, instances};
 use oh_model::exit::Exit;
 use oh_term::{Answer, Failure, Progress};
 use serde_json::json;
@@ -33,7 +33,7 @@ fn take_down(dir: &str, progress: &Progress) -> Result<Answer, SandboxFault> {
         return Err(SandboxFault::NotASandbox { dir: dir.into() });
     };
     let mut locks = home.locks()?;
-    let held = home.lock(&mut locks, "oh-deploy sandbox down")?;
+    let held = home.take(&mut locks, "oh-deploy sandbox down")?;
     progress.doing("stop what runs");
     let stopped = stopped(&targets(&home, &record)?, GRACE)?;
     progress.done("stopped", &format!("{stopped} processes"));
@@ -76,6 +76,9 @@ fn remove(home: &Home) -> Result<(), SandboxFault> {
 }
 
 /// What is recorded, and what a run has started that was killed before it could write that down.
+///
+/// The editors are ended by their records: nothing of them is to be told to anybody any more, and a
+/// configuration that somebody broke is in nobody's way.
 fn targets(home: &Home, record: &Record) -> Result<Vec<Target>, SandboxFault> {
     let mut all = record.started.clone();
     if all.len() < Part::ALL.len() {
@@ -89,5 +92,13 @@ fn targets(home: &Home, record: &Record) -> Result<Vec<Target>, SandboxFault> {
     };
     let workers = orphaned_workers(record)?.into_iter();
     let workers = workers.map(|identity| Target { identity: Some(identity), token: None });
-    Ok(all.into_iter().map(target).chain(workers).collect())
+    let mut targets = Vec::new();
+    // Editors first: their supervisors would start them again.
+    for instance in instances::records(&home.root)? {
+        let instance = instance?;
+        let state = instances::read_state(&home.root, &instance.id)?;
+        targets.extend(instances::family(&instance, state));
+    }
+    targets.extend(all.into_iter().map(target).chain(workers));
+    Ok(targets)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use oh_host::instances;
 use oh_host::nginx::Nginx;
 use oh_host::process::{self, Identity, ProcessDir, ProcessFault, Processes};
 use oh_host::publish::{self, Host};
@@ -13,6 +14,7 @@ use oh_model::path::RealPath;
 use oh_model::port::Port;
 use serde::{Deserialize, Serialize};
 
+use super::editors::{self, Editor, Seen};
 use super::fault::SandboxFault;
 use super::files::{self, Wanted};
 use super::parts::Part;
@@ -27,9 +29,8 @@ pub(crate) struct Ports {
     pub(crate) site: u16,
     pub(crate) generation: u16,
     pub(crate) openhands: u16,
-    pub(crate) app: u16,
-    pub(crate) session_editor: u16,
-    pub(crate) repository_editor: u16,
+    /// The application's, once its session has one for it.
+    pub(crate) app: Option<u16>,
 }
 
 impl Ports {
@@ -42,20 +43,16 @@ impl Ports {
             site: free("the site", site, sites)?,
             generation: free("nginx's generation", 9180, 100)?,
             openhands: free("OpenHands", 13000, 100)?,
-            app: free("the application", 8081, 19)?,
-            repository_editor: free("the repository's editor", 8888, 6)?,
-            session_editor: free("the session's editor", 8894, 6)?,
+            app: None,
         })
     }
 
-    /// Returns the port of a part.
-    pub(crate) fn of(&self, part: Part) -> u16 {
+    /// Returns the port of a part; `None` where it has none yet.
+    pub(crate) fn of(&self, part: Part) -> Option<u16> {
         match part {
-            Part::Openhands => self.openhands,
+            Part::Openhands => Some(self.openhands),
             Part::App => self.app,
-            Part::SessionEditor => self.session_editor,
-            Part::RepositoryEditor => self.repository_editor,
-            Part::Nginx => self.site,
+            Part::Nginx => Some(self.site),
         }
     }
 }
@@ -89,9 +86,10 @@ pub(crate) struct Facts {
     /// The record; a new one where `is_new`.
     pub(crate) record: Record,
     pub(crate) is_new: bool,
-    pub(crate) ports: Ports,
     pub(crate) stand_in: String,
     pub(crate) editor: Option<EditorInstall>,
+    /// The editors that are well.
+    pub(crate) editors: BTreeMap<Editor, Seen>,
     pub(crate) nginx: Nginx,
     /// What runs, as it is recorded or was found by its token.
     pub(crate) running: BTreeMap<Part, Identity>,
@@ -108,7 +106,7 @@ pub(crate) struct Facts {
 impl Facts {
     /// Returns `https://localhost:8443`.
     pub(crate) fn origin(&self) -> String {
-        let port = self.ports.site;
+        let port = self.record.ports.site;
         if self.record.tls {
             format!("https://localhost:{port}")
         } else {
@@ -116,24 +114,14 @@ impl Facts {
         }
     }
 
-    /// Returns the addresses of the parts below the site's own.
-    pub(crate) fn links(&self) -> [(Part, String); 3] {
+    /// Returns what the session and the repository have below the site's own address.
+    pub(crate) fn links(&self) -> [(String, String); 3] {
         let session = &self.record.session;
         [
-            (Part::SessionEditor, format!("/vscode/{session}/")),
-            (Part::App, format!("/apps/{session}-0/")),
-            (Part::RepositoryEditor, format!("/vscode/{}/", files::REPOSITORY)),
+            (Editor::Session.to_string(), format!("/vscode/{session}/")),
+            (Part::App.to_string(), format!("/apps/{session}-0/")),
+            (Editor::Repository.to_string(), format!("/vscode/{}/", files::REPOSITORY)),
         ]
-    }
-
-    /// Returns the session's workspace.
-    pub(crate) fn session_folder(&self) -> Result<RealPath, SandboxFault> {
-        self.home.at(&files::session_folder(&self.record.session))
-    }
-
-    /// Returns the repository's folder.
-    pub(crate) fn repository_folder(&self) -> Result<RealPath, SandboxFault> {
-        self.home.at(files::REPOSITORY_FOLDER)
     }
 }
 
@@ -149,12 +137,25 @@ pub(crate) fn gather(home: Home, wish: &Up) -> Result<Facts, SandboxFault> {
     };
     let host = settings::find(&sandbox_wish(&home))?.into_host();
     let nginx = nginx(&home, &host)?;
-    let missing = files::missing(&home, &record)?;
+    let editor = editor(wish)?;
+    let missing = files::missing(&home, &record, editor.as_ref())?;
     let certificate = home.at(files::CERTIFICATE)?;
-    let running = running(&home, &record, &nginx)?;
+    // Without a record there is nobody to ask for.
+    let editors = if instances::ids(&home.root)?.is_empty() {
+        BTreeMap::new()
+    } else {
+        editors::running(&home, &record)?
+    };
+    let mut running = running(&home, &record, &nginx)?;
+    let session = editors.get(&Editor::Session);
+    if session.is_some_and(|seen| seen.app() != record.ports.app) {
+        // It is of an earlier session, and nobody is routed to it.
+        running.remove(&Part::App);
+    }
     let mut starting = BTreeSet::new();
     for (part, identity) in &running {
-        if !ready::answers(&home, &nginx, *part, record.ports.of(*part), identity.pid)? {
+        let port = record.ports.of(*part);
+        if !ready::answers(&home, &nginx, *part, port, identity.pid)? {
             starting.insert(*part);
         }
     }
@@ -164,9 +165,9 @@ pub(crate) fn gather(home: Home, wish: &Up) -> Result<Facts, SandboxFault> {
         !publish::plan(&facts)?.steps.is_empty()
     };
     Ok(Facts {
-        ports: record.ports,
         stand_in: wish.stand_in.clone(),
-        editor: editor(wish)?,
+        editor,
+        editors,
         certificate_missing: record.tls && !Path::new(certificate.as_str()).exists(),
         record,
         is_new,

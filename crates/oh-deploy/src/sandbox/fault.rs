@@ -3,6 +3,7 @@
 use oh_host::atomic::FileFault;
 use oh_host::command::CommandFault;
 use oh_host::disk::DiskFull;
+use oh_host::instances::InstanceFault;
 use oh_host::lock::LockFault;
 use oh_host::process::ProcessFault;
 use oh_host::publish::PublishFault;
@@ -53,7 +54,7 @@ pub(crate) enum SandboxFault {
     Random(#[from] RandomFault),
     #[error("the processes cannot be looked at")]
     Process(#[from] ProcessFault),
-    #[error("could not run openssl")]
+    #[error("could not run a program")]
     Command(#[from] CommandFault),
     #[error("openssl made no certificate ({ending}): {said}")]
     Certificate { ending: String, said: String, source: Option<DiskFull> },
@@ -63,6 +64,12 @@ pub(crate) enum SandboxFault {
     Ended { part: Part, ending: String, said: String, source: Option<DiskFull> },
     #[error("{part} did not answer on port {port} within {limit_s} s")]
     NotReady { part: Part, port: u16, limit_s: u64, source: Option<DiskFull> },
+    #[error("could not {doing}: {why}")]
+    Editor { doing: String, why: String },
+    #[error("the records of the editors cannot be read")]
+    Instances(#[from] InstanceFault),
+    #[error("the session has no port for its application")]
+    NoAppPort,
     #[error("could not stop what runs in the sandbox")]
     Stop(#[from] StopFault),
     #[error("could not stop: {0}")]

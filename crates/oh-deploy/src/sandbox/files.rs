@@ -8,17 +8,15 @@ use oh_host::disk;
 use oh_host::publish::PublishFault;
 use oh_host::random;
 use oh_host::users::is_root;
+use oh_model::hint::Command;
 use oh_model::path::RealPath;
-use oh_model::port::Port;
-use oh_model::session::{Extension, SessionFile, UserWord};
-use oh_model::upstream::Target;
 use oh_nginx_conf::write::{Text, Word};
 use serde_json::json;
 use std::time::Duration;
 
-use super::facts::Facts;
+use super::facts::{EditorInstall, Facts};
 use super::fault::SandboxFault;
-use super::parts::editor_user;
+use super::parts::{EDITOR_USER, editor_user};
 use super::record::{Home, Record};
 
 /// The id of the repository.
@@ -34,15 +32,28 @@ pub(crate) const PID_FILE: &str = "run/nginx.pid";
 
 /// The program that makes the certificate.
 const OPENSSL: &str = "/usr/bin/openssl";
+/// The largest file that is compared with the one that is wanted, in bytes.
+const PROGRAM_BYTES_MAX: u64 = 64 * 1024;
+
 /// How long making it may take.
 const OPENSSL_LIMIT: Duration = Duration::from_secs(60);
 
 /// Folders are for whoever runs alone.
 const FOLDER: Meta = Meta { mode: 0o700, owner: None };
 
-/// The folders that programs expect.
-const FOLDERS: [&str; 5] =
-    ["var/log/nginx", "var/lib/nginx", "etc/nginx/conf.d", "etc/openhands-toolkit/tls", "run"];
+/// The folders that programs expect; that of the original application's data says that it is there
+/// to be told of repositories.
+const FOLDERS: [&str; 6] = [
+    "var/log/nginx",
+    "var/lib/nginx",
+    "etc/nginx/conf.d",
+    "etc/openhands-toolkit/tls",
+    "run",
+    "var/www/ai-desktop/data",
+];
+
+/// What `oh-instances` starts: code-server by its own Node.js.
+const EDITOR_PROGRAM: &str = "usr/bin/code-server";
 
 /// A file that is not there yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +62,19 @@ pub(crate) struct Wanted {
     pub(crate) path: String,
     /// What is in it.
     pub(crate) text: String,
-    /// Whether it is the editors' to change, and not only ours.
-    pub(crate) of_editors: bool,
+    /// Who may do what with it.
+    pub(crate) access: Access,
+}
+
+/// Who may do what with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It is ours alone.
+    Ours,
+    /// It is the editors' to change.
+    OfEditors,
+    /// Everybody may run it.
+    Program,
 }
 
 /// Returns the workspace of a session, below the sandbox.
@@ -61,22 +83,47 @@ pub(crate) fn session_folder(session: &str) -> String {
 }
 
 /// Returns the files that are not there.
-pub(crate) fn missing(home: &Home, record: &Record) -> Result<Vec<Wanted>, SandboxFault> {
+pub(crate) fn missing(
+    home: &Home,
+    record: &Record,
+    editor: Option<&EditorInstall>,
+) -> Result<Vec<Wanted>, SandboxFault> {
     let mut missing = Vec::new();
     for wanted in all(home, record)? {
         if !Path::new(home.at(&wanted.path)?.as_str()).exists() {
             missing.push(wanted);
         }
     }
+    if let Some(editor) = editor {
+        let wanted = editor_program(editor);
+        // Where it leads to may be another installation by now.
+        let found = atomic::read_limited(&home.at(&wanted.path)?, PROGRAM_BYTES_MAX)?;
+        if found.as_deref() != Some(wanted.text.as_bytes()) {
+            missing.push(wanted);
+        }
+    }
     Ok(missing)
+}
+
+fn editor_program(editor: &EditorInstall) -> Wanted {
+    let command = Command::other(editor.node.as_str(), &[editor.code_server.as_str()]);
+    Wanted {
+        path: EDITOR_PROGRAM.into(),
+        text: format!("#!/bin/sh\nexec {} \"$@\"\n", command.line(&[])),
+        access: Access::Program,
+    }
 }
 
 /// Writes a file, and the folder that it is in.
 pub(crate) fn write(home: &Home, wanted: &Wanted) -> Result<(), SandboxFault> {
     let path = home.at(&wanted.path)?;
-    let owner = if wanted.of_editors { editor_user(home) } else { None };
-    atomic::create_dirs(&path.parent(), Meta { mode: 0o700, owner })?;
-    atomic::replace(&path, wanted.text.as_bytes(), Meta { mode: 0o600, owner })?;
+    let (owner, folder, file) = match wanted.access {
+        Access::Ours => (None, 0o700, 0o600),
+        Access::OfEditors => (editor_user(home), 0o700, 0o600),
+        Access::Program => (None, 0o755, 0o755),
+    };
+    atomic::create_dirs(&path.parent(), Meta { mode: folder, owner })?;
+    atomic::replace(&path, wanted.text.as_bytes(), Meta { mode: file, owner })?;
     Ok(())
 }
 
@@ -134,47 +181,21 @@ pub(crate) fn certificate(facts: &Facts) -> Result<(), SandboxFault> {
 
 fn all(home: &Home, record: &Record) -> Result<Vec<Wanted>, SandboxFault> {
     let folder = session_folder(&record.session);
-    let session = SessionFile {
-        target: Target::Port(port(record.ports.session_editor)?),
-        apps: vec![port(record.ports.app)?],
-        ours: Extension {
-            folder: Some(home.inside(&folder)?),
-            // The file is ours and the editor is not, so the file has to say whose it is.
-            user: editor_user(home).map(|(uid, _)| UserWord::Number(uid)),
-            ..Extension::default()
-        },
+    let file = |path: &str, text: String| Wanted { path: path.into(), text, access: Access::Ours };
+    let work = |path: &str, text: &str| Wanted {
+        path: path.into(),
+        text: text.into(),
+        access: Access::OfEditors,
     };
-    let repositories = json!({ "repositories": [{
-        "id": REPOSITORY,
-        "name": REPOSITORY,
-        "path": format!("/{REPOSITORY_FOLDER}"),
-        "type": "folder",
-        "vscodePort": record.ports.repository_editor,
-        "vscodeRunning": true,
-    }] });
-    let leases = json!({
-        "instances": { REPOSITORY: {
-            "port": record.ports.repository_editor,
-            "projectName": REPOSITORY,
-            "repoPath": format!("/{REPOSITORY_FOLDER}"),
-        } },
-        "availablePorts": (8889..=8899).collect::<Vec<u16>>(),
-    });
-    let file = |path: &str, text: String| Wanted { path: path.into(), text, of_editors: false };
-    let work =
-        |path: &str, text: &str| Wanted { path: path.into(), text: text.into(), of_editors: true };
     Ok(vec![
-        file("etc/openhands-toolkit/config.toml", config(record)),
+        file("etc/openhands-toolkit/config.toml", config(home, record)?),
         file("etc/nginx/nginx.conf", nginx(home)?),
-        file(&format!("tmp/openhands-sessions/{}.json", record.session), session.render()),
-        file("var/www/ai-desktop/data/repositories.json", format!("{repositories:#}\n")),
-        file("var/www/ai-desktop/data/vscode-ports.json", format!("{leases:#}\n")),
         work(&format!("{folder}/README.md"), "# The workspace of the session\n"),
         work(&format!("{REPOSITORY_FOLDER}/README.md"), "# The repository hello\n"),
     ])
 }
 
-fn config(record: &Record) -> String {
+fn config(home: &Home, record: &Record) -> Result<String, SandboxFault> {
     let ports = &record.ports;
     let site = if record.tls {
         format!(
@@ -184,13 +205,21 @@ fn config(record: &Record) -> String {
     } else {
         "domain = \"127.0.0.1\"\n".into()
     };
-    format!(
-        "# The configuration of this sandbox. Paths are below its folder.\n\
+    let user = match editor_user(home) {
+        Some(_) => format!("user = \"{EDITOR_USER}\"\n"),
+        None => String::new(),
+    };
+    // A string of JSON is one of TOML too.
+    let program = json!(home.at(EDITOR_PROGRAM)?.as_str());
+    Ok(format!(
+        "# The configuration of this sandbox. Paths are below its folder, but for instances.program.\n\
          [toolkit]\nschema = 1\n\n\
          [toolkit.site]\n{site}port = {}\nupstream = \"127.0.0.1:{}\"\n\n\
-         [toolkit.nginx]\nlisten = [\"127.0.0.1\"]\ngeneration_port = {}\n",
+         [toolkit.nginx]\nlisten = [\"127.0.0.1\"]\ngeneration_port = {}\n\n\
+         [toolkit.sessions]\n{user}\n\
+         [toolkit.instances]\n{user}program = {program}\nsupervision = \"process\"\n",
         ports.site, ports.openhands, ports.generation,
-    )
+    ))
 }
 
 /// The operator's part of nginx's configuration, as small as it can be.
@@ -229,11 +258,4 @@ fn nginx(home: &Home) -> Result<String, SandboxFault> {
         text.directive("include", &[hooks]);
     });
     Ok(text.finish())
-}
-
-fn port(number: u16) -> Result<Port, SandboxFault> {
-    Port::new(number.into()).ok_or_else(|| SandboxFault::Record {
-        path: "ports".into(),
-        why: format!("{number} is no port"),
-    })
 }

@@ -1,10 +1,9 @@
-//! The programs of a sandbox: what each is, where it listens, how it is started.
+//! The programs of a sandbox beside its editors: what each is, where it listens, how it is started.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
-use oh_host::atomic::Meta;
 use oh_host::command::SYSTEM_PATH;
 use oh_host::spawn::Spawn;
 use oh_host::users::{Users, is_root};
@@ -15,9 +14,9 @@ use super::facts::Facts;
 use super::fault::SandboxFault;
 use super::record::Home;
 
-/// The user that root's editors run as: whoever reaches an editor's port on this machine has a
-/// terminal of that user, so it must not be root's.
-const EDITOR_USER: &str = "nobody";
+/// The user that root's editors run as: whoever is let in has a terminal of that user, so it must
+/// not be root's.
+pub(crate) const EDITOR_USER: &str = "nobody";
 
 /// A program of the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,35 +24,23 @@ const EDITOR_USER: &str = "nobody";
 pub(crate) enum Part {
     /// The stand-in for OpenHands.
     Openhands,
-    /// The session's application.
-    App,
-    /// The session's editor.
-    SessionEditor,
-    /// The repository's editor.
-    RepositoryEditor,
     /// The web server.
     Nginx,
+    /// The session's application.
+    App,
 }
 
 impl Part {
     /// All parts, in the order in which they are started.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Openhands, Self::App, Self::SessionEditor, Self::RepositoryEditor, Self::Nginx];
+    pub(crate) const ALL: [Self; 3] = [Self::Openhands, Self::Nginx, Self::App];
 
     /// Returns the name of the part's log and folder.
     pub(crate) const fn slug(self) -> &'static str {
         match self {
             Self::Openhands => "openhands",
             Self::App => "app",
-            Self::SessionEditor => "session-editor",
-            Self::RepositoryEditor => "repository-editor",
             Self::Nginx => "nginx",
         }
-    }
-
-    /// Says whether the part is an editor.
-    pub(crate) const fn is_editor(self) -> bool {
-        matches!(self, Self::SessionEditor | Self::RepositoryEditor)
     }
 }
 
@@ -62,17 +49,19 @@ impl fmt::Display for Part {
         f.write_str(match self {
             Self::Openhands => "the stand-in for OpenHands",
             Self::App => "the application of the session",
-            Self::SessionEditor => "the editor of the session",
-            Self::RepositoryEditor => "the editor of the repository",
             Self::Nginx => "nginx",
         })
     }
 }
 
-/// Works out how a part is started.
-pub(crate) fn spawn(facts: &Facts, part: Part, token: &str) -> Result<Spawn, SandboxFault> {
+/// Works out how a part is started that listens on `port`.
+pub(crate) fn spawn(
+    facts: &Facts,
+    part: Part,
+    port: u16,
+    token: &str,
+) -> Result<Spawn, SandboxFault> {
     let home = &facts.home;
-    let port = facts.ports.of(part);
     let listen = format!("127.0.0.1:{port}");
     match part {
         Part::Nginx => {
@@ -80,8 +69,8 @@ pub(crate) fn spawn(facts: &Facts, part: Part, token: &str) -> Result<Spawn, San
         }
         Part::Openhands => {
             let mut arguments: Vec<String> = vec!["openhands".into(), "--listen".into(), listen];
-            for (part, path) in facts.links() {
-                arguments.extend(["--link".into(), format!("{part}={path}")]);
+            for (name, path) in facts.links() {
+                arguments.extend(["--link".into(), format!("{name}={path}")]);
             }
             plain(facts, part, token, &facts.stand_in, &arguments)
         }
@@ -90,8 +79,6 @@ pub(crate) fn spawn(facts: &Facts, part: Part, token: &str) -> Result<Spawn, San
                 ["app", "--listen", &listen, "--name", "sandbox"].map(ToString::to_string);
             plain(facts, part, token, &facts.stand_in, &arguments)
         }
-        Part::SessionEditor => editor(facts, part, token, port, &facts.session_folder()?),
-        Part::RepositoryEditor => editor(facts, part, token, port, &facts.repository_folder()?),
     }
 }
 
@@ -110,87 +97,15 @@ fn plain(
     Ok(Spawn {
         program: path(program)?,
         arguments: arguments.iter().map(OsString::from).collect(),
-        environment: pairs(&[("PATH", SYSTEM_PATH), ("LC_ALL", "C.UTF-8")]),
+        environment: [("PATH", SYSTEM_PATH), ("LC_ALL", "C.UTF-8")]
+            .map(|(key, value)| (OsString::from(key), OsString::from(value)))
+            .to_vec(),
         token: token.into(),
         folder: facts.home.at("var")?,
         log: facts.home.at(&format!("var/log/{}.log", part.slug()))?,
         user: None,
         leads_group: true,
         folders: Vec::new(),
-    })
-}
-
-/// An editor has everything to itself: data, extensions, configuration, temporary files.
-fn editor(
-    facts: &Facts,
-    part: Part,
-    token: &str,
-    port: u16,
-    folder: &RealPath,
-) -> Result<Spawn, SandboxFault> {
-    let own = |name: &str| facts.home.at(&format!("var/lib/editors/{}/{name}", part.slug()));
-    let Some(install) = &facts.editor else {
-        return Err(SandboxFault::Record {
-            path: part.slug().into(),
-            why: "no editor is installed".into(),
-        });
-    };
-    let user = editor_user(&facts.home);
-    let names = ["data", "extensions", "agent", "tmp", "config", "home", "cache", "run"];
-    let folders = names
-        .iter()
-        .map(|name| Ok((own(name)?, Meta { mode: 0o700, owner: user })))
-        .collect::<Result<Vec<_>, SandboxFault>>()?;
-    let bind = format!("127.0.0.1:{port}");
-    let (data, extensions, config) = (own("data")?, own("extensions")?, own("config")?);
-    let config_file = config
-        .join("code-server.yaml")
-        .map_err(|source| SandboxFault::Path { dir: config.to_string(), source })?;
-    let arguments = [
-        install.code_server.as_str(),
-        "--bind-addr",
-        &bind,
-        // nginx asks for the login; the port itself is on the loopback only.
-        "--auth",
-        "none",
-        "--config",
-        config_file.as_str(),
-        "--user-data-dir",
-        data.as_str(),
-        "--extensions-dir",
-        extensions.as_str(),
-        "--disable-telemetry",
-        "--disable-update-check",
-        "--disable-workspace-trust",
-        "--disable-getting-started-override",
-        // Its own port proxy would lead around every rule about ports.
-        "--disable-proxy",
-        "--ignore-last-opened",
-        folder.as_str(),
-    ];
-    let search = format!("{}:{SYSTEM_PATH}", install.node.parent());
-    let environment = pairs(&[
-        ("PATH", &search),
-        ("LC_ALL", "C.UTF-8"),
-        ("SHELL", "/bin/bash"),
-        ("HOME", own("home")?.as_str()),
-        ("TMPDIR", own("tmp")?.as_str()),
-        ("XDG_CONFIG_HOME", config.as_str()),
-        ("XDG_DATA_HOME", data.as_str()),
-        ("XDG_CACHE_HOME", own("cache")?.as_str()),
-        ("XDG_RUNTIME_DIR", own("run")?.as_str()),
-        ("VSCODE_AGENT_FOLDER", own("agent")?.as_str()),
-    ]);
-    Ok(Spawn {
-        program: install.node.clone(),
-        arguments: arguments.iter().map(OsString::from).collect(),
-        environment,
-        token: token.into(),
-        folder: folder.clone(),
-        log: facts.home.at(&format!("var/log/{}.log", part.slug()))?,
-        user,
-        leads_group: true,
-        folders,
     })
 }
 
@@ -205,10 +120,6 @@ pub(crate) fn editor_user(home: &Home) -> Option<(u32, u32)> {
     }
     let users = Users::of_machine().ok()?;
     users.user(EDITOR_USER).map(|user| (user.uid, user.gid))
-}
-
-fn pairs(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
-    pairs.iter().map(|(key, value)| (OsString::from(key), OsString::from(value))).collect()
 }
 
 fn path(text: &str) -> Result<RealPath, SandboxFault> {

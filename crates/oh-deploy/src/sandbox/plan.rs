@@ -4,6 +4,7 @@ use std::fmt;
 
 use oh_model::plan::Plan;
 
+use super::editors::Editor;
 use super::facts::Facts;
 use super::files::Wanted;
 use super::parts::Part;
@@ -27,6 +28,8 @@ pub(crate) enum Step {
     Await(Part),
     /// Publish the routes.
     Publish,
+    /// Start editors, all at once.
+    Editors(Vec<Editor>),
 }
 
 impl fmt::Display for Step {
@@ -40,11 +43,15 @@ impl fmt::Display for Step {
             Self::Adopt(part) => write!(f, "write down {part}, found running"),
             Self::Await(part) => write!(f, "wait for {part}, found starting"),
             Self::Publish => f.write_str("publish the routes"),
+            Self::Editors(editors) => {
+                let names: Vec<String> = editors.iter().map(ToString::to_string).collect();
+                write!(f, "start {}", names.join(" and "))
+            }
         }
     }
 }
 
-/// Decides what to do. Editors that are not installed are left out.
+/// Decides what to do. Where no editor is installed, so are a session and its application.
 pub(crate) fn plan(facts: &Facts) -> Plan<Step> {
     let mut steps = Vec::new();
     if facts.is_new {
@@ -57,20 +64,33 @@ pub(crate) fn plan(facts: &Facts) -> Plan<Step> {
     if facts.certificate_missing {
         steps.push(Step::Certificate);
     }
-    for part in Part::ALL {
-        let recorded = facts.record.started.get(&part);
-        match facts.running.get(&part) {
-            Some(identity) if recorded == Some(identity) => {}
-            Some(_) => steps.push(Step::Adopt(part)),
-            None if part.is_editor() && facts.editor.is_none() => {}
-            None => steps.push(Step::Start(part)),
-        }
-        if facts.starting.contains(&part) {
-            steps.push(Step::Await(part));
-        }
+    for part in [Part::Openhands, Part::Nginx] {
+        steps.extend(keep_up(facts, part));
     }
     if facts.unpublished {
         steps.push(Step::Publish);
     }
+    let is_down = |editor: &Editor| !facts.editors.contains_key(editor);
+    let down: Vec<Editor> = Editor::ALL.into_iter().filter(is_down).collect();
+    if facts.editor.is_some() && !down.is_empty() {
+        steps.push(Step::Editors(down));
+    }
+    if facts.editor.is_some() || !is_down(&Editor::Session) {
+        steps.extend(keep_up(facts, Part::App));
+    }
     Plan { steps, exclusions: Vec::new() }
+}
+
+fn keep_up(facts: &Facts, part: Part) -> Vec<Step> {
+    let recorded = facts.record.started.get(&part);
+    let mut steps = Vec::new();
+    match facts.running.get(&part) {
+        Some(identity) if recorded == Some(identity) => {}
+        Some(_) => steps.push(Step::Adopt(part)),
+        None => steps.push(Step::Start(part)),
+    }
+    if facts.starting.contains(&part) {
+        steps.push(Step::Await(part));
+    }
+    steps
 }

@@ -26,7 +26,7 @@ pub(crate) fn answers(
     home: &Home,
     nginx: &Nginx,
     part: Part,
-    port: u16,
+    port: Option<u16>,
     pid: Pid,
 ) -> Result<bool, SandboxFault> {
     let path = match part {
@@ -38,10 +38,10 @@ pub(crate) fn answers(
         }
         Part::Openhands => "/alive",
         Part::App => "/",
-        Part::SessionEditor | Part::RepositoryEditor => "/healthz",
     };
+    let Some(port) = port.and_then(|port| Port::new(port.into())) else { return Ok(false) };
     let question = Get {
-        target: Target::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        target: Target::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port.get()))),
         path,
         host: "localhost",
         headers: &[],
@@ -55,8 +55,5 @@ pub(crate) fn answers(
     family.push(pid);
     let family: Vec<ProcessDir> =
         family.into_iter().filter_map(|pid| ProcessDir::open(pid).ok()).collect();
-    match Port::new(port.into()) {
-        Some(port) => Ok(sockets::is_listener_of(port, &family)?),
-        None => Ok(false),
-    }
+    Ok(sockets::is_listener_of(port, &family)?)
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use oh_host::atomic::{self, Meta};
-use oh_host::lock::{Held, LockFault, Locks, Share, World};
+use oh_host::lock::{Held, Leases, LockFault, Locks, Share, World};
 use oh_host::process::Identity;
 use oh_host::random;
 use oh_host::root::Root;
-use oh_model::path::{InRoot, RealPath};
+use oh_model::path::RealPath;
 use serde::{Deserialize, Serialize};
 
 use super::facts::Ports;
@@ -20,7 +20,7 @@ use super::parts::Part;
 const RECORD: &str = "sandbox.json";
 
 /// The version of the record.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// The largest record that is read, in bytes.
 const RECORD_BYTES_MAX: u64 = 64 * 1024;
@@ -133,19 +133,31 @@ impl Home {
         self.path.join(below).map_err(|source| SandboxFault::Path { dir: below.into(), source })
     }
 
-    /// Returns the path of something as the configuration inside says it.
-    pub(crate) fn inside(&self, below: &str) -> Result<InRoot, SandboxFault> {
-        let path = format!("/{below}");
-        InRoot::parse(&path).map_err(|source| SandboxFault::Path { dir: path.clone(), source })
-    }
-
     /// Opens the locks of the sandbox.
     pub(crate) fn locks(&self) -> Result<Locks, LockFault> {
         Locks::open(&self.root, None)
     }
 
-    /// Takes the sandbox for this run alone.
-    pub(crate) fn lock<'l>(
+    /// Keeps whoever would need all of the sandbox from it; commands of others go on.
+    pub(crate) fn share<'l>(
+        &self,
+        locks: &'l mut Locks,
+        purpose: &str,
+    ) -> Result<Held<'l, World>, LockFault> {
+        locks.world(Share::Shared, purpose, LOCK_WAIT)
+    }
+
+    /// Makes this run the only one that brings the sandbox up.
+    pub(crate) fn lead<'l>(
+        &self,
+        world: &'l mut Held<'_, World>,
+        purpose: &str,
+    ) -> Result<Held<'l, Leases>, LockFault> {
+        world.leases(["sandbox"], purpose, LOCK_WAIT)
+    }
+
+    /// Takes all of the sandbox, once nobody is at work in it.
+    pub(crate) fn take<'l>(
         &self,
         locks: &'l mut Locks,
         purpose: &str,

@@ -1,5 +1,8 @@
 //! What people see of a sandbox that is up: where to go, how to get in, how to stop.
 
+use std::collections::BTreeSet;
+
+use oh_host::users::is_root;
 use oh_model::exit::Exit;
 use oh_model::hint::Command;
 use oh_model::plan::Plan;
@@ -9,7 +12,7 @@ use serde_json::json;
 use super::apply::Done;
 use super::commands;
 use super::facts::Facts;
-use super::parts::{Part, editor_user};
+use super::parts::editor_user;
 use super::plan::Step;
 
 /// The answer of `sandbox up`.
@@ -41,18 +44,18 @@ pub(crate) fn up(facts: &Facts, plan: &Plan<Step>, done: Done) -> Answer {
     }
     let dir = facts.home.path.as_str();
     let line = |command: Command| command.line(&[]);
-    add(&format!("  a new password:  {}", line(commands::oh_nginx(dir, &["login"]))));
-    add(&format!("  the routes:      {}", line(commands::oh_nginx(dir, &["status"]))));
+    let ours = |tool, verb| line(commands::ours(tool, dir, &[verb]));
+    add(&format!("  a new password:  {}", ours("oh-nginx", "login")));
+    add(&format!("  the routes:      {}", ours("oh-nginx", "status")));
+    add(&format!("  the editors:     {}", ours("oh-instances", "list")));
     add(&format!("  stop:            {}", line(commands::take_down(dir))));
-    let mut notes =
-        vec![match editor_user(&facts.home) {
-        Some(_) => "note: the editors run as nobody; whoever is on this machine reaches them \
-                    without a login",
-        None => "note: whoever is on this machine reaches the editors without a login, and has a \
-                 terminal of yours there",
+    let mut notes = done.notes;
+    if missing.is_empty() && editor_user(&facts.home).is_none() {
+        let who = if is_root() { "is root on this machine" } else { "has a terminal of yours" };
+        notes.push(format!("note: whoever has this login {who}"));
     }
-    .to_string()];
-    let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    let names = missing;
+    let missing = &names;
     if !missing.is_empty() {
         let names = names.join(", ");
         notes.push(format!("missing: {names} (code-server is not installed); all else is up"));
@@ -65,7 +68,7 @@ pub(crate) fn up(facts: &Facts, plan: &Plan<Step>, done: Done) -> Answer {
         "origin": origin,
         "session": facts.record.session,
         "repository": super::files::REPOSITORY,
-        "ports": facts.ports,
+        "ports": facts.record.ports,
         "editors": missing.is_empty(),
         "links": links,
         "missing": names,
@@ -79,15 +82,22 @@ pub(crate) fn up(facts: &Facts, plan: &Plan<Step>, done: Done) -> Answer {
     Answer::new(text, result).exit(exit).notes(notes)
 }
 
-/// Returns the addresses that answer, and the parts that are not there.
+/// Returns the addresses that answer, and what is not there.
 ///
 /// What runs has answered: a run waits for all that it starts or finds starting.
-fn addresses(facts: &Facts, plan: &Plan<Step>) -> (Vec<(String, String)>, Vec<Part>) {
+fn addresses(facts: &Facts, plan: &Plan<Step>) -> (Vec<(String, String)>, Vec<String>) {
     let origin = facts.origin();
-    let is_up =
-        |part: &Part| facts.running.contains_key(part) || plan.steps.contains(&Step::Start(*part));
+    let started = plan.steps.iter().flat_map(|step| match step {
+        Step::Editors(editors) => editors.iter().map(ToString::to_string).collect(),
+        Step::Start(part) => vec![part.to_string()],
+        _ => Vec::new(),
+    });
+    let editors = facts.editors.keys().map(ToString::to_string);
+    let parts = facts.running.keys().map(ToString::to_string);
+    let up: BTreeSet<String> = started.chain(editors).chain(parts).collect();
     let mut links = vec![("OpenHands (a stand-in)".to_string(), format!("{origin}/"))];
-    let up = facts.links().into_iter().filter(|(part, _)| is_up(part));
-    links.extend(up.map(|(part, path)| (part.to_string(), format!("{origin}{path}"))));
-    (links, Part::ALL.into_iter().filter(|part| !is_up(part)).collect())
+    let (there, missing): (Vec<_>, Vec<_>) =
+        facts.links().into_iter().partition(|(name, _)| up.contains(name));
+    links.extend(there.into_iter().map(|(name, path)| (name, format!("{origin}{path}"))));
+    (links, missing.into_iter().map(|(name, _)| name).collect())
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use oh_host::instances::SUPERVISOR_SUFFIX;
 use oh_host::process::{self, Pid, ProcessDir, ProcessFault, Processes};
 use oh_host::spawn::{TOKEN_CHARACTERS_MIN, TOKEN_KEY};
 use oh_host::stop::Target;
@@ -105,8 +106,15 @@ fn look(folder: &Path) -> Result<Left, ProcessFault> {
             continue;
         }
         match ours(&process) {
-            Ok(Some((token, target))) => drop(left.ours.entry(token).or_insert(target)),
-            Ok(None) => left.others.push((pid, process.title().unwrap_or_default())),
+            Ok(targets) if targets.is_empty() => {
+                left.others.push((pid, process.title().unwrap_or_default()));
+            }
+            Ok(targets) => {
+                for target in targets {
+                    let token = target.token.clone().unwrap_or_default();
+                    left.ours.entry(token).or_insert(target);
+                }
+            }
             Err(fault) if fault.is_gone() => {}
             Err(fault) => return Err(fault),
         }
@@ -122,27 +130,46 @@ fn was_below(works_in: &Path, folder: &Path) -> bool {
     text.strip_suffix(GONE).is_some_and(|path| Path::new(path).starts_with(folder))
 }
 
-/// Returns the token of a part, where a process was started with one.
-fn ours(process: &ProcessDir) -> Result<Option<(String, Target)>, ProcessFault> {
+/// Returns the tokens of what a process was started with, and of what watches it; the first is its
+/// own.
+fn ours(process: &ProcessDir) -> Result<Vec<Target>, ProcessFault> {
     let value = process.environment_value(TOKEN_KEY)?;
     let Some(token) = value.and_then(|value| String::from_utf8(value).ok()) else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    if !is_token(&token) {
-        return Ok(None);
-    }
-    let target = Target { identity: Some(process.identity()?), token: Some(token.clone()) };
-    Ok(Some((token, target)))
+    let carriers = |token: String| Target { identity: None, token: Some(token) };
+    let itself = Target { identity: Some(process.identity()?), token: Some(token.clone()) };
+    Ok(match Mark::of(&token) {
+        None => Vec::new(),
+        Some(Mark::Part) => vec![itself],
+        // Its supervisor, which works elsewhere, would start it again.
+        Some(Mark::Editor) => vec![carriers(format!("{token}{SUPERVISOR_SUFFIX}")), itself],
+    })
 }
 
-/// Says whether it has the form that the token of a part has.
-fn is_token(text: &str) -> bool {
-    Part::ALL.iter().any(|part| {
-        let random = text.strip_suffix(part.slug()).and_then(|rest| rest.strip_suffix('-'));
-        random.is_some_and(|random| {
-            random.len() >= TOKEN_CHARACTERS_MIN && random.bytes().all(|b| b.is_ascii_hexdigit())
-        })
-    })
+/// What a token is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// A part that `oh-deploy` started.
+    Part,
+    /// An editor that `oh-instances` started.
+    Editor,
+}
+
+impl Mark {
+    fn of(token: &str) -> Option<Self> {
+        let is_random = |text: &str| {
+            text.len() >= TOKEN_CHARACTERS_MIN && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        let is_part = |part: &Part| {
+            let random = token.strip_suffix(part.slug()).and_then(|rest| rest.strip_suffix('-'));
+            random.is_some_and(is_random)
+        };
+        if Part::ALL.iter().any(is_part) {
+            return Some(Self::Part);
+        }
+        is_random(token).then_some(Self::Editor)
+    }
 }
 
 /// Returns the path that the kernel would have for a folder that is gone: links are resolved as
@@ -179,13 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_has_a_random_part_and_names_a_part() {
+    fn a_token_is_random_and_that_of_a_part_names_it() {
         let random = "0123456789abcdef0123456789abcdef";
-        assert!(is_token(&format!("{random}-app")));
-        assert!(is_token(&format!("{random}-session-editor")));
-        for wrong in ["app", "-app", "0123-app", "x", "", &format!("{random}app"), random] {
-            assert!(!is_token(wrong), "{wrong}");
+        assert_eq!(Mark::of(&format!("{random}-app")), Some(Mark::Part));
+        assert_eq!(Mark::of(&format!("{random}-openhands")), Some(Mark::Part));
+        assert_eq!(Mark::of(random), Some(Mark::Editor));
+        for wrong in ["app", "-app", "0123-app", "x", "", "0123", &format!("{random}x")] {
+            assert_eq!(Mark::of(wrong), None, "{wrong}");
         }
-        assert!(!is_token(&format!("{random}g-app")));
+        assert_eq!(Mark::of(&format!("{random}g-app")), None);
     }
 }

@@ -13,6 +13,9 @@ use crate::process::Identity;
 /// The version of the record.
 pub const RECORD_SCHEMA: u32 = 1;
 
+/// What the token of a supervisor has behind that of its editor.
+pub const SUPERVISOR_SUFFIX: &str = "-supervisor";
+
 /// What is wanted of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -49,7 +52,8 @@ pub struct Record {
     pub gid: u32,
     /// The text in the environment of everything that belongs to it.
     pub token: String,
-    /// What the editor asks for; `None` where it asks for nothing.
+    /// What the editor asks for; `None` where it asks for nothing. Where the key is
+    /// [renewed](Self::renews_key) it is another one that the editor has.
     pub key: Option<Key>,
     /// Whether nginx presents the key, so that visitors need none.
     pub key_is_nginxs: bool,
@@ -66,6 +70,20 @@ pub struct Record {
 }
 
 impl Record {
+    /// Returns the token of its supervisor. It is not the editor's: what ends the editor's family
+    /// must not end who does it.
+    pub fn supervisor_token(&self) -> String {
+        format!("{}{SUPERVISOR_SUFFIX}", self.token)
+    }
+
+    /// Says whether each start of the editor has a key of its own, which its state tells.
+    ///
+    /// Between two starts anybody can take a port, and is presented the key there by nginx. A socket
+    /// is in a folder of its own, and a key that people enter is theirs.
+    pub fn renews_key(&self) -> bool {
+        self.key.is_some() && self.key_is_nginxs && self.target != Target::Socket
+    }
+
     /// Returns what it tells the agreement about routes.
     pub fn claim(&self) -> Instance {
         Instance {

@@ -1,6 +1,7 @@
 //! What the supervisor of an instance saw, as it leaves it for others.
 
 use oh_model::idleness::Activity;
+use oh_model::instance::Key;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::boot::boot_id;
@@ -25,6 +26,10 @@ pub struct State {
     pub generation: u32,
     /// How often the editor was started since the supervisor began.
     pub starts: u32,
+    /// What the editor asks for where each start of one has a key of its own:
+    /// [`Record::renews_key`](super::Record::renews_key).
+    #[serde(default, with = "key_text", skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
     /// How it ended, the last one last.
     pub endings: Vec<Ending>,
     /// What is known of the last use of this editor. One that is not known here, or of a state that
@@ -68,6 +73,23 @@ pub struct Ending {
     pub at_ms: u64,
     /// How: `exit code 1`, `signal 9 (SIGKILL)`, ….
     pub how: String,
+}
+
+/// A key shows itself nowhere but in the files that are for it.
+mod key_text {
+    use oh_model::instance::Key;
+    use serde::de::{Deserialize as _, Deserializer, Error as _};
+    use serde::ser::{Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(key: &Option<Key>, to: S) -> Result<S::Ok, S::Error> {
+        key.as_ref().map(Key::reveal).serialize(to)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Option<Key>, D::Error> {
+        let text: Option<String> = Option::deserialize(from)?;
+        let parsed = |text: String| Key::parse(&text).ok_or_else(|| D::Error::custom("no key"));
+        text.map(parsed).transpose()
+    }
 }
 
 /// A state has to be read even where this part of it is of another version: a stop needs it.

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use oh_model::hint::{Command, Hint};
 use oh_model::path::{InRoot, RealPath};
 use oh_model::port::Port;
 use oh_model::routes::{Policy, Routes, agree};
@@ -183,6 +184,13 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Says how nginx is started by hand; what else starts it on a machine is not known here.
+    pub fn start_nginx(&self) -> Hint {
+        let words = ["-c", self.nginx.config.as_str()];
+        let command = Command::other(self.nginx.program.as_str(), &words);
+        Hint::run("start nginx, by its service or with", command)
+    }
+
     /// Says whether nginx serves the set that is kept, and not the one in place.
     pub fn previous_is_served(&self) -> bool {
         let previous = self.previous.as_ref().map(|set| &set.generation);

@@ -33,7 +33,7 @@ mod wrapper;
 use std::time::Duration;
 
 use oh_config::Settings;
-use oh_model::plan::Outcome;
+use oh_model::plan::{Outcome, Plan};
 use oh_model::routes::Routes;
 use oh_nginx_conf::layout::{Generation, Site};
 
@@ -43,7 +43,7 @@ pub use plan::{Step, objections, plan};
 pub use reach::{Reach, reach};
 pub use reload::{Reloaded, reload};
 pub use site::real;
-pub use standing::{ServedSet, Standing, standing};
+pub use standing::{ServedSet, Standing, may_route, standing};
 pub use traces::traces;
 
 use crate::folder::Memory;
@@ -150,12 +150,25 @@ pub fn publish_under(host: &Host, held: &Held<'_, Publish>) -> Result<Published,
     carry_out(&gather(host)?)
 }
 
-fn carry_out(facts: &Facts) -> Result<Published, PublishFault> {
+/// Finds out what [`publish`] would stop at before it changes anything, for whoever begins
+/// something that has to be published in the end.
+///
+/// # Errors
+/// As [`publish`], but for what only shows on the way.
+pub fn check(host: &Host) -> Result<Facts, PublishFault> {
+    let facts = gather(host)?;
+    checked(&facts)?;
+    Ok(facts)
+}
+
+fn checked(facts: &Facts) -> Result<Plan<Step>, PublishFault> {
     let plan = plan(facts)?;
-    let consent = plan.confirm();
     let objections = objections(&plan, facts);
-    if !objections.is_empty() {
-        return Err(PublishFault::Objections(objections));
-    }
+    if objections.is_empty() { Ok(plan) } else { Err(PublishFault::Objections(objections)) }
+}
+
+fn carry_out(facts: &Facts) -> Result<Published, PublishFault> {
+    let plan = checked(facts)?;
+    let consent = plan.confirm();
     apply::apply(facts, plan, consent)
 }

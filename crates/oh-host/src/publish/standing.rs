@@ -3,6 +3,8 @@
 //! For who could not publish and has to tell all the same what people get. It reads neither
 //! session files nor databases, and judges nothing.
 
+use oh_model::id::InstanceId;
+use oh_model::upstream::Target;
 use oh_nginx_conf::layout::Generation;
 use oh_nginx_conf::served::{self, Served};
 
@@ -44,6 +46,22 @@ pub fn standing(host: &Host) -> Standing {
     });
     let runs = Some(matches!(running, Running::Master { .. }));
     Standing { in_place, runs, served }
+}
+
+/// Says whether there may be a route to an instance: where neither the set in place nor the one
+/// kept beside it has one, nothing has to be published to take it away.
+///
+/// # Errors
+///
+/// [`PublishFault`], where the sets cannot be read.
+pub fn may_route(host: &Host, id: &InstanceId, target: Target) -> Result<bool, PublishFault> {
+    let sets = sets(host)?;
+    let id = id.folded();
+    Ok(sets.live.iter().chain(&sets.previous).any(|set| match target {
+        // Routes to sockets are derived from the id, so a set has no line for each.
+        Target::Socket => true,
+        Target::Port(_) => set.editors.keys().any(|known| known.to_ascii_lowercase() == id),
+    }))
 }
 
 /// The sets of the folder, as far as they are ours.

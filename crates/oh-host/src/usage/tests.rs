@@ -330,3 +330,13 @@ fn a_token_that_anybody_might_have_is_refused() {
     let fault = look(&[Subject { target, door: None }], TOKENS).unwrap_err();
     assert!(matches!(fault, UsageFault::Token), "{fault}");
 }
+
+#[test]
+fn a_number_that_is_somebody_elses_by_now_is_not_looked_at_closer() {
+    let instance = Instance::shell("echo; exec sleep 300");
+    let stat = ProcessDir::open(instance.leader()).unwrap().stat().unwrap();
+    let earlier =
+        ProcessStat { start_time_ticks: stat.start_time_ticks.saturating_sub(1), ..stat.clone() };
+    assert!(look_closer(&stat, PLAIN).unwrap().is_some());
+    assert!(look_closer(&earlier, PLAIN).unwrap().is_none());
+}

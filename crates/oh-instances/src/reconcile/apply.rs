@@ -314,6 +314,7 @@ impl Run<'_> {
                 phase: Phase::Starting,
                 editor: Some(adoption.leader.clone()),
                 generation: 0,
+                key: None,
                 starts: 0,
                 activity: None,
                 endings: Vec::new(),

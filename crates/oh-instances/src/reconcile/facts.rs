@@ -135,8 +135,10 @@ pub(crate) fn gather(host: &Host) -> Result<Facts, Fault> {
     if let Some(reason) = databases.unknown.clone() {
         unread.push(Exclusion { subject: "the databases".into(), reason });
     }
-    let known: BTreeSet<String> =
-        found.iter().flat_map(|one| [one.record.token.clone(), guards(&one.record)]).collect();
+    let known: BTreeSet<String> = found
+        .iter()
+        .flat_map(|one| [one.record.token.clone(), one.record.supervisor_token()])
+        .collect();
     // A record that cannot be read may be the one that knows of it.
     let (strays, orphans) = if is_whole {
         let ids: BTreeSet<String> = found.iter().map(|one| one.record.id.folded()).collect();
@@ -180,7 +182,7 @@ fn instance(
     let of_token = |token: &str| tokens.get(token).cloned().unwrap_or_default();
     let left = match condition {
         Condition::Gone | Condition::Supervised(Phase::Failed { .. } | Phase::Ended) => {
-            [of_token(&record.token), of_token(&guards(record))].concat()
+            [of_token(&record.token), of_token(&record.supervisor_token())].concat()
         }
         _ => Vec::new(),
     };
@@ -196,11 +198,6 @@ fn instance(
         words: words(host, record, state.as_ref(), databases)?,
         left,
     })
-}
-
-/// The token of its supervisors.
-fn guards(record: &Record) -> String {
-    format!("{}-supervisor", record.token)
 }
 
 fn words(

@@ -6,11 +6,14 @@ use std::collections::BTreeMap;
 use oh_host::databases::{self, Place};
 use oh_host::instances::{self, Record};
 use oh_host::publish::Host;
-use oh_host::sockets::{BindProbe, bind_probe_everywhere};
+use oh_host::sockets::{self, BindProbe, bind_probe_everywhere};
 use oh_model::databases::PortDocument;
 use oh_model::id::InstanceId;
 use oh_model::instance::Subject;
+use oh_model::listening::{Listens, Whose};
 use oh_model::port::{Port, PortRange, PortSet};
+
+use rustix::process::geteuid;
 
 use crate::fault::{Fault, Refusal};
 use crate::look;
@@ -58,11 +61,24 @@ pub(super) fn of_others(host: &Host, id: &InstanceId) -> Result<Option<Port>, Fa
     }
 }
 
-/// Says whether somebody has a port of an instance of which nothing runs.
+/// Says whether somebody has a port of an instance of which nothing runs. Its applications may
+/// have outlived the editor whose terminal started them.
 pub(super) fn any_taken(record: &Record) -> Result<bool, Fault> {
-    for port in record.ports() {
-        if bind_probe_everywhere(port)? == BindProbe::Taken {
-            return Ok(true);
+    if let Some(port) = record.target.port()
+        && bind_probe_everywhere(port)? == BindProbe::Taken
+    {
+        return Ok(true);
+    }
+    let listening = sockets::listening();
+    let whose = Whose { owner: geteuid().as_raw(), named: Some(record.uid) };
+    for port in &record.apps {
+        match listening.on(*port, whose) {
+            Listens::Own | Listens::Nobody => {}
+            Listens::Stranger(_) => return Ok(true),
+            Listens::Unknown if bind_probe_everywhere(*port)? == BindProbe::Taken => {
+                return Ok(true);
+            }
+            Listens::Unknown => {}
         }
     }
     Ok(false)

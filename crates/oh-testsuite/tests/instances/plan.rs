@@ -190,7 +190,7 @@ pub(crate) fn a_session(how: How) -> Result<()> {
             scene.get(&app).is_ok_and(|(status, text)| status == 200 && text.contains(&file))
         })?;
         browser.open(&scene.instances.lab.url(&app))?;
-        ensure!(browser.source()?.contains(&file), "{}", browser.source()?);
+        browser.wait_until("the application's page", BOUND, |b| Ok(b.source()?.contains(&file)))?;
     }
     scene.instances.run(&["stop", id])?.expect(0)?;
     ensure!(scene.get(&app)?.0 == 404, "{:?}", scene.get(&app)?);

@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use oh_host::instances::{self, Record, Wanted};
+use oh_host::instances::{self, Phase, Record, STATE_SCHEMA, State, Wanted};
+use oh_host::process::Identity;
 use oh_host::publish::Host;
 use oh_host::root::Root;
 use oh_host::settings::{self, Wish};
@@ -89,9 +90,23 @@ impl Scene {
     }
 }
 
-/// Writes a record; the session or the databases are another's to write.
+/// Writes a record, and the state that has the key of the editor; the session or the databases are
+/// another's to write.
 pub(crate) fn put_record(lab: &Lab, record: &Record) -> Result<()> {
-    instances::write(&Root::below(&lab.at(""))?, record)?;
+    let root = Root::below(&lab.at(""))?;
+    instances::write(&root, record)?;
+    let state = State {
+        schema: STATE_SCHEMA,
+        supervisor: Identity::own()?,
+        phase: Phase::Ready,
+        editor: None,
+        generation: record.generation,
+        starts: 1,
+        key: record.key.clone().filter(|_| record.renews_key()),
+        endings: Vec::new(),
+        activity: None,
+    };
+    instances::write_state(&root, &record.id, &state)?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -42,7 +43,9 @@ impl Deployment {
     pub(crate) fn named(with: With, name: &'static str) -> Result<Self> {
         let turn = File::create(std::env::temp_dir().join("oh-sandbox-tests.lock"))?;
         turn.lock().context("could not wait for another test's sandbox")?;
-        let folder = tempfile::Builder::new().prefix("oh-sandbox-").tempdir()?;
+        // Root's editors are somebody else's, where these get to the folder.
+        let open = fs::Permissions::from_mode(0o711);
+        let folder = tempfile::Builder::new().prefix("oh-sandbox-").permissions(open).tempdir()?;
         Ok(Self { folder, name, with, _turn: turn })
     }
 
@@ -102,6 +105,13 @@ impl Deployment {
         Ok(serde_json::from_slice(&record)?)
     }
 
+    /// Returns the text in the environment of everything that an editor starts.
+    pub(crate) fn token_of(&self, id: &str) -> Result<String> {
+        let record = format!("var/lib/openhands-toolkit/instances/{id}.json");
+        let record: Value = serde_json::from_slice(&fs::read(self.dir().join(record))?)?;
+        Ok(record["token"].as_str().context("no token")?.to_owned())
+    }
+
     /// Returns the id of the session.
     pub(crate) fn session(&self) -> Result<String> {
         Ok(self.record()?["session"].as_str().context("no session is recorded")?.to_owned())
@@ -132,15 +142,17 @@ impl Drop for Deployment {
     }
 }
 
-/// Returns the living processes whose environment carries a token, by the part that they are of.
+/// Returns the living processes whose environment carries a token, by the part that they are of:
+/// the supervisor of an editor is `supervisor`, and all that it started has no name.
 pub(crate) fn carriers(token: &str) -> Result<BTreeMap<String, Vec<u32>>> {
-    let marked = format!("OHT_INSTANCE={token}-");
+    let marked = format!("OHT_INSTANCE={token}");
     let mut found: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for (pid, folder) in processes()? {
         // What ended meanwhile carries nothing.
         let environment = fs::read(folder.join("environ")).unwrap_or_default();
         let mut variables = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
         let part = variables.find_map(|one| one.strip_prefix(&marked).map(str::to_owned));
+        let part = part.map(|part| part.trim_start_matches('-').to_owned());
         if let Some(part) = part {
             found.entry(part).or_default().push(pid);
         }

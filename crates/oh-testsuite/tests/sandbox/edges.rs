@@ -10,7 +10,7 @@ fn what_people_may_paste_has_the_folder_as_one_word() -> Result<()> {
     let said = said.expect(1)?;
     let commands: Vec<&str> =
         said.stdout.lines().filter_map(|line| Some(line.split_once(":  ")?.1.trim())).collect();
-    ensure!(commands.len() == 3, "{}", said.stdout);
+    ensure!(commands.len() == 4, "{}", said.stdout);
     for command in commands {
         let script = format!("set -- {command}; printf '%s\\n' \"$@\"");
         let words = Command::new("/bin/sh").args(["-c", &script]).output()?;
@@ -23,11 +23,29 @@ fn what_people_may_paste_has_the_folder_as_one_word() -> Result<()> {
 }
 
 #[test]
+fn a_folder_that_is_too_long_for_sockets_has_editors_all_the_same() -> Result<()> {
+    const NAME: &str =
+        "a-folder-whose-name-alone-has-as-many-bytes-as-make-the-paths-of-sockets-too-long";
+    let sandbox = Deployment::named(With::Everything, NAME)?;
+    let said = sandbox.up()?.expect(0)?;
+    let warning = "warning: `code` does not work in terminals of this editor: /";
+    ensure!(said.stderr.matches(warning).count() == 2, "{said:?}");
+    serves_everything(&sandbox, true)?;
+    edits_once(&sandbox)?;
+    let record = sandbox.record()?;
+    sandbox.down()?.expect(0)?;
+    is_gone(&sandbox, &record)
+}
+
+#[test]
 fn without_editors_only_what_answers_is_listed() -> Result<()> {
     let sandbox = Deployment::new(With::NoEditor)?;
     let result = rest_is_up(sandbox.up()?)?.json()?["result"].clone();
-    let session = sandbox.session()?;
-    let missing = json!(["the editor of the session", "the editor of the repository"]);
+    let missing = json!([
+        "the editor of the session",
+        "the application of the session",
+        "the editor of the repository",
+    ]);
     assert_eq!(result["missing"], missing);
     let urls: Vec<&str> = result["links"]
         .as_array()
@@ -35,7 +53,7 @@ fn without_editors_only_what_answers_is_listed() -> Result<()> {
         .iter()
         .filter_map(|l| l["url"].as_str())
         .collect();
-    assert_eq!(urls, [sandbox.url("/")?, sandbox.url(&format!("/apps/{session}-0/"))?]);
+    assert_eq!(urls, [sandbox.url("/")?]);
     let login = sandbox.login()?;
     for url in urls {
         let key = lab::basic(&login.0, &login.1);
@@ -83,15 +101,19 @@ fn a_folder_with_a_record_of_somebody_else_is_left_as_it_was() -> Result<()> {
 
 #[test]
 fn what_runs_of_a_folder_that_went_away_is_ended_or_named() -> Result<()> {
-    let sandbox = Deployment::new(With::NoEditor)?;
+    let sandbox = Deployment::new(With::Everything)?;
     let nothing = sandbox.down()?.expect(0)?;
     ensure!(nothing.stdout.starts_with("nothing to do: there is no "), "{nothing:?}");
-    rest_is_up(sandbox.up()?)?;
+    sandbox.up()?.expect(0)?;
     let record = sandbox.record()?;
+    let editors = sandbox.editors()?;
     // As a person would.
     ensure!(Command::new("/bin/rm").arg("-rf").arg(sandbox.dir()).status()?.success(), "rm");
     let said: Said = sandbox.down_command()?.args(["--format", "json"]).output()?.into();
     let result = said.expect(1)?.json()?;
+    for (editor, supervisor) in editors.values() {
+        ensure!(is_dead(*editor) && is_dead(*supervisor), "{editor}, {supervisor}: {result}");
+    }
     // What carries our token is ours; nginx wrote its title over it, and is named.
     ensure!(carriers(record["token"].as_str().context("no token")?)?.is_empty(), "{result}");
     let left: Vec<u64> = result["result"]["left"]
