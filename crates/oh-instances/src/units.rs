@@ -8,6 +8,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use oh_config::Supervision;
 use oh_host::publish::{Host, PublishFault};
+use oh_host::users::{Users, is_root};
 use oh_model::exit::Exit;
 use oh_model::path::InRoot;
 use oh_model::unit::{WALLS, command_word, path_word};
@@ -84,6 +85,10 @@ fn service(host: &Host, common: &Common, is_boot: bool) -> Result<String, Failur
         lines.push("After=oh-instances-boot.service".into());
     }
     lines.extend(["".into(), "[Service]".into(), "Type=oneshot".into()]);
+    // What is below a root of an ordinary user's is refused to everybody else.
+    if !is_root() && !host.root.is_system() {
+        lines.push(format!("User={}", own_name()));
+    }
     lines.push(format!("ExecStart={command}"));
     lines.push(format!("TimeoutStartSec={}", if is_boot { BOOT_LIMIT_S } else { LOOK_LIMIT_S }));
     if is_boot {
@@ -108,6 +113,13 @@ fn service(host: &Host, common: &Common, is_boot: bool) -> Result<String, Failur
         text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
     }
     Ok(text)
+}
+
+/// Who we are, as systemd takes it: a name, or else a number.
+fn own_name() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
+    users.user_of(uid).map_or_else(|| uid.to_string(), |user| user.name.clone())
 }
 
 /// What both services run: `stop` takes the record away, so what was stopped stays so; what gave up or

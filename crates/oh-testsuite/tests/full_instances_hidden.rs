@@ -14,6 +14,9 @@ const USER: &str = "ordinary";
 /// A root of that user's own.
 const ROOT: &str = "/srv/lab";
 
+/// Starts the nginx of that root.
+const NGINX: [&str; 3] = ["nginx", "-c", "/srv/lab/etc/nginx/nginx.conf"];
+
 const CONFIG: &str = "[toolkit.site]
 domain = \"127.0.0.1\"
 port = 8081
@@ -37,11 +40,7 @@ fn own(machine: &Machine, arguments: &[&str]) -> Result<Said> {
     as_user(machine, &[&["oh-instances", "--root", ROOT], arguments].concat())
 }
 
-fn nginx(more: &[&'static str]) -> Vec<&'static str> {
-    [&["nginx", "-c", "/srv/lab/etc/nginx/nginx.conf"], more].concat()
-}
-
-/// A machine with an editor of its root's, and a user with a root and an nginx of their own.
+/// A machine with a user who has a root of their own.
 fn machine() -> Result<Machine> {
     let machine = Machine::boot()?;
     prepare(&machine)?;
@@ -68,7 +67,6 @@ fn machine() -> Result<Machine> {
     fs::write(machine.at(&format!("{below}/etc/nginx/nginx.conf")), main)?;
     fs::write(machine.at(&format!("{below}/etc/openhands-toolkit/config.toml")), CONFIG)?;
     give(&machine, USER)?;
-    as_user(&machine, &nginx(&[]))?.expect(0)?;
     Ok(machine)
 }
 
@@ -80,6 +78,7 @@ fn give(machine: &Machine, user: &str) -> Result<()> {
 #[test]
 fn what_is_ones_own_is_seen_and_the_rest_is_said_to_be_hidden() -> Result<()> {
     let machine = machine()?;
+    as_user(&machine, &NGINX)?.expect(0)?;
     let theirs = start(&machine, "theirs")?;
     ensure!(theirs["port"] == json!(8888), "{theirs:#}");
     let hidden = as_user(&machine, &["test", "-e", "/proc/1/stat"])?;
@@ -117,6 +116,21 @@ fn what_is_ones_own_is_seen_and_the_rest_is_said_to_be_hidden() -> Result<()> {
     let left = own(&machine, &["reconcile"])?.expect(0)?;
     ensure!(left.stdout.contains("old: who listens on its port is not shown"), "{left:?}");
 
+    // Units that the user prints, and root installs, run as the user.
+    let unit = own(&machine, &["print-unit", "boot"])?.expect(0)?.stdout;
+    fs::write(machine.at("etc/systemd/system/own-boot.service"), unit)?;
+    machine.run(&["systemctl", "daemon-reload"])?.expect(0)?;
+    let of_user = ["ps", "-U", USER, "-o", "pid=,args="];
+    for line in machine.run(&of_user)?.stdout.lines().filter(|line| !line.contains("nginx")) {
+        let pid = line.split_whitespace().next().context("ps(1)")?;
+        // A worker ends with its server.
+        machine.run(&["kill", "-KILL", pid])?;
+    }
+    eventually(&machine, "the end of all of it", || Ok(own(&machine, &["list"])?.code == 1))?;
+    machine.run(&["systemctl", "start", "own-boot.service"])?.expect(0)?;
+    let again = own(&machine, &["list"])?.expect(0)?;
+    ensure!(again.stdout.contains("the one instance runs"), "{again:?}");
+
     let stopped = own(&machine, &["stop", "hello"])?.expect(0)?;
     ensure!(stopped.stdout.contains("hello stopped"), "{stopped:?}");
     ensure!(stopped.stderr.contains("hidden from us (hidepid)"), "{stopped:?}");
@@ -130,11 +144,9 @@ fn what_is_ones_own_is_seen_and_the_rest_is_said_to_be_hidden() -> Result<()> {
 fn what_is_hidden_is_neither_gone_nor_stopped() -> Result<()> {
     let machine = machine()?;
     // Root started it on a root that was root's, and gave the files to the user afterwards.
-    as_user(&machine, &nginx(&["-s", "quit"]))?.expect(0)?;
-    eventually(&machine, "the end of nginx", || Ok(!machine.at("srv/lab/run/nginx.pid").exists()))?;
     give(&machine, "root")?;
     machine.run(&["chown", "ordinary:", &format!("{ROOT}/var/www/github/hello")])?.expect(0)?;
-    machine.run(&nginx(&[]))?.expect(0)?;
+    machine.run(&NGINX)?.expect(0)?;
     let words = ["oh-instances", "--root", ROOT, "start", "--repo", "/var/www/github/hello"];
     let started = machine.run(&[&words[..], &["--user", USER, "--format", "json"]].concat())?;
     let hello = started.expect(0)?.json()?["result"]["instance"].clone();

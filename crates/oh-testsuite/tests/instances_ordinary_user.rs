@@ -152,3 +152,30 @@ fn the_instances_of_root_are_not_said_to_be_gone() -> Result<()> {
     ensure!(now["instance"] == hello, "{now:#}{hello:#}");
     Ok(())
 }
+
+#[test]
+fn an_ordinary_user_has_an_editor_on_a_socket_and_a_unit_of_their_own() -> Result<()> {
+    let scene = Instances::of_ordinary_user("transport = \"unix\"\n")?;
+    let folder = scene.repository("hello")?;
+    let sockets = ["--set", "sessions.sockets=/run/s"];
+    let start = [&["start", "--repo", &folder][..], &sockets].concat();
+    let started = ask(&scene, &start, 0)?;
+    ensure!(started["instance"]["port"].is_null(), "{started:#}");
+    let password = started["login"]["password"].as_str().context("no login was made")?;
+    let health = "/vscode/hello/healthz";
+    ensure!(status_of(&scene, health, Some(password))? == 200, "it is not served");
+    scene.run(&[&["stop", "hello"][..], &sockets].concat())?.expect(0)?;
+
+    // Root would refuse a root that is another user's.
+    let owner = owner(&scene)?;
+    for unit in ["boot", "service"] {
+        let text = scene.run(&["print-unit", unit])?.expect(0)?.stdout;
+        let line = text.lines().find_map(|line| line.strip_prefix("User="));
+        let user = line.with_context(|| format!("no user: {text}"))?;
+        let known = fs::read_to_string("/etc/passwd")?;
+        let known = known.lines().find(|line| line.starts_with(&format!("{user}:")));
+        let uid = known.and_then(|line| line.split(':').nth(2));
+        ensure!(uid == Some(owner.to_string().as_str()), "{user} is not the owner");
+    }
+    Ok(())
+}
