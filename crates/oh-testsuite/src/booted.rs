@@ -215,14 +215,18 @@ pub fn members(machine: &Machine, unit: &str) -> Result<Vec<String>> {
     Ok(said.stdout.lines().map(str::to_owned).collect())
 }
 
-/// Ends a process of an instance with SIGKILL.
+/// Ends a process of an instance with SIGKILL, and waits until it is gone.
 ///
 /// # Errors
 ///
 /// When the machine is gone, or the process is.
 pub fn kill(machine: &Machine, instance: &Value, key: &str) -> Result<()> {
     let pid = instance[key].as_u64().with_context(|| format!("no {key}: {instance:#}"))?;
-    machine.run(&["kill", "-KILL", &pid.to_string()])?.expect(0).map(drop)
+    machine.run(&["kill", "-KILL", &pid.to_string()])?.expect(0)?;
+    // A signal is only on its way.
+    let there = format!("/proc/{pid}/stat");
+    let end = format!("the end of {pid}");
+    eventually(machine, &end, || Ok(machine.run(&["test", "-e", &there])?.code == 1))
 }
 
 /// Waits; where that takes too long, the journal of our units is told.
