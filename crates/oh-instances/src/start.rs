@@ -470,12 +470,12 @@ fn wait_until_ready(
             if !state.supervisor.lives()?
                 && instances::read_state(&host.root, &record.id)?.as_ref() == Some(&state)
             {
-                return Err(Fault::Supervisor(last_words(places)));
+                return Err(Fault::Supervisor(last_words(record, places)));
             }
         } else if let Some(child) = &mut child
             && let Some(status) = child.ended()?
         {
-            return Err(Fault::Supervisor(format!("{status}{}", last_words(places))));
+            return Err(Fault::Supervisor(format!("{status}{}", last_words(record, places))));
         }
         if begun.elapsed() >= limit {
             return Err(Fault::NotReady(format!(
@@ -488,9 +488,9 @@ fn wait_until_ready(
 }
 
 /// The last lines of a supervisor's own log.
-fn last_words(places: &Places) -> String {
+fn last_words(record: &Record, places: &Places) -> String {
     let log = RealPath::parse(&format!("{}.supervisor", places.log));
-    log.map(|log| logs::last_lines(&log)).unwrap_or_default()
+    log.map(|log| logs::last_lines(&log, &record.key)).unwrap_or_default()
 }
 
 /// Makes sure that the instance is among the routes, and that they are served.
