@@ -136,12 +136,13 @@ fn copy_end(log: &mut File, length: u64, most: u64, copy: &mut File) -> io::Resu
     Ok(())
 }
 
-/// Returns where the next line begins, so that none is cut; the place itself where none is near.
+/// Returns where the next line begins, so that none is cut; where none is near, the end of the word.
 fn behind_newline(log: &mut File, place: u64) -> io::Result<u64> {
     log.seek(SeekFrom::Start(place))?;
     let mut piece = Vec::new();
     log.by_ref().take(PIECE_BYTES).read_to_end(&mut piece)?;
-    let line = piece.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let newline = piece.iter().position(|byte| *byte == b'\n');
+    let line = newline.map_or(piece.len() - behind_cut(&piece).len(), |at| at + 1);
     Ok(place + u64::try_from(line).unwrap_or_default())
 }
 

@@ -125,6 +125,7 @@ fn no_command_shows_a_key_that_an_editor_prints() -> Result<()> {
     let node = components::node()?;
     let script = format!("#!/bin/sh\nexec {} {} \"$@\"\n", node.display(), entry.display());
     scene.lab.write("code-server", &script)?;
+    fs::set_permissions(scene.lab.at("code-server"), fs::Permissions::from_mode(0o755))?;
     let instance = scene.start("hello")?;
     let state = "run/openhands-toolkit/instances/hello.json";
     let key = scene.json(state)?["key"].as_str().context("no key")?.to_owned();
@@ -147,7 +148,10 @@ fn no_command_shows_a_key_that_an_editor_prints() -> Result<()> {
     ensure!(text.contains("?tkn=<key>"), "{text}");
     shown(&["list"])?;
     shown(&["status", "hello"])?;
-    // What is kept of its end, too.
+    // What is kept of its end, too; it says so once more, as after a restart.
+    let text = fs::read_to_string(scene.lab.at(log))?;
+    let line = text.lines().find(|line| line.contains(&key)).context("no line")?;
+    fs::write(scene.lab.at(log), format!("{text}{line}\n"))?;
     kill(u32::try_from(instance["pid"].as_u64().context("no pid")?)?)?;
     let why = wait::until("it to be given up", BOUND, || {
         let state = scene.json(state)?;
