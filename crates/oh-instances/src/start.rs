@@ -625,7 +625,7 @@ fn last_words(record: &Record, places: &Places) -> String {
         return format!("why is told by `journalctl --unit={unit}`");
     }
     let log = RealPath::parse(&format!("{}.supervisor", places.log));
-    log.map(|log| logs::last_lines(&log)).unwrap_or_default()
+    log.map(|log| logs::last_lines(&log, &record.key)).unwrap_or_default()
 }
 
 /// Makes sure that the instance is among the routes, and that they are served.

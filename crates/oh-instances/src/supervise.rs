@@ -457,7 +457,8 @@ impl<'h> Run<'h> {
             }
             Next::GivenUp(why) => {
                 self.stop_all()?;
-                let said = logs::last_lines(&self.places.log);
+                let keys = self.record.key.iter().chain(&self.state.key);
+                let said = logs::last_lines(&self.places.log, keys);
                 let why = format!("{why} ({}){said}", seen.how);
                 self.give_up(why);
                 Ok(false)

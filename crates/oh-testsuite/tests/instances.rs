@@ -81,6 +81,28 @@ fn a_repository_is_started_once_and_stopped_whole() -> Result<()> {
 }
 
 #[test]
+fn no_descriptor_of_whoever_starts_it_is_an_editors() -> Result<()> {
+    let scene = Instances::new("")?;
+    let folder = scene.repository("hello")?;
+    let secret = scene.lab.at("secret");
+    fs::write(&secret, "of whoever starts it\n")?;
+    // As a shell does with `9<FILE`, and as it comes to be where a script forgets to close one.
+    let start = scene.command(&["start", "--repo", &folder])?;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec 3<\"$0\" 9<\"$0\"; exec \"$@\""]).arg(&secret);
+    shell.arg(start.get_program()).args(start.get_args()).env_clear().current_dir("/");
+    Said::from(shell.output()?).expect(0)?;
+    let state = scene.json(STATE)?;
+    for pid in [pid(&state["editor"], "pid")?, pid(&state["supervisor"], "pid")?] {
+        let open = fs::read_dir(format!("/proc/{pid}/fd"))?
+            .map(|entry| Ok(fs::read_link(entry?.path())?))
+            .collect::<Result<Vec<_>>>()?;
+        ensure!(open.len() > 2 && !open.contains(&secret), "{pid}: {open:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_session_gets_a_workspace_ports_and_a_file() -> Result<()> {
     let scene = Instances::new("")?;
     let id = "0123456789abcdef0123456789ABCDEF";
