@@ -108,7 +108,11 @@ pub(crate) fn stop_one(
         return Ok(stopped);
     }
     stopped.left.extend(port_left(&record)?);
-    stopped.notes.extend(inputs::withdraw(host, &record, held)?);
+    // Told, and no reason to keep what can be published and taken away all the same.
+    match inputs::withdraw(host, &record, held) {
+        Ok(notes) => stopped.notes.extend(notes),
+        Err(fault) => stopped.left.push(chain(&fault)),
+    }
     if let Err(fault) = publish::publish_within(held, host, "oh-instances stop")
         && publish::may_route(host, id, record.target).unwrap_or(true)
     {
