@@ -126,15 +126,16 @@ pub(crate) fn prepare(
     }
     atomic::create_dirs(&places.runtime, theirs(0o700))?;
     if record.subject == Subject::Session {
-        // It may be below a folder of the user's, who could lead root away from there.
+        let meta = theirs(0o755);
+        // It may be below a folder of the user's, and is not below anybody else's.
         match owner {
             Some((uid, _)) => {
                 let own = rustix::process::geteuid().as_raw();
                 let owners = OwnerSet::of_numbers([uid, own]);
-                atomic::create_dirs_among(&places.folder, theirs(0o755), &owners)?;
+                atomic::create_dirs_among(&places.folder, meta, &owners)
             }
-            None => drop(atomic::create_dirs(&places.folder, theirs(0o755))?),
-        }
+            None => atomic::create_dirs(&places.folder, meta),
+        }?;
     }
     if let Some((_, folder)) = &places.socket {
         atomic::create_dirs(&folder.parent(), root_or_us(0o755))?;
