@@ -251,7 +251,12 @@ mod tests {
         assert_eq!(write(&root, &record).unwrap(), Change::Unchanged);
         let folded = InstanceId::parse(&record.id.as_str().to_lowercase()).unwrap();
         assert_eq!(read(&root, &folded).unwrap(), Some(record.clone()));
-        assert_eq!(claims(&root).unwrap(), [record.claim()]);
+        // On a port it is the state that tells the key.
+        let without = Instance { key: None, ..record.claim() };
+        assert_eq!(claims(&root).unwrap(), [without]);
+        let on_socket = Record { target: oh_model::upstream::Target::Socket, ..record.clone() };
+        write(&root, &on_socket).unwrap();
+        assert_eq!(claims(&root).unwrap(), [on_socket.claim()]);
         assert_eq!(remove(&root, &record.id).unwrap(), Removed::Done);
         assert_eq!(remove(&root, &record.id).unwrap(), Removed::Absent);
         assert!(records(&root).unwrap().is_empty());

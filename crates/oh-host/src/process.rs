@@ -439,6 +439,29 @@ impl ProcessDir {
             })
     }
 
+    /// Returns the number of its user where it has no other's rights, as real, effective, saved and
+    /// file system user; `None` for a program such as su(1), which somebody else started.
+    ///
+    /// # Errors
+    /// [`ProcessFault`].
+    pub fn only_uid(&self) -> Result<Option<u32>, ProcessFault> {
+        let bytes = self.read("status", STAT_BYTES_MAX)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let line = text.lines().find_map(|line| line.strip_prefix("Uid:"));
+        let uids: Result<Vec<u32>, _> =
+            line.unwrap_or_default().split_whitespace().map(str::parse).collect();
+        match uids.as_deref() {
+            Ok([uid, others @ ..]) if !others.is_empty() => {
+                Ok(others.iter().all(|other| other == uid).then_some(*uid))
+            }
+            _ => Err(ProcessFault::Parse {
+                pid: self.pid,
+                file: "status",
+                fault: "no Uid".to_owned(),
+            }),
+        }
+    }
+
     /// Says whether it was started with this in its environment.
     ///
     /// # Errors

@@ -69,13 +69,13 @@ pub(crate) fn started(host: &Host, started: &Started) -> Answer {
         let ports: Vec<String> = record.apps.iter().map(ToString::to_string).collect();
         human.push_str(&format!("  apps     ports {}\n", ports.join(", ")));
     }
-    match (&record.key, record.key_is_nginxs) {
-        (None, _) => {
+    match (record.asks_for_key(state.as_ref()), record.key_is_nginxs) {
+        (false, _) => {
             human
                 .push_str("  warning  it asks for no key: every user of this machine can use it\n");
         }
-        (Some(_), true) => {}
-        (Some(_), false) => human.push_str("  key      it asks visitors for its key\n"),
+        (true, true) => {}
+        (true, false) => human.push_str("  key      it asks visitors for its key\n"),
     }
     if let Some(login) = &started.login {
         human.push_str(&format!(

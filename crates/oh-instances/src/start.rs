@@ -22,7 +22,7 @@ use oh_model::path::RealPath;
 use oh_model::upstream::{Target, Upstream};
 use oh_term::{Common, Progress};
 
-use crate::cli::StartArguments;
+use crate::cli::{StartArguments, SubjectArguments};
 use crate::editor::{self, Places};
 use crate::fault::{Fault, Refusal};
 use crate::look::{self, Condition, Found};
@@ -116,6 +116,11 @@ pub(crate) fn restart_held(
         return Err(Fault::Unknown(format!("{id} that is wanted running")));
     }
     let mut record = found.record;
+    if record.adopted {
+        // Before anything of it is ended: there may be nobody whose editor it could be.
+        record = own(host, &record)?;
+        stop::end_family(host, &record)?;
+    }
     record.generation += 1;
     instances::write(&host.root, &record)?;
     // A supervisor that lives hears of it; one that does not is started, and starts the editor.
@@ -154,6 +159,9 @@ pub(crate) fn revive(
     }
     // While it was not served, somebody else may have announced its session.
     inputs::unclaimed(host, &record)?;
+    if record.adopted {
+        record = own(host, &record)?;
+    }
     stop::end_family(host, &record)?;
     instances::remove_state(&host.root, &record.id)?;
     let mut notes = Vec::new();
@@ -174,6 +182,26 @@ pub(crate) fn revive(
     record.unit = launch::unit(host, &record.id.folded());
     instances::write(&host.root, &record)?;
     Ok((record, notes))
+}
+
+/// Returns the record of an editor that was taken over as that of one of ours: with the user that a
+/// start would choose, and with a key.
+fn own(host: &Host, record: &Record) -> Result<Record, Fault> {
+    let subject = SubjectArguments { repo: Some(record.folder.to_string()), session: None };
+    let name = Some(record.id.to_string());
+    let target =
+        target::target(host, &StartArguments { subject, name, apps: 0, user: None, port: None })?;
+    let settings = &host.settings;
+    Ok(Record {
+        adopted: false,
+        uid: target.user.uid,
+        gid: target.user.gid,
+        server: settings.instances.server,
+        upstream: upstream(host, Subject::Repository).0,
+        key: if settings.instances.asks_for_key { Some(editor::new_key()?) } else { None },
+        key_is_nginxs: settings.site.auth != oh_config::Auth::Editor,
+        ..record.clone()
+    })
 }
 
 /// How long another command on the same instance may take.
@@ -296,6 +324,7 @@ fn reserve(
         token: random::token()?,
         key: if settings.instances.asks_for_key { Some(editor::new_key()?) } else { None },
         key_is_nginxs: settings.site.auth != oh_config::Auth::Editor,
+        adopted: false,
         unit: launch::unit(host, &target.id.folded()),
         starter: Some(Identity::own()?),
         announced: false,

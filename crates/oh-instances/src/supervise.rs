@@ -248,6 +248,7 @@ impl<'h> Run<'h> {
     }
 
     fn start(&mut self) -> Result<Option<Identity>, Fault> {
+        self.may_start()?;
         // What an editor that failed has left would keep its port.
         self.stop_all()?;
         if !self.wait_for_ports()? {
@@ -274,6 +275,21 @@ impl<'h> Run<'h> {
         self.state.phase = Phase::Starting;
         self.save()?;
         Ok(Some(identity))
+    }
+
+    /// Refuses to start what was taken over as it was found: as root's, or without a key.
+    fn may_start(&self) -> Result<(), Fault> {
+        let record = &self.record;
+        let has_key = record.key.is_some() || !self.host.settings.instances.asks_for_key;
+        if !record.adopted || (record.uid != 0 && has_key) {
+            return Ok(());
+        }
+        let what = if record.uid == 0 { "ran as root" } else { "asked for no key" };
+        Err(Fault::NotReady(format!(
+            "it was taken over, {what} and ended; `oh-instances start --repo {}` starts one that \
+             does not",
+            record.folder
+        )))
     }
 
     /// Waits until nobody is in the way; false where we were told to end.
