@@ -259,8 +259,9 @@ fn is_the_same(target: &Asked, record: &Record, asked: &StartArguments) -> Resul
         let (id, folder) = (record.id.to_string(), target.folder.clone());
         return Err(Refusal::Collision { id, folder, other: record.folder.clone() });
     }
-    // Whoever has the folder by now gets no editor of somebody else's, nor gives him one.
-    if record.uid != target.user.uid {
+    // Whoever has the folder by now gets no editor of somebody else's, nor gives him one. What was
+    // adopted gets the user of this start once it is started anew.
+    if !record.adopted && record.uid != target.user.uid {
         let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
         let (recorded, meant) = (users.shown(record.uid), users.shown(target.user.uid));
         return Err(Refusal::OtherRecord { id: record.id.clone(), recorded, meant });

@@ -48,6 +48,11 @@ fn a_repository_is_started_once_and_stopped_whole() -> Result<()> {
     ensure!(first["ran_before"] == json!(false), "{first:#}");
     ensure!(again["ran_before"] == json!(true), "{again:#}");
     ensure!(first["instance"] == again["instance"], "{first:#}{again:#}");
+    if fs::metadata("/proc/self")?.uid() == 0 {
+        // Whose it is stays as it was first said.
+        let other = scene.run(&["start", "--repo", &folder, "--user", "1234"])?.expect(2)?;
+        ensure!(other.stderr.contains("hello is an editor of nobody, and this start"), "{other:?}");
+    }
     let instance = &again["instance"];
     ensure!(instance["port"] == json!(scene.first_port), "{instance:#}");
     ensure!(is_routed(&scene, "hello")?);
