@@ -113,7 +113,7 @@ fn a_link_in_the_place_of_the_session_folder_is_not_followed() -> Result<()> {
     fs::rename(&sessions, &away)?;
     std::os::unix::fs::symlink(&away, &sessions)?;
     let said = scene.run(&["stop", id])?;
-    ensure!(said.code != 0 && said.stderr.contains("is a symbolic link, not a folder"), "{said:?}");
+    ensure!(said.code == 1 && said.stdout.contains("is a symbolic link, not a folder"), "{said:?}");
     ensure!(away.join(format!("{id}.json")).exists(), "what the link leads to was changed");
     ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
     fs::remove_file(&sessions)?;
@@ -153,7 +153,7 @@ fn a_database_that_is_refused_keeps_no_stop_from_the_rest() -> Result<()> {
     fs::rename(&database, &kept)?;
     fs::create_dir(&database)?;
     let said = scene.run(&["stop", "hello"])?;
-    ensure!(said.code != 0 && said.stderr.contains("repositories.json"), "{said:?}");
+    ensure!(said.code == 1 && said.stdout.contains("repositories.json is not used"), "{said:?}");
     ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
     // The other database was written all the same, and the editor's folder in /run is gone.
     let ports = scene.json(PORTS)?;
