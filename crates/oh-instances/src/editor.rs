@@ -13,7 +13,7 @@ use oh_host::instances::Record;
 use oh_host::publish::Host;
 use oh_host::random;
 use oh_host::spawn::Spawn;
-use oh_host::users::{Users, is_root};
+use oh_host::users::{OwnerSet, Users, is_root};
 use oh_model::instance::{Key, Server, Subject};
 use oh_model::path::{InRoot, PathFault, RealPath};
 use oh_model::upstream::{Target, Upstream};
@@ -150,7 +150,16 @@ pub(crate) fn prepare(
     }
     atomic::create_dirs(&places.runtime, theirs(0o700))?;
     if record.subject == Subject::Session {
-        atomic::create_dirs(&places.folder, theirs(0o755))?;
+        let meta = theirs(0o755);
+        // It may be below a folder of the user's, and is not below anybody else's.
+        match owner {
+            Some((uid, _)) => {
+                let own = rustix::process::geteuid().as_raw();
+                let owners = OwnerSet::of_numbers([uid, own]);
+                atomic::create_dirs_among(&places.folder, meta, &owners)
+            }
+            None => atomic::create_dirs(&places.folder, meta),
+        }?;
     }
     if let Some((_, folder)) = &places.socket {
         atomic::create_dirs(&folder.parent(), root_or_us(0o755))?;

@@ -5,6 +5,7 @@ use std::io;
 use oh_host::atomic::FileFault;
 use oh_host::command::CommandFault;
 use oh_host::databases::EditFault;
+use oh_host::folder::FolderFault;
 use oh_host::instances::InstanceFault;
 use oh_host::lock::LockFault;
 use oh_host::process::{Pid, ProcessFault};
@@ -58,6 +59,13 @@ pub(crate) enum Refusal {
     AsRoot,
     #[error("{folder} belongs to root, and an editor of root's would make whoever comes in root")]
     RootsFolder { folder: InRoot },
+    #[error(
+        "{folder} belongs to {owner}, and others could put another folder in its place: \
+         {above} {why}"
+    )]
+    Exchangeable { folder: InRoot, owner: String, above: String, why: String },
+    #[error("{id} is an editor of {recorded}, and this start means one of {meant}")]
+    OtherRecord { id: InstanceId, recorded: String, meant: String },
     #[error("only root can start an editor of user {user}")]
     OtherUser { user: String },
     #[error("instances.supervision is \"systemd\", and only root can have a unit")]
@@ -120,6 +128,10 @@ pub(crate) enum Fault {
     Socket(#[from] SocketFault),
     #[error("could not write a file of the editor")]
     File(#[from] FileFault),
+    #[error("the folder of session files is not used")]
+    Sessions(#[from] FolderFault),
+    #[error("the folder of session files went away while it was written to")]
+    NoSessionFolder,
     #[error("a path of the editor cannot be used")]
     Path(#[from] PathFault),
     #[error("no key can be made")]
@@ -278,6 +290,14 @@ impl Refusal {
                 "name a user with --user, or set instances.user; root itself only by --user root"
                     .into()
             }
+            Self::Exchangeable { .. } => {
+                "move it to where root and its owner alone may write, or name the user with --user"
+                    .into()
+            }
+            Self::OtherRecord { id, .. } => Hint::run(
+                "name the user that it has with --user, or first",
+                Command::ours("oh-instances", &["stop", id.as_str()]),
+            ),
             Self::Kept { id, .. } => {
                 let purge = Command::ours("oh-instances", &["stop", id.as_str(), "--purge"]);
                 Hint::run("name that user with --user, or remove what is kept", purge)

@@ -16,7 +16,7 @@ use oh_host::publish::{self, Host, Published, Reach, Running};
 use oh_host::random;
 use oh_host::sockets::{BindProbe, bind_probe_everywhere};
 use oh_host::spawn::Started as Child;
-use oh_host::users::is_root;
+use oh_host::users::{Users, is_root};
 use oh_model::id::InstanceId;
 use oh_model::instance::{Server, Subject};
 use oh_model::path::RealPath;
@@ -293,6 +293,13 @@ fn is_the_same(target: &Asked, record: &Record, asked: &StartArguments) -> Resul
     if record.folder != target.folder {
         let (id, folder) = (record.id.to_string(), target.folder.clone());
         return Err(Refusal::Collision { id, folder, other: record.folder.clone() });
+    }
+    // Whoever has the folder by now gets no editor of somebody else's, nor gives him one. What was
+    // adopted gets the user of this start once it is started anew.
+    if !record.adopted && record.uid != target.user.uid {
+        let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
+        let (recorded, meant) = (users.shown(record.uid), users.shown(target.user.uid));
+        return Err(Refusal::OtherRecord { id: record.id.clone(), recorded, meant });
     }
     match (asked.port, record.target.port()) {
         (Some(port), Some(own)) if port != own.get() => {

@@ -131,7 +131,11 @@ pub(crate) fn stop_one(
         launch::end_unit(host, unit)?;
     }
     stopped.left.extend(port_left(&record)?);
-    stopped.notes.extend(inputs::withdraw(host, &record, held)?);
+    // Told, and no reason to keep what can be published and taken away all the same.
+    match inputs::withdraw(host, &record, held) {
+        Ok(notes) => stopped.notes.extend(notes),
+        Err(fault) => stopped.left.push(chain(&fault)),
+    }
     if !is_written {
         // As it stands, the record would have its route served.
         instances::remove_state(&host.root, id)?;

@@ -26,6 +26,9 @@ pub(crate) enum Unit {
     Service,
     /// A look every 5 minutes: oh-instances-reconcile.timer
     Timer,
+    /// The folder of session files, made at boot before anybody else can: openhands.conf in
+    /// /etc/tmpfiles.d
+    Tmpfiles,
 }
 
 /// How long one look may take, in seconds: several editors, one after the other.
@@ -67,6 +70,7 @@ pub(crate) fn print(unit: Unit, common: &Common) -> Result<Answer, Failure> {
         Unit::Boot => service(&host, common, true)?,
         Unit::Service => service(&host, common, false)?,
         Unit::Timer => TIMER.to_owned(),
+        Unit::Tmpfiles => tmpfiles(&host)?,
     };
     Ok(Answer::new(text.clone(), json!({ "unit": text })).notes(warnings))
 }
@@ -113,6 +117,13 @@ fn service(host: &Host, common: &Common, is_boot: bool) -> Result<String, Failur
         text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
     }
     Ok(text)
+}
+
+/// The line of tmpfiles.d(5) for the folder of session files. Where everybody may make it, whoever
+/// comes first owns it, and nothing is published any more.
+fn tmpfiles(host: &Host) -> Result<String, Failure> {
+    let folder = real(host, &host.settings.sessions.directory)?;
+    Ok(format!("d {} 0755 root root -\n", path_word(&folder)))
 }
 
 /// Who we are, as systemd takes it: a name, or else a number.

@@ -48,6 +48,11 @@ fn a_repository_is_started_once_and_stopped_whole() -> Result<()> {
     ensure!(first["ran_before"] == json!(false), "{first:#}");
     ensure!(again["ran_before"] == json!(true), "{again:#}");
     ensure!(first["instance"] == again["instance"], "{first:#}{again:#}");
+    if fs::metadata("/proc/self")?.uid() == 0 {
+        // Whose it is stays as it was first said.
+        let other = scene.run(&["start", "--repo", &folder, "--user", "1234"])?.expect(2)?;
+        ensure!(other.stderr.contains("hello is an editor of nobody, and this start"), "{other:?}");
+    }
     let instance = &again["instance"];
     ensure!(instance["port"] == json!(scene.first_port), "{instance:#}");
     ensure!(is_routed(&scene, "hello")?);
@@ -118,6 +123,69 @@ fn a_session_gets_a_workspace_ports_and_a_file() -> Result<()> {
     scene.run(&["stop", id])?.expect(0)?;
     ensure!(!scene.lab.at(&format!("tmp/openhands-sessions/{id}.json")).exists());
     ensure!(!is_routed(&scene, id)?);
+    Ok(())
+}
+
+#[test]
+fn a_link_in_the_place_of_the_session_folder_is_not_followed() -> Result<()> {
+    let scene = Instances::new("")?;
+    let id = "0123456789abcdef0123456789abcdef";
+    scene.ask(&["start", "--session", id])?;
+    let (sessions, away) = (scene.lab.at("tmp/openhands-sessions"), scene.lab.at("tmp/away"));
+    fs::rename(&sessions, &away)?;
+    std::os::unix::fs::symlink(&away, &sessions)?;
+    let said = scene.run(&["stop", id])?;
+    ensure!(said.code == 1 && said.stdout.contains("is a symbolic link, not a folder"), "{said:?}");
+    ensure!(away.join(format!("{id}.json")).exists(), "what the link leads to was changed");
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    fs::remove_file(&sessions)?;
+    fs::rename(&away, &sessions)?;
+    scene.run(&["stop", id])?.expect(0)?;
+    ensure!(!sessions.join(format!("{id}.json")).exists());
+    Ok(())
+}
+
+#[test]
+fn a_workspace_is_not_made_where_a_link_of_a_user_leads() -> Result<()> {
+    if fs::metadata("/proc/self")?.uid() != 0 {
+        return Ok(());
+    }
+    let scene = Instances::new("")?;
+    let (home, victim) = (scene.lab.at("home/ubuntu"), scene.lab.at("victim"));
+    fs::create_dir(&victim)?;
+    fs::remove_dir(home.join("openhands-workspace"))?;
+    std::os::unix::fs::symlink(&victim, home.join("openhands-workspace"))?;
+    std::os::unix::fs::chown(&home, Some(65534), Some(65534))?;
+    let said = scene.run(&["start", "--session", "usercustomize"])?;
+    ensure!(said.code != 0 && said.stderr.contains("is a symbolic link, not a folder"), "{said:?}");
+    ensure!(fs::read_dir(&victim)?.next().is_none(), "something was made");
+    // A folder of the user's own is his to have his workspaces in.
+    fs::remove_file(home.join("openhands-workspace"))?;
+    scene.ask(&["start", "--session", "usercustomize"])?;
+    let workspace = home.join("openhands-workspace/usercustomize");
+    ensure!(fs::metadata(workspace)?.uid() == 65534);
+    Ok(())
+}
+
+#[test]
+fn a_database_that_is_refused_keeps_no_stop_from_the_rest() -> Result<()> {
+    let scene = Instances::new("")?;
+    scene.start("hello")?;
+    let (database, kept) = (scene.lab.at(REPOSITORIES), scene.lab.at("kept"));
+    fs::rename(&database, &kept)?;
+    fs::create_dir(&database)?;
+    let said = scene.run(&["stop", "hello"])?;
+    ensure!(said.code == 1 && said.stdout.contains("repositories.json is not used"), "{said:?}");
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    // The other database was written all the same, and the editor's folder in /run is gone.
+    let ports = scene.json(PORTS)?;
+    ensure!(ports["instances"] == json!({}), "{ports:#}");
+    let runtime = scene.lab.at("run/oh-editors");
+    ensure!(!runtime.exists() || fs::read_dir(&runtime)?.next().is_none(), "a folder is left");
+    fs::remove_dir(&database)?;
+    fs::rename(&kept, &database)?;
+    scene.run(&["stop", "hello"])?.expect(0)?;
+    ensure!(!is_routed(&scene, "hello")?);
     Ok(())
 }
 
