@@ -114,6 +114,12 @@ pub enum FileFault {
 }
 
 impl FileFault {
+    /// Says whether the disk is full, or the user's part of it.
+    pub fn is_no_space(&self) -> bool {
+        let (Self::Io { source, .. } | Self::Unsynced { source, .. }) = self else { return false };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
     fn io(doing: &'static str, path: impl ToString, source: impl Into<io::Error>) -> Self {
         Self::Io { doing, path: path.to_string(), source: source.into() }
     }

@@ -72,6 +72,11 @@ pub enum InstanceFault {
 }
 
 impl InstanceFault {
+    /// Says whether it is for a full disk that nothing was written.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::File(fault) if fault.is_no_space())
+    }
+
     /// Returns what can be done, where that is not said already.
     pub fn hint(&self) -> Option<String> {
         let denied =
@@ -176,6 +181,17 @@ pub fn remove_state(root: &Root, id: &InstanceId) -> Result<Removed, InstanceFau
     Ok(atomic::remove_file(&file(root, STATES_FOLDER, id)?)?)
 }
 
+/// Removes what commands and supervisors that were killed left of files that they were writing.
+///
+/// # Errors
+/// [`InstanceFault`].
+pub fn sweep(root: &Root) -> Result<(), InstanceFault> {
+    for folder in [RECORDS_FOLDER, STATES_FOLDER] {
+        atomic::sweep(&real(root, folder)?)?;
+    }
+    Ok(())
+}
+
 /// Returns what the records that are wanted running tell the agreement about routes.
 ///
 /// # Errors
@@ -251,7 +267,12 @@ mod tests {
         assert_eq!(write(&root, &record).unwrap(), Change::Unchanged);
         let folded = InstanceId::parse(&record.id.as_str().to_lowercase()).unwrap();
         assert_eq!(read(&root, &folded).unwrap(), Some(record.clone()));
-        assert_eq!(claims(&root).unwrap(), [record.claim()]);
+        // On a port it is the state that tells the key.
+        let without = Instance { key: None, ..record.claim() };
+        assert_eq!(claims(&root).unwrap(), [without]);
+        let on_socket = Record { target: oh_model::upstream::Target::Socket, ..record.clone() };
+        write(&root, &on_socket).unwrap();
+        assert_eq!(claims(&root).unwrap(), [on_socket.claim()]);
         assert_eq!(remove(&root, &record.id).unwrap(), Removed::Done);
         assert_eq!(remove(&root, &record.id).unwrap(), Removed::Absent);
         assert!(records(&root).unwrap().is_empty());

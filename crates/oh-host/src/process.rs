@@ -439,6 +439,29 @@ impl ProcessDir {
             })
     }
 
+    /// Returns the number of its user where it has no other's rights, as real, effective, saved and
+    /// file system user; `None` for a program such as su(1), which somebody else started.
+    ///
+    /// # Errors
+    /// [`ProcessFault`].
+    pub fn only_uid(&self) -> Result<Option<u32>, ProcessFault> {
+        let bytes = self.read("status", STAT_BYTES_MAX)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let line = text.lines().find_map(|line| line.strip_prefix("Uid:"));
+        let uids: Result<Vec<u32>, _> =
+            line.unwrap_or_default().split_whitespace().map(str::parse).collect();
+        match uids.as_deref() {
+            Ok([uid, others @ ..]) if !others.is_empty() => {
+                Ok(others.iter().all(|other| other == uid).then_some(*uid))
+            }
+            _ => Err(ProcessFault::Parse {
+                pid: self.pid,
+                file: "status",
+                fault: "no Uid".to_owned(),
+            }),
+        }
+    }
+
     /// Says whether it was started with this in its environment.
     ///
     /// # Errors
@@ -579,36 +602,6 @@ impl ProcessDir {
         let link = rustix::fs::readlinkat(&self.folder, name, Vec::new())
             .map_err(|errno| ProcessFault::of("look at", self.pid, errno.into()))?;
         Ok(std::ffi::OsString::from_vec(link.into_bytes()).into())
-    }
-
-    /// Reads `cmdline` or `environ`, and not in the moment of an exec.
-    fn read_settled(&self, name: &str) -> Result<Vec<u8>, ProcessFault> {
-        let mut seen = Vec::new();
-        settle(vec![()], |_| -> Result<_, ProcessFault> {
-            Ok(match self.glance(name)? {
-                Glance::Seen(bytes) => {
-                    seen = bytes;
-                    Vec::new()
-                }
-                Glance::InExec => vec![()],
-            })
-        })?;
-        Ok(seen)
-    }
-
-    /// Reads `cmdline` or `environ` as it is, and says where that may be the moment of an exec.
-    fn glance(&self, name: &str) -> Result<Glance<Vec<u8>>, ProcessFault> {
-        let bytes = self.read(name, ARGUMENT_BYTES_MAX)?;
-        if !bytes.is_empty() {
-            return Ok(Glance::Seen(bytes));
-        }
-        if !self.read("cmdline", ARGUMENT_BYTES_MAX)?.is_empty() {
-            // The moment is over; an environment that is empty now is so.
-            return Ok(Glance::Seen(self.read(name, ARGUMENT_BYTES_MAX)?));
-        }
-        let stat = self.stat()?;
-        let has_none = stat.is_dead() || stat.is_kernel;
-        Ok(if has_none { Glance::Seen(bytes) } else { Glance::InExec })
     }
 
     fn read(&self, name: &str, max: u64) -> Result<Vec<u8>, ProcessFault> {

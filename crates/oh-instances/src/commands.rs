@@ -7,7 +7,7 @@ use oh_term::{Answer, Common, Failure, Progress};
 
 use crate::cli::{StartArguments, StopArguments};
 use crate::fault::Fault;
-use crate::{look, report, start, stop};
+use crate::{look, report, room, start, stop};
 
 /// What a command works with, and what people should know of its configuration.
 pub(crate) struct Context {
@@ -25,14 +25,16 @@ pub(crate) fn context(common: &Common) -> Result<Context, Failure> {
 
 pub(crate) fn start(asked: &StartArguments, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
-    let started = start::start(&host, asked, common, &Progress::start()).map_err(Failure::of)?;
+    let started = start::start(&host, asked, common, &Progress::start());
+    let started = started.map_err(|fault| room::failure(&host, fault))?;
     Ok(report::started(&host, &started).notes(warnings))
 }
 
 pub(crate) fn restart(id: &str, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
     let id = known(&host, id)?;
-    let started = start::restart(&host, &id, common, &Progress::start()).map_err(Failure::of)?;
+    let started = start::restart(&host, &id, common, &Progress::start());
+    let started = started.map_err(|fault| room::failure(&host, fault))?;
     Ok(report::started(&host, &started).notes(warnings))
 }
 
@@ -45,6 +47,11 @@ pub(crate) fn stop(asked: &StopArguments, common: &Common) -> Result<Answer, Fai
     } else {
         asked.ids.iter().map(|id| parsed(id)).collect::<Result<Vec<_>, _>>()?
     };
+    if asked.dry_run {
+        let found = ids.iter().map(|id| look::record(&host, id));
+        let found = found.collect::<Result<Vec<_>, _>>().map_err(Failure::of)?;
+        return Ok(report::would_stop(&ids, &found, asked.purge).notes(warnings));
+    }
     let progress = Progress::start();
     let stopped = stop::stop_all(&host, &ids, asked.purge, &progress).map_err(Failure::of)?;
     Ok(report::stopped(&stopped).notes(warnings))

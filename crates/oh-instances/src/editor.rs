@@ -91,6 +91,30 @@ impl Places {
     }
 }
 
+/// What an editor keeps where it has no record any more.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) home: RealPath,
+    pub(crate) log: RealPath,
+    /// Whose it is; `None` where nothing is kept but logs.
+    pub(crate) uid: Option<u32>,
+}
+
+/// Finds what is kept of an id, in lower case.
+pub(crate) fn kept(host: &Host, id: &str) -> Result<Kept, PathFault> {
+    use std::os::unix::fs::MetadataExt as _;
+    let settings = &host.settings.instances;
+    let home = host.root.real(&settings.directory)?.join(id)?;
+    let log = host.root.real(&settings.log_directory)?.join(&format!("{id}.log"))?;
+    // The folder itself is root's, so nobody else could exchange what is in it.
+    let theirs = home.join(FOLDERS[0])?;
+    let uid = [&theirs, &home].into_iter().find_map(|folder| {
+        let meta = std::fs::symlink_metadata(folder.as_str()).ok()?;
+        Some(meta.uid())
+    });
+    Ok(Kept { home, log, uid })
+}
+
 fn runtime_name(id: &str) -> String {
     let digits: String = Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
     digits.chars().take(RUNTIME_DIGITS).collect()

@@ -7,7 +7,7 @@ use oh_host::command::CommandFault;
 use oh_host::databases::EditFault;
 use oh_host::instances::InstanceFault;
 use oh_host::lock::LockFault;
-use oh_host::process::ProcessFault;
+use oh_host::process::{Pid, ProcessFault};
 use oh_host::publish::PublishFault;
 use oh_host::random::RandomFault;
 use oh_host::sockets::SocketFault;
@@ -64,6 +64,8 @@ pub(crate) enum Refusal {
     Unreadable { folder: String, user: String },
     #[error("the repositories are not known")]
     Databases(#[source] PublishFault),
+    #[error("{home} is kept of an editor of uid {uid}")]
+    Kept { id: InstanceId, home: RealPath, uid: u32 },
     #[error("no nginx runs that could serve it")]
     NoNginx { start: Hint },
     #[error("code-server cannot keep its prefix, and {key} is \"base-path\"")]
@@ -134,8 +136,13 @@ pub(crate) enum Fault {
     Publish(#[from] PublishFault),
     #[error("no nginx runs that could serve it")]
     Unserved,
-    #[error("its supervisor ended: {0}")]
+    #[error("its supervisor ended{}", said_last(.0))]
     Supervisor(String),
+    #[error(
+        "its supervisor (pid {pid}) said nothing for {limit_s} s{}",
+        if *is_stopped { ": it is stopped by a signal" } else { "" }
+    )]
+    Silent { pid: Pid, limit_s: u64, is_stopped: bool },
     #[error("the editor is not ready: {0}")]
     NotReady(String),
     #[error("could not look at the processes")]
@@ -166,6 +173,11 @@ pub(crate) enum Fault {
     },
 }
 
+/// Who was killed has said nothing.
+fn said_last(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(": {said}") }
+}
+
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(Box::new(refusal))
@@ -179,12 +191,26 @@ impl Fault {
     }
 }
 
+/// Says whether something could not be written because a disk is full, or the user's part of it.
+fn is_no_space(fault: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(fault);
+    while let Some(fault) = cause {
+        let kind = fault.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = fault.source();
+    }
+    false
+}
+
 impl Diagnostic for Fault {
     fn exit(&self) -> Exit {
         match self {
             Self::Refused(_) | Self::Unknown(_) => Exit::Refused,
             Self::Lock(fault) if fault.is_held() => Exit::Locked,
             Self::Publish(fault) => fault.exit(),
+            Self::Record(_) | Self::Lock(_) if is_no_space(self) => Exit::Intact,
             Self::Start { left, .. } if !left.is_empty() => Exit::RollbackFailed,
             Self::Start { source, .. } => match source.exit() {
                 exit @ (Exit::Refused | Exit::Locked | Exit::Config) => exit,
@@ -223,6 +249,10 @@ impl Diagnostic for Fault {
             Self::Start { .. } => {
                 vec![Hint::run("", Command::ours("oh-instances", &["reconcile"]))]
             }
+            Self::Silent { pid, is_stopped: true, .. } => {
+                let command = Command::other("kill", &["-CONT", &pid.to_string()]);
+                vec![Hint::run("let it go on", command)]
+            }
             Self::Unserved => vec!["start nginx, then run the same command again".into()],
             Self::Unknown(_) => vec![Hint::run("", Command::ours("oh-instances", &["list"]))],
             _ => Vec::new(),
@@ -243,6 +273,10 @@ impl Refusal {
             Self::AsRoot | Self::RootsFolder { .. } => {
                 "name a user with --user, or set instances.user; root itself only by --user root"
                     .into()
+            }
+            Self::Kept { id, .. } => {
+                let purge = Command::ours("oh-instances", &["stop", id.as_str(), "--purge"]);
+                Hint::run("name that user with --user, or remove what is kept", purge)
             }
             Self::NoNginx { start } => start.clone(),
             Self::NoProgram { .. } => "install it, or set instances.program to where it is".into(),

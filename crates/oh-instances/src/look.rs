@@ -39,6 +39,14 @@ impl Found {
         self.condition == Condition::Supervised(Phase::Ready)
     }
 
+    /// Says whether a supervisor lives that starts the editor again.
+    pub(crate) fn is_watched(&self) -> bool {
+        matches!(
+            self.condition,
+            Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
+        )
+    }
+
     /// Says whether the editor is to run.
     pub(crate) fn is_wanted(&self) -> bool {
         self.record.wanted == Wanted::Running
@@ -74,7 +82,7 @@ fn condition(record: &Record, state: Option<&State>) -> Result<Condition, Fault>
     }
     let Some(state) = state else { return Ok(Condition::Gone) };
     // A supervisor that gave up has ended: its last word is still what there is to say.
-    let is_last_word = matches!(state.phase, Phase::Failed { .. } | Phase::Ended);
+    let is_last_word = state.phase.is_last();
     if is_last_word || state.is_supervised()? {
         // The end of an editor is known here before its supervisor has said a word about it.
         let is_too_late = state.phase == Phase::Ready && !state.editor_lives()?;

@@ -218,7 +218,7 @@ impl<'h> Run<'h> {
     /// Says whether an editor that was served has ended for good, and not by a command of ours,
     /// which goes on from there.
     fn stays_ended(&self) -> Result<bool, Fault> {
-        let is_over = matches!(self.state.phase, Phase::Failed { .. } | Phase::Ended);
+        let is_over = self.state.phase.is_last();
         if !self.was_ready || !is_over {
             return Ok(false);
         }
@@ -253,6 +253,7 @@ impl<'h> Run<'h> {
     }
 
     fn start(&mut self) -> Result<Option<Identity>, Fault> {
+        self.may_start()?;
         // What an editor that failed has left would keep its port.
         self.stop_all()?;
         if !self.wait_for_ports()? {
@@ -277,8 +278,27 @@ impl<'h> Run<'h> {
         self.state.activity = None;
         self.state.starts += 1;
         self.state.phase = Phase::Starting;
-        self.save()?;
+        if let Err(fault) = self.save() {
+            // Nobody would know of it.
+            self.stop_all()?;
+            return Err(fault);
+        }
         Ok(Some(identity))
+    }
+
+    /// Refuses to start what was taken over as it was found: as root's, or without a key.
+    fn may_start(&self) -> Result<(), Fault> {
+        let record = &self.record;
+        let has_key = record.key.is_some() || !self.host.settings.instances.asks_for_key;
+        if !record.adopted || (record.uid != 0 && has_key) {
+            return Ok(());
+        }
+        let what = if record.uid == 0 { "ran as root" } else { "asked for no key" };
+        Err(Fault::NotReady(format!(
+            "it was taken over, {what} and ended; `oh-instances start --repo {}` starts one that \
+             does not",
+            record.folder
+        )))
     }
 
     /// Waits until nobody is in the way; false where we were told to end.
@@ -372,22 +392,23 @@ impl<'h> Run<'h> {
         }
         if self.ticked.elapsed() >= TICK {
             self.ticked = Instant::now();
-            self.look_after()?;
+            self.look_after();
         }
         Ok(None)
     }
 
     /// Does what is done now and then.
-    fn look_after(&mut self) -> Result<(), Fault> {
+    fn look_after(&mut self) {
         self.rotate();
         if self.state.phase == Phase::Ready {
             self.present_key();
             if self.observed.is_none_or(|at| at.elapsed() >= OBSERVE_EVERY) {
                 self.observe();
-                self.save()?;
+                // What is known of its use grows old where it cannot be written; the editor is
+                // worth more.
+                drop(self.save());
             }
         }
-        Ok(())
     }
 
     /// Lets nginx present a new key. Where it does not, visitors are asked for one; it is tried again
@@ -523,7 +544,7 @@ impl<'h> Run<'h> {
         self.stop_all()?;
         self.state.editor = None;
         self.state.key = None;
-        self.state.phase = Phase::Ended;
+        self.state.phase = Phase::Stopped;
         self.save()
     }
 

@@ -214,6 +214,9 @@ pub(crate) fn standing(found: &Found, now_ms: u64) -> Standing {
         Condition::Supervised(Phase::Ended) => {
             because("ended", "its editor ended by itself, with exit code 0")
         }
+        Condition::Supervised(Phase::Stopped) => {
+            because("ended", "a signal told its supervisor to end it")
+        }
         Condition::Unsupervised => {
             because("unsupervised", "its editor lives, and its supervisor does not")
         }

@@ -387,7 +387,9 @@ fn times_without_a_unit_are_refused() {
         &["list", "--watch", "1ms"],
         &["stop", "--idle", "1"],
         &["stop", "--warn", "5m", "actmcp"],
-        &["stop", "--dry-run", "actmcp"],
+        &["stop", "--all", "--warn", "5m"],
+        &["start", "--session", "a", "--apps", "101"],
+        &["start", "--session", "a", "--apps", "999999999999999999999"],
         &["stop", "--idle", "1h", "--all"],
     ] {
         let output = lab.command(arguments).output().unwrap();

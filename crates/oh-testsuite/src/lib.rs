@@ -17,6 +17,8 @@ pub mod printed;
 pub mod process;
 pub mod remote_agent;
 pub mod stranger;
+pub mod trace;
 pub mod transcript;
+pub mod truth;
 pub mod wait;
 pub mod watching;

@@ -404,10 +404,54 @@ fn stop_for_now(pid: u32) -> Result<()> {
 }
 
 #[test]
+fn a_stop_that_is_only_asked_about_stops_nothing() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    for arguments in [
+        &["stop", "hello", "--dry-run"][..],
+        &["stop", "--all", "--dry-run"],
+        &["stop", "--all", "--purge", "--dry-run"],
+    ] {
+        let said = scene.run(arguments)?.expect(0)?;
+        ensure!(said.stdout.starts_with("hello would be stopped"), "{arguments:?}: {said:?}");
+    }
+    let after = scene.ask(&["start", "--repo", "/var/www/github/hello"])?;
+    ensure!(after["ran_before"] == json!(true) && after["instance"] == before, "{after:#}");
+    Ok(())
+}
+
+#[test]
+fn a_port_that_is_lost_during_the_start_is_gone_around() -> Result<()> {
+    let scene = Instances::new("")?;
+    let (go, program) = (scene.lab.at("go").display().to_string(), scene.lab.at("code-server"));
+    let real = fs::read_to_string(&program)?;
+    let wait = format!("#!/bin/sh\nwhile [ ! -e {go} ]; do sleep 0.05; done\n");
+    fs::write(&program, real.replacen("#!/bin/sh\n", &wait, 1))?;
+    let folder = scene.repository("hello")?;
+    let mut command = scene.command(&["start", "--repo", &folder, "--format", "json"])?;
+    let start = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    wait::until("the editor to be begun", BOUND, || {
+        let state = fs::read_to_string(scene.lab.at(STATE)).unwrap_or_default();
+        Ok(state.contains("\"editor\": {").then_some(()))
+    })?;
+    let stranger = TcpListener::bind(("127.0.0.1", scene.first_port))?;
+    fs::write(&go, "")?;
+    let said = Said::from(start.wait_with_output()?).expect(0)?;
+    let own = format!("port {} is taken by pid {} (", scene.first_port, std::process::id());
+    ensure!(said.stderr.contains(&own), "{said:?}");
+    let instance = said.json()?["result"]["instance"].clone();
+    ensure!(instance["port"] == json!(scene.first_port + 1), "{instance:#}");
+    drop(stranger);
+    Ok(())
+}
+
+#[test]
 fn a_restart_keeps_the_port_and_the_supervisor() -> Result<()> {
     let scene = Instances::new("")?;
     let before = scene.start("hello")?;
-    let after = scene.ask(&["restart", "hello"])?["instance"].clone();
+    let after = scene.ask(&["restart", "hello"])?;
+    ensure!(after["ran_before"] == json!(false), "{after:#}");
+    let after = after["instance"].clone();
     ensure!(after["pid"] != before["pid"], "{before:#}{after:#}");
     for key in ["supervisor_pid", "port", "url"] {
         ensure!(after[key] == before[key], "{before:#}{after:#}");

@@ -5,17 +5,19 @@
 mod reconciled;
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use oh_testsuite::instances::Instances;
 use oh_testsuite::process::Running;
-use oh_testsuite::wait;
+use oh_testsuite::{components, wait};
 use reconciled::{
-    BOUND, PORTS, REPOSITORIES, editor_of_the_original, end, entry, is_routed, kill_all, pid, plan,
-    reconcile, settled, without_changes,
+    BOUND, PORTS, REPOSITORIES, editor_as, editor_of_the_original, end, entry, is_routed, kill_all,
+    pid, plan, reconcile, settled, tell, without_changes,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const RECORD: &str = "var/lib/openhands-toolkit/instances/hello.json";
 const STATE: &str = "run/openhands-toolkit/instances/hello.json";
@@ -348,6 +350,88 @@ fn an_editor_of_the_original_is_adopted_restarted_and_stopped() -> Result<()> {
     ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
     TcpListener::bind(("127.0.0.1", port)).context("the port is still taken")?;
     ensure!(!is_routed(&scene, "old")?);
+    Ok(())
+}
+
+/// A program of root's that listens on a socket which somebody else made, under a name that is not
+/// its own: what su(1) is while it asks for a password, where that is how it was started.
+const PRETENDER: &str = r#"
+import os, socket, sys
+os.setegid(65534); os.seteuid(65534)
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", int(sys.argv[2].rsplit(":", 1)[1])))
+os.seteuid(0); os.setegid(0)
+listener.listen()
+while True:
+    asked, _ = listener.accept()
+    asked.recv(65536)
+    asked.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+    asked.close()
+"#;
+
+#[test]
+fn a_program_of_roots_with_a_strangers_socket_is_not_adopted() -> Result<()> {
+    if fs::metadata("/proc/self")?.uid() != 0 {
+        return Ok(());
+    }
+    let scene = Instances::new("")?;
+    let port = scene.first_port;
+    let folder = scene.lab.at(scene.repository("old")?.trim_start_matches('/'));
+    fs::create_dir(scene.lab.at("pretender"))?;
+    scene.lab.write("pretender/code-server", PRETENDER)?;
+    let mut command = Command::new(components::program("python3")?);
+    command.arg(scene.lab.at("pretender/code-server")).arg("--bind-addr");
+    command.arg(format!("127.0.0.1:{port}")).arg(folder).arg("--user-data-dir");
+    command.arg(scene.lab.at(&format!("tmp/code-server-userdata-old-{port}")));
+    let mut pretender = Running::start(&mut command)?;
+    wait::until_true("the pretender", BOUND, || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
+    tell(&scene, "old", port, pretender.id())?;
+    let (steps, left) = plan(&scene)?;
+    ensure!(!steps.iter().any(|line| line.contains("old")), "{steps:?}");
+    let why = "uid 65534 made the socket of its editor, which is uid 0's";
+    ensure!(left.iter().any(|line| line.contains(why)), "{left:?}");
+    pretender.stop()?;
+    Ok(())
+}
+
+#[test]
+fn an_editor_of_roots_that_was_adopted_is_never_started_as_root() -> Result<()> {
+    if fs::metadata("/proc/self")?.uid() != 0 {
+        return Ok(());
+    }
+    let scene = Instances::new("")?;
+    let port = scene.first_port;
+    let editor = editor_as(&scene, "old", port, None)?;
+    reconcile(&scene, &[], 0)?;
+    let owner = |pid: &Value| -> Result<u32> {
+        let pid = pid.as_u64().context("no pid")?;
+        Ok(fs::metadata(format!("/proc/{pid}"))?.uid())
+    };
+    let state = || scene.json("run/openhands-toolkit/instances/old.json");
+    ensure!(owner(&state()?["editor"]["pid"])? == 0);
+    ensure!(is_routed(&scene, "old")?);
+    // By a person it is started anew as its folder's owner, with a key.
+    let again = scene.ask(&["restart", "old"])?["instance"].clone();
+    ensure!(again["port"] == json!(port), "{again:#}");
+    ensure!(owner(&again["pid"])? != 0, "{again:#}");
+    ensure!(state()?["key"].is_string(), "it asks for no key");
+    ensure!(editor.has_ended()?);
+    scene.run(&["stop", "old"])?.expect(0)?;
+
+    // By itself it is not started at all.
+    let mut editor = editor_as(&scene, "old", port, None)?;
+    reconcile(&scene, &[], 0)?;
+    end(editor.id())?;
+    editor.wait(BOUND)?;
+    let why = wait::until("the supervisor's word", BOUND, || {
+        Ok(state()?["phase"]["failed"]["why"].as_str().map(str::to_owned))
+    })?;
+    ensure!(why.contains("it was taken over, ran as root and ended"), "{why}");
+    wait::until("its route to go", BOUND, || Ok((!is_routed(&scene, "old")?).then_some(())))?;
+    // Whoever asks for it has one of the folder's owner.
+    let again = scene.ask(&["start", "--repo", "/var/www/github/old"])?["instance"].clone();
+    ensure!(owner(&again["pid"])? != 0, "{again:#}");
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use oh_model::upstream::{Target, Upstream};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::State;
 use crate::process::Identity;
 
 /// The version of the record.
@@ -57,6 +58,8 @@ pub struct Record {
     pub key: Option<Key>,
     /// Whether nginx presents the key, so that visitors need none.
     pub key_is_nginxs: bool,
+    /// Whether somebody else started its editor, and it was taken over.
+    pub adopted: bool,
     /// The unit of systemd that its supervisor is in, where there is one.
     pub unit: Option<String>,
     /// Who is starting it; `None` once the start is whole.
@@ -82,6 +85,14 @@ impl Record {
     /// is in a folder of its own, and a key that people enter is theirs.
     pub fn renews_key(&self) -> bool {
         self.key.is_some() && self.key_is_nginxs && self.target != Target::Socket
+    }
+
+    /// Says whether its editor asks for a key; one that was taken over may not yet.
+    pub fn asks_for_key(&self, state: Option<&State>) -> bool {
+        match state.filter(|state| self.adopted && state.editor.is_some()) {
+            Some(state) => state.key.is_some(),
+            None => self.key.is_some(),
+        }
     }
 
     /// Returns what it tells the agreement about routes.
@@ -126,6 +137,8 @@ struct Raw {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<String>,
     key_is_nginxs: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    adopted: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unit: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,6 +146,11 @@ struct Raw {
     announced: bool,
     generation: u32,
     created_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Says why a record cannot be used.
@@ -171,6 +189,7 @@ impl TryFrom<Raw> for Record {
             // What stands there instead of a key is not repeated.
             key: raw.key.map(|key| Key::parse(&key).ok_or(RecordFault::Word("key"))).transpose()?,
             key_is_nginxs: raw.key_is_nginxs,
+            adopted: raw.adopted,
             unit: raw.unit,
             starter: raw.starter,
             announced: raw.announced,
@@ -197,6 +216,7 @@ impl From<Record> for Raw {
             token: record.token,
             key: record.key.map(|key| key.reveal().into()),
             key_is_nginxs: record.key_is_nginxs,
+            adopted: record.adopted,
             unit: record.unit,
             starter: record.starter,
             announced: record.announced,
@@ -222,6 +242,7 @@ pub(super) fn sample() -> Record {
         token: "0123456789abcdef".into(),
         key: Key::parse(&"0f".repeat(32)),
         key_is_nginxs: true,
+        adopted: false,
         unit: None,
         starter: None,
         announced: true,

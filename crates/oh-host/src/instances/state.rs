@@ -61,6 +61,15 @@ pub enum Phase {
     },
     /// It ended by itself with exit code 0, which is meant.
     Ended,
+    /// A signal told its supervisor to end it.
+    Stopped,
+}
+
+impl Phase {
+    /// Says whether it is a supervisor's last word.
+    pub const fn is_last(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Ended | Self::Stopped)
+    }
 }
 
 /// How an editor ended.

@@ -7,10 +7,12 @@
 use core::time::Duration;
 use std::time::Instant;
 
+use super::{ARGUMENT_BYTES_MAX, ProcessDir, ProcessFault};
+
 /// How long one look waits for those in the moment of an exec.
-pub(super) const EXEC_WAIT: Duration = Duration::from_millis(20);
+const EXEC_WAIT: Duration = Duration::from_millis(20);
 /// How long it waits before it looks at them again.
-pub(super) const EXEC_PAUSE: Duration = Duration::from_millis(1);
+const EXEC_PAUSE: Duration = Duration::from_millis(1);
 
 /// What one look at a process saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,38 @@ pub fn settle<T, E>(
         in_exec = look(in_exec)?;
     }
     Ok(())
+}
+
+impl ProcessDir {
+    /// Reads `cmdline` or `environ`, and not in the moment of an exec.
+    pub(super) fn read_settled(&self, name: &str) -> Result<Vec<u8>, ProcessFault> {
+        let mut seen = Vec::new();
+        settle(vec![()], |_| -> Result<_, ProcessFault> {
+            Ok(match self.glance(name)? {
+                Glance::Seen(bytes) => {
+                    seen = bytes;
+                    Vec::new()
+                }
+                Glance::InExec => vec![()],
+            })
+        })?;
+        Ok(seen)
+    }
+
+    /// Reads `cmdline` or `environ` as it is, and says where that may be the moment of an exec.
+    pub(super) fn glance(&self, name: &str) -> Result<Glance<Vec<u8>>, ProcessFault> {
+        let bytes = self.read(name, ARGUMENT_BYTES_MAX)?;
+        if !bytes.is_empty() {
+            return Ok(Glance::Seen(bytes));
+        }
+        if !self.read("cmdline", ARGUMENT_BYTES_MAX)?.is_empty() {
+            // The moment is over; an environment that is empty now is so.
+            return Ok(Glance::Seen(self.read(name, ARGUMENT_BYTES_MAX)?));
+        }
+        let stat = self.stat()?;
+        let has_none = stat.is_dead() || stat.is_kernel;
+        Ok(if has_none { Glance::Seen(bytes) } else { Glance::InExec })
+    }
 }
 
 #[cfg(test)]

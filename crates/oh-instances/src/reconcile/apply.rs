@@ -21,7 +21,7 @@ use oh_term::{Common, Failure, Progress};
 use super::facts::{self, Words};
 use super::plan::{Step, Verdict, verdict};
 use super::strays::{self, Adoption, Fate};
-use crate::editor::Places;
+use crate::editor::{self, Places};
 use crate::fault::Fault;
 use crate::look;
 use crate::report::chain;
@@ -324,8 +324,8 @@ impl Run<'_> {
         }
         let warning = if record.uid == 0 { ", and it runs as root" } else { "" };
         self.done.notes.push(format!(
-            "warning: the editor of {} asks for no key: every user of this machine can use \
-             it{warning}; stop and start it to give it one",
+            "warning: the editor of {0} asks for no key: every user of this machine can use \
+             it{warning}; `oh-instances restart {0}` starts one with a key",
             record.id
         ));
         self.serve(record, Vec::new(), held)?;
@@ -365,6 +365,9 @@ fn is_same(one: &Step, other: &Step) -> bool {
 fn adopted(host: &Host, adoption: &Adoption) -> Result<Record, Fault> {
     let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let key_is_nginxs = host.settings.site.auth != oh_config::Auth::Editor;
+    // Visitors could not enter what it does not ask for.
+    let asks = host.settings.instances.asks_for_key && key_is_nginxs;
     Ok(Record {
         id: adoption.id.clone(),
         subject: Subject::Repository,
@@ -378,8 +381,10 @@ fn adopted(host: &Host, adoption: &Adoption) -> Result<Record, Fault> {
         gid: users.user_of(adoption.uid).map_or(adoption.uid, |user| user.gid),
         // Nothing carries it until its supervisor starts it again: it is its state that knows it.
         token: random::token()?,
-        key: None,
-        key_is_nginxs: true,
+        // As it runs it asks for none; the next one has one.
+        key: if asks { Some(editor::new_key()?) } else { None },
+        key_is_nginxs,
+        adopted: true,
         unit: launch::unit(host, &adoption.id.folded()),
         // Whole: a run that is killed here leaves an editor without a supervisor, which gets one.
         starter: None,

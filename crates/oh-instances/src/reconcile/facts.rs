@@ -172,11 +172,15 @@ fn instance(
         _ => false,
     };
     let of_token = |token: &str| tokens.get(token).cloned().unwrap_or_default();
-    let left = match condition {
-        Condition::Gone | Condition::Supervised(Phase::Failed { .. } | Phase::Ended) => {
-            [of_token(&record.token), of_token(&record.supervisor_token())].concat()
-        }
-        _ => Vec::new(),
+    let is_over = match condition {
+        Condition::Gone => true,
+        Condition::Supervised(phase) => phase.is_last(),
+        Condition::Unsupervised | Condition::Stopping => false,
+    };
+    let left = if is_over {
+        [of_token(&record.token), of_token(&record.supervisor_token())].concat()
+    } else {
+        Vec::new()
     };
     Ok(Instance {
         id: record.id.clone(),

@@ -155,7 +155,12 @@ pub(crate) fn verdict(instance: &Instance, start: bool) -> Verdict {
     match &instance.condition {
         Condition::Stopping => Verdict::Do(Step::FinishStop(id())),
         Condition::Unsupervised => Verdict::Do(Step::Supervise(id())),
-        Condition::Gone if start => Verdict::Do(Step::Start(id())),
+        Condition::Gone | Condition::Supervised(Phase::Stopped) if start => {
+            Verdict::Do(Step::Start(id()))
+        }
+        Condition::Supervised(Phase::Stopped) => {
+            retired("a signal told its supervisor to end it".into(), processes)
+        }
         Condition::Gone => {
             let why = "nothing of it runs; `start` or `reconcile --start` brings it back";
             retired(why.into(), processes || instance.has_state)

@@ -2,7 +2,8 @@
 //!
 //! An entry is a word and no proof. It is taken back where nobody has its port, and its editor is
 //! adopted where everything about it says that the original application started it: who listens,
-//! with which arguments, in which folder, as which user. Whatever is between the two is left alone.
+//! with which arguments, in which folder, as which user. Arguments are what whoever started a process
+//! wrote, so they count only where that was the user whose rights it has, who also made the socket. Whatever is between the two is left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,6 +13,7 @@ use oh_host::process::{Identity, Pid, ProcessDir, Processes};
 use oh_host::publish::Host;
 use oh_host::sockets::{self, Holding};
 use oh_model::id::{InstanceId, RepoId};
+use oh_model::listening::Listening;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::port::Port;
 
@@ -56,15 +58,22 @@ pub(crate) enum Holder {
     Nobody,
     /// Somebody whose process is not shown to us.
     Unseen,
-    /// The process that listens, then its parent, and so on.
-    Seen(Vec<Member>),
+    /// Whoever made the socket, and the process that listens, then its parent, and so on.
+    Seen {
+        /// The users that made the sockets which are reached there: a socket can be inherited.
+        makers: BTreeSet<u32>,
+        /// The way up from the listener.
+        members: Vec<Member>,
+    },
 }
 
 /// A process on the way from a listener to the first process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) identity: Identity,
-    pub(crate) uid: u32,
+    /// Whose it is; `None` where it has the rights of one user and was started by another, who
+    /// could have given it its arguments and its sockets.
+    pub(crate) uid: Option<u32>,
     pub(crate) arguments: Vec<String>,
 }
 
@@ -103,12 +112,12 @@ impl Stray {
         if self.is_coming && self.holder == Holder::Nobody {
             return Fate::Left("its editor runs and does not listen".into());
         }
-        let members = match &self.holder {
+        let (makers, members) = match &self.holder {
             Holder::Nobody => return Fate::Release(self.gone()),
             Holder::Unseen => return Fate::Left("who listens on its port is not shown".into()),
-            Holder::Seen(members) => members,
+            Holder::Seen { makers, members } => (makers, members),
         };
-        match self.proved(members) {
+        match self.proved(makers, members) {
             Ok(adoption) => Fate::Adopt(Box::new(adoption)),
             Err(why) => Fate::Left(why),
         }
@@ -123,7 +132,7 @@ impl Stray {
         }
     }
 
-    fn proved(&self, members: &[Member]) -> Result<Adoption, String> {
+    fn proved(&self, makers: &BTreeSet<u32>, members: &[Member]) -> Result<Adoption, String> {
         let id = RepoId::parse(&self.id).map_err(|fault| format!("its id is none: {fault}"))?;
         let (Some(port), 1) = (self.ports.first().copied(), self.ports.len()) else {
             return Err("the databases give it several ports, and somebody listens".into());
@@ -142,20 +151,19 @@ impl Stray {
         if !leader.arguments.iter().any(|word| self.inside(word) == Some(folder.as_str())) {
             return Err(format!("the editor on port {port} (pid {pid}) opens another folder"));
         }
-        if leader.uid != listener.uid {
+        let (Some(uid), Some(of_listener)) = (leader.uid, listener.uid) else {
+            return Err(format!("pid {pid} or its editor has another user's rights"));
+        };
+        if uid != of_listener {
             return Err(format!("pid {pid} and its editor are of different users"));
         }
-        if leader.uid != owner && leader.uid != 0 {
-            let uid = leader.uid;
+        if let Some(other) = makers.iter().find(|maker| **maker != uid) {
+            return Err(format!("uid {other} made the socket of its editor, which is uid {uid}'s"));
+        }
+        if uid != owner && uid != 0 {
             return Err(format!("its editor is uid {uid}'s, and its folder uid {owner}'s"));
         }
-        Ok(Adoption {
-            id: id.into(),
-            port,
-            folder,
-            uid: leader.uid,
-            leader: leader.identity.clone(),
-        })
+        Ok(Adoption { id: id.into(), port, folder, uid, leader: leader.identity.clone() })
     }
 
     /// Says whether a process is code-server as the original application started it for a port.
@@ -271,13 +279,15 @@ fn held(port: Port) -> Result<Holder, Fault> {
         return Ok(Holder::Nobody);
     }
     let Some(listener) = sockets::holder(port, &[]) else { return Ok(Holder::Unseen) };
+    let Listening::Known(makers) = sockets::listening() else { return Ok(Holder::Unseen) };
+    let makers = makers.get(&port).cloned().unwrap_or_default();
     let all = Processes::look()?;
     let way = [vec![listener.pid()], all.ancestors_of(listener.pid())].concat();
     let mut members = Vec::new();
     for pid in way.into_iter().take(ANCESTORS_MAX).filter(|pid| *pid != Pid::INIT) {
         let member = || {
             let process = ProcessDir::open(pid)?;
-            let (uid, arguments) = (process.uid()?, texts(&process.arguments()?));
+            let (uid, arguments) = (process.only_uid()?, texts(&process.arguments()?));
             // Last: what was read before was this very process's.
             Ok(Member { identity: process.identity()?, uid, arguments })
         };
@@ -291,7 +301,7 @@ fn held(port: Port) -> Result<Holder, Fault> {
             Err(fault) => return Err(fault.into()),
         }
     }
-    Ok(if members.is_empty() { Holder::Unseen } else { Holder::Seen(members) })
+    Ok(if members.is_empty() { Holder::Unseen } else { Holder::Seen { makers, members } })
 }
 
 fn texts(arguments: &[Vec<u8>]) -> Vec<String> {

@@ -6,7 +6,7 @@ fn port(number: u64) -> Port {
 
 fn member(uid: u32, line: &str) -> Member {
     let arguments = line.split_whitespace().map(ToOwned::to_owned).collect();
-    Member { identity: Identity::own().unwrap(), uid, arguments }
+    Member { identity: Identity::own().unwrap(), uid: Some(uid), arguments }
 }
 
 /// The line of the original application.
@@ -21,7 +21,7 @@ fn stray(uid: u32, line: &str) -> Stray {
         folders: ["/var/www/github/old".to_owned()].into(),
         unread: None,
         is_coming: false,
-        holder: Holder::Seen(vec![listener, member(uid, line)]),
+        holder: Holder::Seen { makers: [uid].into(), members: vec![listener, member(uid, line)] },
         owner: Ok(1000),
         base: String::new(),
     }
@@ -80,6 +80,15 @@ fn what_is_not_proved_is_left_alone() {
     left(&stray(1001, LINE), "its editor is uid 1001's, and its folder uid 1000's");
     let good = stray(1000, LINE);
     left(&Stray { holder: Holder::Unseen, ..good.clone() }, "is not shown");
+    // A program of root's can be started by anybody with arguments and a socket of theirs: su(1).
+    let Holder::Seen { members, .. } = stray(0, LINE).holder else { panic!("nobody listens") };
+    let made = Holder::Seen { makers: [1001].into(), members: members.clone() };
+    left(&Stray { holder: made, ..good.clone() }, "uid 1001 made the socket of its editor");
+    let both = Holder::Seen { makers: [0, 1001].into(), members: members.clone() };
+    left(&Stray { holder: both, ..good.clone() }, "uid 1001 made the socket of its editor");
+    let mixed = members.into_iter().map(|member| Member { uid: None, ..member }).collect();
+    let mixed = Holder::Seen { makers: [0].into(), members: mixed };
+    left(&Stray { holder: mixed, ..good.clone() }, "has another user's rights");
     left(&Stray { owner: Err("it is a link".into()), ..good.clone() }, "it is a link");
     left(&Stray { id: "..".into(), ..good.clone() }, "its id is none");
     let two = [port(8888), port(8889)].into();

@@ -81,12 +81,12 @@ fn facts(host: &Host, view: &View, one: &One, details: &Details) -> Vec<(&'stati
     }
     facts.push(("supervisor", supervisor(one, details)));
     facts.push(("limits", limits(one, details, &host.settings.instances.limits)));
-    facts.push(match (&record.key, record.key_is_nginxs) {
-        (None, _) => {
+    facts.push(match (record.asks_for_key(one.found.state.as_ref()), record.key_is_nginxs) {
+        (false, _) => {
             ("warning", "it asks for no key: every user of this machine can use it".into())
         }
-        (Some(_), true) => ("key", "nginx presents it".into()),
-        (Some(_), false) => ("key", "visitors enter it; --reveal-key shows it".into()),
+        (true, true) => ("key", "nginx presents it".into()),
+        (true, false) => ("key", "visitors enter it; --reveal-key shows it".into()),
     });
     for told in &details.told {
         let said = told.wrong.as_ref().map_or_else(|| "as written".into(), |why| escaped(why));
@@ -213,10 +213,10 @@ pub(super) fn json(one: &One, details: &Details) -> Value {
         Listener::Unknown(why) => json!({ "is": "unknown", "why": why }),
     };
     let told = details.told.iter();
-    let key = match (&record.key, record.key_is_nginxs) {
-        (None, _) => "none",
-        (Some(_), true) => "nginx",
-        (Some(_), false) => "visitors",
+    let key = match (record.asks_for_key(one.found.state.as_ref()), record.key_is_nginxs) {
+        (false, _) => "none",
+        (true, true) => "nginx",
+        (true, false) => "visitors",
     };
     json!({
         "endings": endings.collect::<Vec<_>>(),

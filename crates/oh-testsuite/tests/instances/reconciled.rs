@@ -10,7 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use oh_testsuite::instances::{Instances, is_root, kill, user_ids};
+pub(crate) use oh_testsuite::instances::end;
+use oh_testsuite::instances::{Instances, is_root, user_ids};
 use oh_testsuite::lab::Said;
 use oh_testsuite::process::Running;
 use oh_testsuite::{components, wait};
@@ -35,17 +36,6 @@ pub(crate) fn pid(instance: &Value, key: &str) -> Result<u32> {
 pub(crate) fn kill_all(instance: &Value) -> Result<()> {
     end(pid(instance, "supervisor_pid")?)?;
     end(pid(instance, "pid")?)
-}
-
-/// Ends a process with SIGKILL and waits until it is dead: a signal is only on its way.
-pub(crate) fn end(pid: u32) -> Result<()> {
-    kill(pid)?;
-    wait::until_true(&format!("the end of {pid}"), BOUND, || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // Its first thread is dead before the others are.
-        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-        stat.is_empty() || (stat.contains(") Z ") && threads <= 1)
-    })
 }
 
 /// What nginx would route an id to.
@@ -151,6 +141,16 @@ fn walk(folder: &Path, found: &mut BTreeMap<String, (u64, Vec<u8>)>) -> Result<(
 
 /// Starts code-server as the original application did, with its entries in both databases.
 pub(crate) fn editor_of_the_original(scene: &Instances, id: &str, port: u16) -> Result<Running> {
+    editor_as(scene, id, port, if is_root()? { Some(user_ids()?) } else { None })
+}
+
+/// The same as another user; `None` is whoever runs the test.
+pub(crate) fn editor_as(
+    scene: &Instances,
+    id: &str,
+    port: u16,
+    user: Option<(u32, u32)>,
+) -> Result<Running> {
     let folder = scene.repository(id)?;
     let mut command = Command::new(components::node()?);
     let name = |what: &str| scene.lab.at(&format!("tmp/code-server-{what}-{id}-{port}"));
@@ -158,13 +158,11 @@ pub(crate) fn editor_of_the_original(scene: &Instances, id: &str, port: u16) -> 
     fs::create_dir_all(scene.lab.at("tmp"))?;
     for folder in [&data, &extensions] {
         fs::create_dir_all(folder)?;
-        if is_root()? {
-            let (uid, gid) = user_ids()?;
+        if let Some((uid, gid)) = user {
             chown(folder, Some(uid), Some(gid))?;
         }
     }
-    if is_root()? {
-        let (uid, gid) = user_ids()?;
+    if let Some((uid, gid)) = user {
         command.uid(uid).gid(gid);
     }
     command.env_clear().current_dir("/").arg(components::code_server()?);
@@ -182,12 +180,18 @@ pub(crate) fn editor_of_the_original(scene: &Instances, id: &str, port: u16) -> 
         Ok(TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(()))
     })?;
     editor.wait_for_line("HTTP server listening", BOUND)?;
-    let entry = json!({ "port": port, "pid": editor.id(), "projectName": id, "repoPath": folder,
+    tell(scene, id, port, editor.id())?;
+    Ok(editor)
+}
+
+/// Writes both databases as the original application does for an editor that it started.
+pub(crate) fn tell(scene: &Instances, id: &str, port: u16, pid: u32) -> Result<()> {
+    let folder = format!("/var/www/github/{id}");
+    let entry = json!({ "port": port, "pid": pid, "projectName": id, "repoPath": folder,
                         "startedAt": "2025-11-17T20:08:00.000Z" });
     let ports = json!({ "instances": { id: entry }, "availablePorts": [] });
     scene.lab.write(PORTS, &ports.to_string())?;
     let known = json!({ "repositories": [{ "id": id, "name": id, "path": folder, "type": "folder",
         "addedAt": "2025-11-17T20:08:00.000Z", "vscodePort": port, "vscodeRunning": true }] });
-    scene.lab.write(REPOSITORIES, &known.to_string())?;
-    Ok(editor)
+    scene.lab.write(REPOSITORIES, &known.to_string())
 }

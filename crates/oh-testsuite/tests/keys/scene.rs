@@ -146,6 +146,7 @@ pub(crate) fn record(id: &str, subject: Subject, server: Server, key: &str) -> R
         generation: 0,
         key: Some(Key::parse(key).context("no key")?),
         key_is_nginxs: true,
+        adopted: false,
         unit: None,
         starter: None,
         created_ms: 1_700_000_000_000,
