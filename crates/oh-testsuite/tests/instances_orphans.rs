@@ -42,10 +42,11 @@ impl Leaving {
 
     /// Returns the orphan of this start, from 0, once it is the supervisor's child.
     fn orphan(&self, start: usize, supervisor: &Value) -> Result<u32> {
+        let supervisor = supervisor.to_string();
         wait::until("the orphan", BOUND, || {
             let list = fs::read_to_string(Self::list(&self.scene)).unwrap_or_default();
             let Some(Ok(pid)) = list.lines().nth(start).map(str::parse) else { return Ok(None) };
-            let is_adopted = line(pid, "PPid:").is_some_and(|ppid| ppid == supervisor.to_string());
+            let is_adopted = line(pid, "PPid:").is_some_and(|ppid| ppid == supervisor);
             Ok((is_adopted && line(pid, "Name:").is_some_and(|name| name == "sleep"))
                 .then_some(pid))
         })
