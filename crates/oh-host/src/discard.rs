@@ -147,7 +147,8 @@ mod tests {
             assert!(folder.join("moved/precious").exists() && !folder.join("deep").exists());
             let mode = fs::metadata(&folder).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o700);
-            fs::remove_dir_all(folder.join("moved")).unwrap();
+            fs::remove_file(folder.join("moved/precious")).unwrap();
+            fs::remove_dir(folder.join("moved")).unwrap();
         }
         remove_folder_of(&path, user).unwrap();
         assert!(!folder.exists());

@@ -1,5 +1,6 @@
 //! What each command does: find the configuration, do it, report.
 
+use oh_host::instances;
 use oh_host::publish::Host;
 use oh_host::settings::{self, Wish};
 use oh_model::id::InstanceId;
@@ -41,9 +42,8 @@ pub(crate) fn restart(id: &str, common: &Common) -> Result<Answer, Failure> {
 pub(crate) fn stop(asked: &StopArguments, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
     let ids = if asked.all {
-        let found = look::all(&host).map_err(Failure::of)?;
-        let found = found.into_iter().collect::<Result<Vec<_>, _>>().map_err(Failure::of)?;
-        found.into_iter().map(|found| found.record.id).collect()
+        // One that cannot be looked at keeps no other.
+        instances::ids(&host.root).map_err(|fault| Failure::of(Fault::from(fault)))?
     } else {
         asked.ids.iter().map(|id| parsed(id)).collect::<Result<Vec<_>, _>>()?
     };

@@ -60,6 +60,8 @@ pub(crate) enum Refusal {
     RootsFolder { folder: InRoot },
     #[error("only root can start an editor of user {user}")]
     OtherUser { user: String },
+    #[error("instances.supervision is \"systemd\", and only root can have a unit")]
+    UnitOfRoot,
     #[error("user {user} may not read {folder}")]
     Unreadable { folder: String, user: String },
     #[error("the repositories are not known")]
@@ -134,6 +136,8 @@ pub(crate) enum Fault {
     Database(#[from] EditFault),
     #[error("its route could not be published")]
     Publish(#[from] PublishFault),
+    #[error("systemd did not move it into its unit: {0}")]
+    Limits(String),
     #[error("no nginx runs that could serve it")]
     Unserved,
     #[error("its supervisor ended{}", said_last(.0))]
@@ -278,6 +282,7 @@ impl Refusal {
                 let purge = Command::ours("oh-instances", &["stop", id.as_str(), "--purge"]);
                 Hint::run("name that user with --user, or remove what is kept", purge)
             }
+            Self::UnitOfRoot => "set instances.supervision to \"auto\" or \"process\"".into(),
             Self::NoNginx { start } => start.clone(),
             Self::NoProgram { .. } => "install it, or set instances.program to where it is".into(),
             Self::NoSockets => "set sessions.sockets, or instances.transport to \"port\"".into(),

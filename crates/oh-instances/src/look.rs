@@ -63,12 +63,6 @@ pub(crate) fn record(host: &Host, id: &InstanceId) -> Result<Option<Record>, Fau
     Ok(instances::read(&host.root, id)?)
 }
 
-/// Looks at all.
-pub(crate) fn all(host: &Host) -> Result<Vec<Result<Found, Fault>>, Fault> {
-    let records = instances::records(&host.root)?;
-    Ok(records.into_iter().map(|record| found(host, record?)).collect())
-}
-
 fn found(host: &Host, record: Record) -> Result<Found, Fault> {
     let state = instances::read_state(&host.root, &record.id)?;
     let condition = condition(&record, state.as_ref())?;
@@ -81,6 +75,9 @@ fn condition(record: &Record, state: Option<&State>) -> Result<Condition, Fault>
         return Ok(Condition::Stopping);
     }
     let Some(state) = state else { return Ok(Condition::Gone) };
+    if !state.is_of_this_boot()? {
+        return Ok(Condition::Gone);
+    }
     // A supervisor that gave up has ended: its last word is still what there is to say.
     let is_last_word = state.phase.is_last();
     if is_last_word || state.is_supervised()? {

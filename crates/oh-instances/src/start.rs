@@ -16,6 +16,7 @@ use oh_host::publish::{self, Host, Published, Reach, Running};
 use oh_host::random;
 use oh_host::sockets::{BindProbe, bind_probe_everywhere};
 use oh_host::spawn::Started as Child;
+use oh_host::users::is_root;
 use oh_model::id::InstanceId;
 use oh_model::instance::{Server, Subject};
 use oh_model::path::RealPath;
@@ -28,7 +29,7 @@ use crate::editor::{self, Places};
 use crate::fault::{Fault, Refusal};
 use crate::look::{self, Condition, Found};
 use crate::target::{self, Target as Asked};
-use crate::{inputs, launch, ready, stop};
+use crate::{inputs, launch, ready, report, stop};
 
 /// How long to wait for a command that works on the same instance, beyond what it may take itself.
 const LOCK_SLACK: Duration = Duration::from_secs(30);
@@ -258,6 +259,9 @@ fn suits(host: &Host, subject: Subject, asked: &StartArguments) -> Result<(), Re
     if settings.instances.server == Server::CodeServer && upstream == Upstream::BasePath {
         return Err(Refusal::BasePath { key });
     }
+    if settings.instances.supervision == oh_config::Supervision::Systemd && !is_root() {
+        return Err(Refusal::UnitOfRoot);
+    }
     let program = settings.instances.program.as_str();
     if !std::path::Path::new(program).is_file() {
         return Err(Refusal::NoProgram { program: program.into() });
@@ -426,11 +430,16 @@ pub(crate) fn carry_out(
     let places = Places::of(host, &record)?;
     notes.extend(places.warning());
     let begun = Instant::now();
-    let up = get_up(host, &record, &places, common, progress)?;
+    let up = get_up(host, &mut record, &places, common, progress)?;
     let mut ran_before = !up.was_launched && record.starter.is_none();
+    if let (Some(unit), true) = (&record.unit, up.was_taken_over)
+        && let Err(fault) = launch::take_into_unit(unit, &up.editor)
+    {
+        notes.push(format!("warning: {} has no limits: {}", record.id, report::chain(&fault)));
+    }
     if !ran_before {
         let took = begun.elapsed().as_secs_f32();
-        progress.done("editor", &format!("pid {}  {took:.1} s", up.editor));
+        progress.done("editor", &format!("pid {}  {took:.1} s", up.editor.pid));
     }
     if !record.announced {
         record.announced = true;
@@ -447,7 +456,7 @@ pub(crate) fn carry_out(
             look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
         if !found.is_ready() {
             // It was killed since; it comes again in the same place, behind the same route.
-            let up = get_up(host, &record, &places, common, progress)?;
+            let up = get_up(host, &mut record, &places, common, progress)?;
             ran_before = false;
             if up.supervisor != supervisor {
                 // It has another pid, and its editor may have another key.
@@ -480,21 +489,23 @@ pub(crate) fn carry_out(
 /// An editor that answers, and who watches it.
 struct Up {
     supervisor: Pid,
-    editor: Pid,
+    editor: Identity,
     /// Whether it was started here, or taken over.
     was_launched: bool,
+    /// Whether nobody watched it before.
+    was_taken_over: bool,
 }
 
 /// Waits for an editor that is watched; starts a supervisor for one that is not.
 fn get_up(
     host: &Host,
-    record: &Record,
+    record: &mut Record,
     places: &Places,
     common: &Common,
     progress: &Progress,
 ) -> Result<Up, Fault> {
-    let id = &record.id;
-    let (mut was_launched, mut is_second) = (false, false);
+    let id = &record.id.clone();
+    let (mut was_launched, mut was_taken_over, mut is_second) = (false, false, false);
     loop {
         let found = look::one(host, id)?.ok_or_else(|| Fault::Unknown(id.to_string()))?;
         was_launched |= !found.is_ready();
@@ -502,10 +513,18 @@ fn get_up(
         let (mut child, mut forerunner) = (None, None);
         if !is_watched {
             progress.doing(format!("start the editor of {id}"));
-            if found.condition != Condition::Unsupervised {
+            was_taken_over = found.condition == Condition::Unsupervised;
+            if was_taken_over {
+                // What the configuration says of supervisors may be new since the one before.
+                let unit = launch::unit(host, &id.folded());
+                if record.unit != unit {
+                    record.unit = unit;
+                    instances::write(&host.root, record)?;
+                }
+            } else {
                 instances::remove_state(&host.root, id)?;
             }
-            child = launch::supervisor(host, &found.record, places, common)?;
+            child = launch::supervisor(host, record, places, common)?;
             forerunner = found.state.map(|state| state.supervisor);
         }
         progress.doing(format!("wait for the editor of {id}"));
@@ -515,7 +534,9 @@ fn get_up(
             Err(Fault::Supervisor(_)) if is_watched => was_launched = true,
             Err(Fault::Supervisor(_)) if !is_second && lives_on(host, id)? => is_second = true,
             Err(fault) => return Err(fault),
-            Ok((supervisor, editor)) => return Ok(Up { supervisor, editor, was_launched }),
+            Ok((supervisor, editor)) => {
+                return Ok(Up { supervisor, editor, was_launched, was_taken_over });
+            }
         }
     }
 }
@@ -532,7 +553,7 @@ fn wait_until_ready(
     places: &Places,
     mut child: Option<Child>,
     forerunner: Option<&Identity>,
-) -> Result<(Pid, Pid), Fault> {
+) -> Result<(Pid, Identity), Fault> {
     let begun = Instant::now();
     let limit = FIRST_WORD_LIMIT + Duration::from_secs(host.settings.instances.ready_timeout_s);
     let mut heard = None;
@@ -556,11 +577,13 @@ fn wait_until_ready(
                         && ready::answers(record, places, editor.pid)?
                         && state.supervisor.lives()? =>
                 {
-                    return Ok((state.supervisor.pid, editor.pid));
+                    return Ok((state.supervisor.pid, editor.clone()));
                 }
                 (Phase::Failed { why }, _) => return Err(Fault::NotReady(why.clone())),
                 (Phase::Ended, _) => {
-                    return Err(Fault::NotReady("it ended by itself, with exit code 0".into()));
+                    let last = state.endings.last().map(|ending| ending.how.as_str());
+                    let how = last.unwrap_or("nobody knows how");
+                    return Err(Fault::NotReady(format!("it ended: {how}")));
                 }
                 (Phase::Stopped, _) => {
                     return Err(Fault::NotReady("its supervisor was told to end".into()));
@@ -571,12 +594,12 @@ fn wait_until_ready(
             if !state.supervisor.lives()?
                 && instances::read_state(&host.root, &record.id)?.as_ref() == Some(&state)
             {
-                return Err(Fault::Supervisor(last_words(places)));
+                return Err(Fault::Supervisor(last_words(record, places)));
             }
         } else if let Some(child) = &mut child
             && let Some(status) = child.ended()?
         {
-            return Err(Fault::Supervisor(format!("{status}{}", last_words(places))));
+            return Err(Fault::Supervisor(format!("{status}{}", last_words(record, places))));
         }
         if begun.elapsed() >= limit {
             return Err(silence(host, record, heard, limit));
@@ -596,8 +619,11 @@ fn silence(host: &Host, record: &Record, heard: Option<Pid>, limit: Duration) ->
     Fault::Silent { pid, limit_s: limit.as_secs(), is_stopped }
 }
 
-/// The last lines of a supervisor's own log.
-fn last_words(places: &Places) -> String {
+/// The last lines of a supervisor's own log, or where they are.
+fn last_words(record: &Record, places: &Places) -> String {
+    if let Some(unit) = &record.unit {
+        return format!("why is told by `journalctl --unit={unit}`");
+    }
     let log = RealPath::parse(&format!("{}.supervisor", places.log));
     log.map(|log| logs::last_lines(&log)).unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use oh_host::atomic;
 use oh_host::discard;
 use oh_host::instances::{self, Record, Wanted};
 use oh_host::lock::{Held, Leases, Locks, Share};
-use oh_host::process::{ProcessDir, Signal};
+use oh_host::process::{ProcessDir, Processes, Signal};
 use oh_host::publish::{self, Host};
 use oh_host::sockets::{BindProbe, bind_probe_everywhere};
 use oh_host::stop::{self as host_stop, How, Outcome};
@@ -21,7 +21,7 @@ use oh_term::Progress;
 use crate::editor::{self, Kept, Places};
 use crate::fault::Fault;
 use crate::report::chain;
-use crate::{inputs, start};
+use crate::{inputs, launch, start};
 
 /// How long to wait for another command on the same instance.
 const LOCK_WAIT: Duration = Duration::from_secs(120);
@@ -106,6 +106,7 @@ pub(crate) fn stop_one(
         }
         return Ok(stopped);
     };
+    stopped.id = record.id.clone();
     stopped.was_there = true;
     let mut is_written = true;
     if record.wanted != Wanted::Stopped {
@@ -125,6 +126,10 @@ pub(crate) fn stop_one(
         // Its port is still its own; who is asked for it next has to learn that.
         return Ok(stopped);
     }
+    if let Some(unit) = &record.unit {
+        // What has left the family is still in the group, and ends with it.
+        launch::end_unit(host, unit)?;
+    }
     stopped.left.extend(port_left(&record)?);
     stopped.notes.extend(inputs::withdraw(host, &record, held)?);
     if !is_written {
@@ -138,6 +143,10 @@ pub(crate) fn stop_one(
         stopped.left.push(format!("its route: {}", chain(&fault)));
     }
     discard_runtime(host, &record, purge, &mut stopped.stays);
+    if Processes::look()?.partial {
+        let what = "processes that are hidden from us (hidepid) were not looked at";
+        stopped.notes.push(format!("warning: {id}: {what}; root sees all"));
+    }
     if stopped.left.is_empty() {
         instances::remove_state(&host.root, id)?;
         instances::remove(&host.root, id)?;

@@ -539,9 +539,10 @@ impl<'h> Run<'h> {
         Duration::from_secs(self.host.settings.instances.stop_grace_s)
     }
 
-    /// Ends the editor and says so.
+    /// Ends the editor because we were told to end, and says so.
     fn end(&mut self) -> Result<(), Fault> {
         self.stop_all()?;
+        self.remember(&Seen::failed("its supervisor was told to end".into()));
         self.state.editor = None;
         self.state.key = None;
         self.state.phase = Phase::Stopped;

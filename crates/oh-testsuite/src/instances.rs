@@ -63,14 +63,30 @@ impl Instances {
     /// # Errors
     ///
     /// As [`Instances::new`].
-    pub fn of(mut lab: Lab, more: &str) -> Result<Self> {
+    pub fn of(lab: Lab, more: &str) -> Result<Self> {
+        Self::configured(lab, more, None)
+    }
+
+    /// The same of an ordinary user: everything in it is theirs and runs as them. Where the tests
+    /// are root's that is [`USER`], and else whoever runs them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instances::new`].
+    pub fn of_ordinary_user(more: &str) -> Result<Self> {
+        let user = if is_root()? { Some(user_ids()?) } else { None };
+        Self::configured(Lab::with_login()?, more, user)
+    }
+
+    fn configured(mut lab: Lab, more: &str, owner: Option<(u32, u32)>) -> Result<Self> {
         let (number, range) = draw_range()?;
         let first = RANGES_FIRST + number * 2 * PORTS;
         let (last, of_sessions) = (first + PORTS - 1, first + PORTS);
         let text = fs::read_to_string(lab.at(CONFIG))?;
         let (before, _) =
             text.split_once("[toolkit.sessions]").context("the laboratory has no sessions")?;
-        let user = if is_root()? { format!("user = \"{USER}\"\n") } else { String::new() };
+        let is_for_others = is_root()? && owner.is_none();
+        let user = if is_for_others { format!("user = \"{USER}\"\n") } else { String::new() };
         let program = lab.at("code-server").display().to_string();
         let text = format!(
             "{before}[toolkit.sessions]\n{user}editor_ports = [\"{of_sessions}-{}\"]\n\
@@ -92,6 +108,9 @@ impl Instances {
         fs::set_permissions(lab.at("code-server"), fs::Permissions::from_mode(0o755))?;
         fs::create_dir_all(lab.at("var/www/github"))?;
         fs::create_dir_all(lab.at("home/ubuntu/openhands-workspace"))?;
+        if let Some(owner) = owner {
+            lab.give_to(owner)?;
+        }
         lab.start_nginx()?;
         Ok(Self { lab, first_port: first, _range: range })
     }
@@ -153,7 +172,7 @@ impl Instances {
     ///
     /// When it is not built.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(components::built("oh-instances")?);
+        let mut command = self.lab.built("oh-instances")?;
         command.env_clear().current_dir("/").arg("--root").arg(self.lab.root()).args(arguments);
         Ok(command)
     }

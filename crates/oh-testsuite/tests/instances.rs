@@ -139,6 +139,10 @@ fn what_is_mounted_in_an_editors_folder_survives_its_purge() -> Result<()> {
     let said = Said::from(command.output()?).expect(1)?;
     ensure!(said.stdout.contains("data/inside: something is mounted there"), "{said:?}");
     ensure!(fs::read_to_string(precious.join("thesis.txt"))? == "ten years");
+    // The folder is root's, and so not the editor's to be removed.
+    let said = scene.run(&["stop", "hello", "--purge"])?.expect(1)?;
+    ensure!(said.stdout.contains("data/inside: it belongs to uid 0"), "{said:?}");
+    fs::remove_dir(&inside)?;
     scene.run(&["stop", "hello", "--purge"])?.expect(0)?;
     ensure!(!scene.home("hello").exists() && precious.join("thesis.txt").exists());
     Ok(())

@@ -55,7 +55,7 @@ fn systemd_understands_the_units() -> Result<()> {
         let line = format!("--root {} --set {set} reconcile --start\n", lab.root());
         ensure!(boot.contains(&line) && boot.contains("After=network.target"), "{boot}");
         let service = fs::read_to_string(&files[1])?;
-        ensure!(service.contains(&format!("--set {set} reconcile\n")), "{service}");
+        ensure!(service.contains(&line), "{service}");
         // What is started by a service with walls would be behind them.
         let has_walls = service.contains("\nProtectSystem=strict\n");
         let leaves_alone = service.contains("\nKillMode=process\n");

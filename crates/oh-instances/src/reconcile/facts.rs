@@ -111,19 +111,27 @@ pub(crate) fn gather(host: &Host) -> Result<Facts, Fault> {
     let tokens = tokens(host)?;
     let mut unread = Vec::new();
     let mut found = Vec::new();
-    for one in look::all(host)? {
-        match one {
-            Ok(one) => found.push(one),
+    let mut instances = Vec::new();
+    let mut is_whole = true;
+    for id in instances::ids(&host.root)? {
+        let looked = look::one(host, &id).and_then(|one| {
+            let Some(one) = one else { return Ok(None) };
+            let seen = instance(host, &one, &databases, &tokens.by_token)?;
+            Ok(Some((one, seen)))
+        });
+        match looked {
+            Ok(None) => {}
+            Ok(Some((one, seen))) => {
+                found.push(one);
+                instances.push(seen);
+            }
+            // One that cannot be looked at keeps no other from being set right.
             Err(fault) => {
-                unread.push(Exclusion { subject: "a record".into(), reason: chain(&fault) });
+                is_whole = false;
+                unread.push(Exclusion { subject: id.to_string(), reason: chain(&fault) });
             }
         }
     }
-    let is_whole = unread.is_empty();
-    let instances: Vec<Instance> = found
-        .iter()
-        .map(|one| instance(host, one, &databases, &tokens.by_token))
-        .collect::<Result<_, _>>()?;
     if let Some(reason) = databases.unknown.clone() {
         unread.push(Exclusion { subject: "the databases".into(), reason });
     }
