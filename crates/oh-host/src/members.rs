@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::boot::BootId;
-use crate::process::{Identity, Pid, ProcessDir, ProcessFault, ProcessStat};
+use crate::process::{Glance, Identity, Pid, ProcessDir, ProcessFault, ProcessStat};
 use crate::spawn::{TOKEN_CHARACTERS_MIN, TOKEN_KEY};
 
 /// What was started, as it was written down.
@@ -79,6 +79,14 @@ pub(crate) fn with_short_token<'t>(
     targets.into_iter().find(|target| target.token.as_ref().is_some_and(short))
 }
 
+/// A process that carries a target's token.
+#[derive(Debug)]
+pub(crate) struct Carrier {
+    pub(crate) target: usize,
+    pub(crate) process: ProcessDir,
+    pub(crate) stat: ProcessStat,
+}
+
 /// The tokens of targets, by which their processes are recognised.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens<'t>(Vec<(usize, &'t str)>);
@@ -94,41 +102,54 @@ impl<'t> Tokens<'t> {
     }
 
     /// Returns whose token the process with this number carries now: the number may have another
-    /// process than when all were looked at, and what carries the token belongs in either case.
+    /// process than when all were looked at, and what carries the token belongs in either case. For
+    /// [`crate::process::settle`].
     ///
     /// # Errors
     /// [`ProcessFault::Denied`] for others' processes to anybody but root.
-    pub(crate) fn carried_by(
-        &self,
-        pid: Pid,
-    ) -> Result<Option<(usize, ProcessDir, ProcessStat)>, ProcessFault> {
+    pub(crate) fn carried_by(&self, pid: Pid) -> Result<Glance<Option<Carrier>>, ProcessFault> {
         let look = || -> Result<_, ProcessFault> {
             let process = ProcessDir::open(pid)?;
-            let Some(value) = process.environment_value(TOKEN_KEY)? else { return Ok(None) };
-            let owner = self.0.iter().find(|(_, token)| token.as_bytes() == value);
-            let Some((target, _)) = owner else { return Ok(None) };
+            let value = match process.present_environment_value(TOKEN_KEY)? {
+                Glance::InExec => return Ok(Glance::InExec),
+                Glance::Seen(value) => value,
+            };
+            let owner = self.0.iter().find(|(_, token)| Some(token.as_bytes()) == value.as_deref());
+            let Some((target, _)) = owner else { return Ok(Glance::Seen(None)) };
             let stat = process.stat()?;
-            Ok(is_candidate(&stat).then_some((*target, process, stat)))
+            let target = *target;
+            Ok(Glance::Seen(is_candidate(&stat).then_some(Carrier { target, process, stat })))
         };
         match look() {
-            Err(fault) if fault.is_gone() => Ok(None),
+            Err(fault) if fault.is_gone() => Ok(Glance::Seen(None)),
             found => found,
         }
     }
+}
+
+/// Why a process belongs to a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Its parent does.
+    Descent,
+    /// It shares the group of this one.
+    Group(Key),
+    /// It shares the session of this one.
+    Session(Key),
 }
 
 /// Whose children, and whose groups and sessions, belong to which target.
 #[derive(Debug, Default)]
 pub(crate) struct Kin {
     parents: BTreeMap<Pid, usize>,
-    groups: BTreeMap<Pid, usize>,
-    sessions: BTreeMap<Pid, usize>,
+    groups: BTreeMap<Pid, (usize, Key)>,
+    sessions: BTreeMap<Pid, (usize, Key)>,
 }
 
 impl Kin {
     /// What this process starts belongs to the target.
-    pub(crate) fn take_children_of(&mut self, stat: &ProcessStat, target: usize) {
-        self.parents.insert(stat.pid, target);
+    pub(crate) fn take_children_of(&mut self, parent: Pid, target: usize) {
+        self.parents.insert(parent, target);
     }
 
     /// What shares the group or the session of this process belongs to the target, as far as one
@@ -140,16 +161,18 @@ impl Kin {
         leads: &BTreeSet<Pid>,
     ) {
         let led = |number: &Pid| leads.contains(number);
-        self.groups.extend(stat.group.filter(led).map(|group| (group, target)));
-        self.sessions.extend(stat.session.filter(led).map(|session| (session, target)));
+        let member = (target, key(stat));
+        self.groups.extend(stat.group.filter(led).map(|group| (group, member)));
+        self.sessions.extend(stat.session.filter(led).map(|session| (session, member)));
     }
 
     /// Returns the target that a process belongs to by descent, else by its group, else by its
     /// session.
-    pub(crate) fn claims(&self, stat: &ProcessStat) -> Option<usize> {
-        let by = |map: &BTreeMap<Pid, usize>, number: Option<Pid>| map.get(&number?).copied();
-        by(&self.parents, stat.parent)
-            .or_else(|| by(&self.groups, stat.group))
-            .or_else(|| by(&self.sessions, stat.session))
+    pub(crate) fn claims(&self, stat: &ProcessStat) -> Option<(usize, By)> {
+        let parent = stat.parent.and_then(|parent| self.parents.get(&parent));
+        let group = || self.groups.get(&stat.group?).map(|(target, by)| (*target, By::Group(*by)));
+        let session =
+            || self.sessions.get(&stat.session?).map(|(target, by)| (*target, By::Session(*by)));
+        parent.map(|target| (*target, By::Descent)).or_else(group).or_else(session)
     }
 }

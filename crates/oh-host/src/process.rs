@@ -10,6 +10,8 @@
 //! is [`ProcessFault::Denied`]. This room decides nothing about who may be signalled; [`crate::stop`] and the planners
 //! do.
 
+mod exec;
+
 use core::fmt;
 use core::num::NonZeroU32;
 use std::collections::BTreeSet;
@@ -32,6 +34,7 @@ use crate::folder::each_name;
 use crate::parallel;
 use crate::random::hexadecimal;
 
+pub use exec::{Glance, settle};
 pub use rustix::process::Signal;
 
 /// The version of [`Identity`] as it is written down.
@@ -42,9 +45,6 @@ pub const ARGUMENT_BYTES_MAX: u64 = 8 * 1024 * 1024;
 const STAT_BYTES_MAX: u64 = 64 * 1024;
 /// How many bytes are read first of a file of `/proc/PID`: more than most have.
 const READ_BYTES: usize = 4 * 1024;
-/// How often, 1 ms apart, a process without arguments is looked at again: while one program takes
-/// the place of another, arguments and environment are empty for a moment.
-const EXEC_LOOKS_MAX: u32 = 20;
 /// What fstatfs(2) calls procfs (`PROC_SUPER_MAGIC`).
 const PROC_MAGIC: u64 = 0x9fa0;
 /// What fstatfs(2) calls the file system of pidfds since Linux 6.9 (`PID_FS_MAGIC`).
@@ -494,11 +494,21 @@ impl ProcessDir {
     /// # Errors
     /// [`ProcessFault`]; others' processes are denied to anybody but root.
     pub fn environment_value(&self, key: &str) -> Result<Option<Vec<u8>>, ProcessFault> {
-        let bytes = self.read_settled("environ")?;
-        let value = bytes.split(|byte| *byte == 0).find_map(|pair| {
-            pair.strip_prefix(key.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec)
-        });
-        Ok(value)
+        Ok(value_in(&self.read_settled("environ")?, key))
+    }
+
+    /// Returns the same without waiting, for a look at many (see [`settle`]).
+    ///
+    /// # Errors
+    /// As [`ProcessDir::environment_value`].
+    pub fn present_environment_value(
+        &self,
+        key: &str,
+    ) -> Result<Glance<Option<Vec<u8>>>, ProcessFault> {
+        Ok(match self.glance("environ")? {
+            Glance::Seen(bytes) => Glance::Seen(value_in(&bytes, key)),
+            Glance::InExec => Glance::InExec,
+        })
     }
 
     /// Returns the inodes of the sockets that it holds open.
@@ -598,26 +608,6 @@ impl ProcessDir {
         let link = rustix::fs::readlinkat(&self.folder, name, Vec::new())
             .map_err(|errno| ProcessFault::of("look at", self.pid, errno.into()))?;
         Ok(std::ffi::OsString::from_vec(link.into_bytes()).into())
-    }
-
-    /// Reads `cmdline` or `environ`, and not in the moment of an exec.
-    fn read_settled(&self, name: &str) -> Result<Vec<u8>, ProcessFault> {
-        for _ in 0..EXEC_LOOKS_MAX {
-            let bytes = self.read(name, ARGUMENT_BYTES_MAX)?;
-            if !bytes.is_empty() {
-                return Ok(bytes);
-            }
-            if !self.read("cmdline", ARGUMENT_BYTES_MAX)?.is_empty() {
-                // The moment is over; an environment that is empty now is so.
-                break;
-            }
-            let stat = self.stat()?;
-            if stat.is_dead() || stat.is_kernel {
-                return Ok(bytes);
-            }
-            std::thread::sleep(core::time::Duration::from_millis(1));
-        }
-        self.read(name, ARGUMENT_BYTES_MAX)
     }
 
     fn read(&self, name: &str, max: u64) -> Result<Vec<u8>, ProcessFault> {
@@ -758,6 +748,12 @@ fn proc_folder() -> Result<&'static OwnedFd, ProcessFault> {
         return Err(ProcessFault::Proc("it belongs to another pid namespace".to_owned()));
     }
     Ok(PROC.get_or_init(|| folder))
+}
+
+fn value_in(environment: &[u8], key: &str) -> Option<Vec<u8>> {
+    environment
+        .split(|byte| *byte == 0)
+        .find_map(|pair| pair.strip_prefix(key.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec))
 }
 
 /// Returns the inode of a process's pidfd. `None` where the kernel has no file system for them:

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
+use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::flag;
 use signal_hook::low_level::{emulate_default_handler, pipe};
 
@@ -42,7 +42,15 @@ impl Signals {
     /// # Errors
     /// The system's.
     pub fn listen() -> io::Result<Self> {
-        Self::of(&[])
+        Self::of(&[], &[])
+    }
+
+    /// Is also woken where a child of this process ends (SIGCHLD), to wait for it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn listen_with_children() -> io::Result<Self> {
+        Self::of(&[], &[SIGCHLD])
     }
 
     /// Listens also to what makes a screen be drawn anew: its size changed (SIGWINCH), or this
@@ -51,10 +59,10 @@ impl Signals {
     /// # Errors
     /// The system's.
     pub fn listen_on_a_screen() -> io::Result<Self> {
-        Self::of(&[SIGWINCH, SIGCONT])
+        Self::of(&[SIGWINCH, SIGCONT], &[])
     }
 
-    fn of(redrawing: &[i32]) -> io::Result<Self> {
+    fn of(redrawing: &[i32], waking: &[i32]) -> io::Result<Self> {
         let (wake, waker) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let listen = |signals: &[i32]| -> io::Result<Arc<AtomicBool>> {
@@ -66,6 +74,9 @@ impl Signals {
             }
             Ok(asked)
         };
+        for signal in waking {
+            pipe::register(*signal, waker.try_clone()?)?;
+        }
         Ok(Self {
             terminate: listen(&[SIGTERM])?,
             interrupt: listen(&[SIGINT])?,
@@ -172,5 +183,25 @@ fn ignored_signals() -> io::Result<u64> {
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_child_wakes() {
+        let signals = Signals::listen_with_children().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let bound = Timespec { tv_sec: 20, tv_nsec: 0 };
+        let mut watched = [PollFd::new(&signals, PollFlags::IN)];
+        // Nothing but the signal itself may come, and that it interrupts the wait is no wake.
+        while poll(&mut watched, Some(&bound)) == Err(rustix::io::Errno::INTR) {}
+        assert!(!watched[0].revents().is_empty(), "nobody was woken");
+        assert_eq!(signals.end(), None);
+        child.wait().unwrap();
     }
 }

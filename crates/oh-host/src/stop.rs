@@ -15,8 +15,10 @@ use std::time::Instant;
 use thiserror::Error;
 
 use crate::boot::{BootFault, BootId, boot_id};
-use crate::members::{self, Key, Kin, Met, Tokens, is_candidate, key};
-use crate::process::{Pid, ProcessDir, ProcessFault, ProcessStat, Processes, Sent, Signal};
+use crate::members::{self, By, Key, Kin, Met, Tokens, is_candidate, key};
+use crate::process::{
+    Glance, Pid, ProcessDir, ProcessFault, ProcessStat, Processes, Sent, Signal, settle,
+};
 use crate::spawn::TOKEN_CHARACTERS_MIN;
 
 pub use crate::members::Target;
@@ -91,13 +93,25 @@ pub enum StopFault {
 /// # Errors
 /// [`StopFault`]. A single process that cannot be stopped is an outcome, not an error.
 pub fn stop(targets: &[Target], grace: Duration) -> Result<Vec<Outcome>, StopFault> {
-    let mut run = Run::new(targets)?;
-    run.meet_leaders()?;
-    run.gather()?;
-    if !run.terminate(grace)? {
-        run.kill()?;
-    }
-    run.outcomes()
+    Run::new(targets)?.run(grace)
+}
+
+/// Stops what belongs to the target, and all children of this process with what descends from them.
+///
+/// For a process to which the orphans of what it started come (`PR_SET_CHILD_SUBREAPER` of prctl(2)):
+/// it finds those too that have rid themselves of token, group and session. A child with the token of
+/// one of `others` is theirs and left alone.
+///
+/// # Errors
+/// As [`stop`].
+pub fn stop_with_children<'t>(
+    target: &'t Target,
+    others: &'t [Target],
+    grace: Duration,
+) -> Result<Vec<Outcome>, StopFault> {
+    let mut run = Run::new(core::slice::from_ref(target))?;
+    run.others = Some(Tokens::of(others));
+    run.run(grace)
 }
 
 /// A process that is ours.
@@ -119,6 +133,8 @@ struct Run<'t> {
     known: BTreeMap<Key, Known>,
     /// What is said of leaders that are not signalled.
     leaders: Vec<Outcome>,
+    /// Whose children of ours are not the first target's; `None` where none is for being ours.
+    others: Option<Tokens<'t>>,
 }
 
 impl<'t> Run<'t> {
@@ -132,7 +148,16 @@ impl<'t> Run<'t> {
         protected.extend([me, Pid::INIT]);
         let boot_id = boot_id()?;
         let (known, leaders) = (BTreeMap::new(), Vec::new());
-        Ok(Self { targets, boot_id, me, protected, known, leaders })
+        Ok(Self { targets, boot_id, me, protected, known, leaders, others: None })
+    }
+
+    fn run(mut self, grace: Duration) -> Result<Vec<Outcome>, StopFault> {
+        self.meet_leaders()?;
+        self.gather()?;
+        if !self.terminate(grace)? {
+            self.kill()?;
+        }
+        self.outcomes()
     }
 
     /// Looks whether each recorded leader is still that process.
@@ -173,23 +198,31 @@ impl<'t> Run<'t> {
         if tokens.is_empty() {
             return Ok(());
         }
-        for stat in all.stats.iter().filter(|stat| is_candidate(stat)) {
-            if self.known.contains_key(&key(stat)) {
-                continue;
+        let unknown =
+            |stat: &&ProcessStat| is_candidate(stat) && !self.known.contains_key(&key(stat));
+        let unknown: Vec<Pid> = all.stats.iter().filter(unknown).map(|stat| stat.pid).collect();
+        let settled = settle(unknown, |pids| {
+            let mut in_exec = Vec::new();
+            for pid in pids {
+                match tokens.carried_by(pid) {
+                    Ok(Glance::Seen(Some(it))) => self.learn(it.target, it.process, &it.stat),
+                    Ok(Glance::InExec) => in_exec.push(pid),
+                    // Whose environment we may not read we could not signal either.
+                    Ok(Glance::Seen(None)) | Err(ProcessFault::Denied { .. }) => {}
+                    Err(fault) => return Err(fault),
+                }
             }
-            match tokens.carried_by(stat.pid) {
-                Ok(Some((target, process, stat))) => self.learn(target, process, &stat),
-                // Whose environment we may not read we could not signal either.
-                Ok(None) | Err(ProcessFault::Denied { .. }) => {}
-                Err(fault) => return Err(StopFault::Look(fault)),
-            }
-        }
-        Ok(())
+            Ok(in_exec)
+        });
+        settled.map_err(StopFault::Look)
     }
 
     /// Finds children of what is known, and what is in the groups and sessions that it leads.
     fn find_families(&mut self, all: &Processes) -> Result<(), StopFault> {
         let mut kin = Kin::default();
+        if self.others.is_some() {
+            kin.take_children_of(self.me, 0);
+        }
         let leads: BTreeSet<Pid> = self.leading_numbers();
         for stat in &all.stats {
             let Some(known) = self.known.get(&key(stat)) else { continue };
@@ -198,7 +231,7 @@ impl<'t> Run<'t> {
             if stat.pid == self.me || !is_alive(&key(stat), known).map_err(StopFault::Look)? {
                 continue;
             }
-            kin.take_children_of(stat, known.target);
+            kin.take_children_of(stat.pid, known.target);
             if !known.protected {
                 kin.take_groups_of(stat, known.target, &leads);
             }
@@ -207,17 +240,43 @@ impl<'t> Run<'t> {
             if self.known.contains_key(&key(stat)) {
                 continue;
             }
-            let Some(target) = kin.claims(stat) else { continue };
-            let look = ProcessDir::open(stat.pid).and_then(|p| Ok((p.stat()?, p)));
-            match look {
-                Ok((now, process)) if key(&now) == key(stat) && is_candidate(&now) => {
-                    self.learn(target, process, &now);
-                }
-                Ok(_) | Err(ProcessFault::Gone(_) | ProcessFault::Denied { .. }) => {}
+            let Some((target, by)) = kin.claims(stat) else { continue };
+            let look = || -> Result<_, ProcessFault> {
+                let process = ProcessDir::open(stat.pid)?;
+                let now = process.stat()?;
+                let is_itself = key(&now) == key(stat) && is_candidate(&now);
+                let is_ours = is_itself && self.still_holds(by, &now)? && !self.is_others(&now)?;
+                Ok(is_ours.then_some((now, process)))
+            };
+            match look() {
+                Ok(Some((now, process))) => self.learn(target, process, &now),
+                Ok(None) | Err(ProcessFault::Gone(_) | ProcessFault::Denied { .. }) => {}
                 Err(fault) => return Err(StopFault::Look(fault)),
             }
         }
         Ok(())
+    }
+
+    /// Says whether what made a process ours is so now, after it was opened: one of ours may have
+    /// left a group since all were looked at, and the group's number be a stranger's.
+    fn still_holds(&self, by: By, now: &ProcessStat) -> Result<bool, ProcessFault> {
+        let stat_of = |key: Key| match self.known.get(&key) {
+            Some(known) => reach(&key, known, ProcessDir::stat),
+            None => Ok(None),
+        };
+        Ok(match by {
+            By::Descent => true,
+            By::Group(key) => stat_of(key)?.is_some_and(|ours| ours.group == now.group),
+            By::Session(key) => stat_of(key)?.is_some_and(|ours| ours.session == now.session),
+        })
+    }
+
+    /// Says whether a child of this process belongs to others.
+    fn is_others(&self, now: &ProcessStat) -> Result<bool, ProcessFault> {
+        let Some(others) = self.others.as_ref().filter(|_| now.parent == Some(self.me)) else {
+            return Ok(false);
+        };
+        Ok(matches!(others.carried_by(now.pid)?, Glance::Seen(Some(_))))
     }
 
     /// The numbers that a group or session of ours may have: those of all that is or was known,

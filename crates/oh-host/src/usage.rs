@@ -22,7 +22,7 @@ use thiserror::Error;
 use crate::boot::{BootFault, boot_id};
 use crate::members::{self, Key, Kin, Met, Target, Tokens, is_candidate, key};
 use crate::parallel;
-use crate::process::{Pid, ProcessDir, ProcessFault, ProcessStat, Processes};
+use crate::process::{Glance, Pid, ProcessDir, ProcessFault, ProcessStat, Processes, settle};
 use crate::sockets::{Connections, SocketConnections};
 use crate::spawn::TOKEN_CHARACTERS_MIN;
 
@@ -297,20 +297,28 @@ impl Owners {
         }
         let is_asked = |stat: &&ProcessStat| is_candidate(stat) && !self.0.contains_key(&key(stat));
         let asked: Vec<&ProcessStat> = all.stats.iter().filter(is_asked).collect();
-        let carried = parallel::map(&asked, |stat| {
-            let found = tokens.carried_by(stat.pid)?;
-            Ok(found.map(|(target, _, now)| (target, key(&now))))
-        });
-        for (stat, carried) in asked.iter().zip(carried) {
-            match carried {
-                Ok(Some((target, now))) if now == key(stat) => {
-                    self.0.insert(now, target);
+        settle(asked, |asked| {
+            let carried = parallel::map(&asked, |stat| {
+                Ok(match tokens.carried_by(stat.pid)? {
+                    // Held by none: there may be more of them than descriptors.
+                    Glance::Seen(found) => Glance::Seen(found.map(|it| (it.target, key(&it.stat)))),
+                    Glance::InExec => Glance::InExec,
+                })
+            });
+            let mut in_exec = Vec::new();
+            for (stat, carried) in asked.into_iter().zip(carried) {
+                match carried {
+                    Ok(Glance::Seen(Some((target, now)))) if now == key(stat) => {
+                        self.0.insert(now, target);
+                    }
+                    Ok(Glance::Seen(_)) => {}
+                    Ok(Glance::InExec) => in_exec.push(stat),
+                    Err(ProcessFault::Denied { .. }) => unread += 1,
+                    Err(fault) => return Err(fault),
                 }
-                Ok(_) => {}
-                Err(ProcessFault::Denied { .. }) => unread += 1,
-                Err(fault) => return Err(fault),
             }
-        }
+            Ok(in_exec)
+        })?;
         Ok(unread)
     }
 
@@ -321,13 +329,13 @@ impl Owners {
             let mut kin = Kin::default();
             for stat in &all.stats {
                 if let Some(target) = self.0.get(&key(stat)) {
-                    kin.take_children_of(stat, *target);
+                    kin.take_children_of(stat.pid, *target);
                     kin.take_groups_of(stat, *target, &leads);
                 }
             }
             let before = self.0.len();
             for stat in all.stats.iter().filter(|stat| is_candidate(stat)) {
-                if let Some(target) = kin.claims(stat) {
+                if let Some((target, _)) = kin.claims(stat) {
                     self.0.entry(key(stat)).or_insert(target);
                 }
             }

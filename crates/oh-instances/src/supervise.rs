@@ -37,7 +37,7 @@ use crate::editor::{self, Places};
 use crate::fault::Fault;
 use crate::{inputs, ready, view};
 
-use watch::{Event, Seen};
+use watch::Seen;
 
 /// How long to wait for the leases: a forerunner may be on its way out.
 const LEASE_WAIT: Duration = Duration::from_secs(15);
@@ -45,7 +45,7 @@ const LEASE_WAIT: Duration = Duration::from_secs(15);
 /// How often it is asked whether an editor that was started answers.
 const READY_PAUSE: Duration = Duration::from_millis(20);
 
-/// How often the log is looked at, and what is dead reaped.
+/// How often the log is looked at.
 const TICK: Duration = Duration::from_secs(10);
 
 /// How often it is observed whether the editor is in use.
@@ -69,7 +69,7 @@ pub(crate) fn answer(id: &str, common: &Common) -> Result<Answer, Failure> {
 }
 
 fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
-    let signals = Signals::listen()?;
+    let signals = Signals::listen_with_children()?;
     let record = match instances::read(&host.root, id)? {
         Some(record) if record.wanted == Wanted::Running => record,
         _ => return Err(Fault::Unknown(id.to_string())),
@@ -80,7 +80,7 @@ fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
         Ok(_) | Err(Errno::PERM) => {}
         Err(errno) => return Err(std::io::Error::from(errno).into()),
     }
-    // What editors leave behind when they fail becomes our child, to be reaped.
+    // What editors leave behind becomes our child, to be reaped, and to be ended with its editor.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(std::io::Error::from)?;
     let mut locks = Locks::open(&host.root, None)?;
@@ -91,6 +91,8 @@ fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
     let mut run = Run::new(host, record, places, signals, held)?;
     let outcome = run.run();
     if let Err(fault) = &outcome {
+        // Nothing lives without somebody who watches it. The first fault is the one to be told.
+        drop(run.stop_all());
         run.give_up(crate::report::chain(fault));
     }
     if run.stays_ended()? {
@@ -117,6 +119,8 @@ struct Run<'h> {
     restarts_ms: Vec<u64>,
     begun: Instant,
     was_ready: bool,
+    /// When it was last looked after what is done now and then.
+    ticked: Instant,
     /// When it was last observed whether the editor is in use.
     observed: Option<Instant>,
     /// Whether the editor was started again without being asked for.
@@ -170,6 +174,7 @@ impl<'h> Run<'h> {
             restarts_ms: Vec::new(),
             begun: Instant::now(),
             was_ready: false,
+            ticked: Instant::now(),
             observed: None,
             is_again: false,
             is_unpublished: false,
@@ -333,15 +338,24 @@ impl<'h> Run<'h> {
         let limit = Duration::from_secs(self.host.settings.instances.ready_timeout_s);
         let begun = Instant::now();
         let mut is_ready = false;
+        let mut asked: Option<Instant> = None;
         loop {
-            if !is_ready && ready::answers(&self.record, &self.places, editor.pid)? {
-                is_ready = true;
-                self.was_ready = true;
-                crate::launch::open_socket(&self.record, &self.places)?;
-                self.state.phase = Phase::Ready;
-                self.observe();
-                self.save()?;
-                self.present_key();
+            // Whatever else ends meanwhile, it is not asked more often.
+            if !is_ready && asked.is_none_or(|at| at.elapsed() >= READY_PAUSE) {
+                if ready::answers(&self.record, &self.places, editor.pid)? {
+                    // The socket is in a folder of the user's, who may have exchanged it.
+                    if let Err(fault) = crate::launch::open_socket(&self.record, &self.places) {
+                        self.stop_all()?;
+                        return Ok(After::Ended(Seen::failed(crate::report::chain(&fault))));
+                    }
+                    is_ready = true;
+                    self.was_ready = true;
+                    self.state.phase = Phase::Ready;
+                    self.observe();
+                    self.save()?;
+                    self.present_key();
+                }
+                asked = Some(Instant::now());
             }
             if !is_ready && begun.elapsed() >= limit {
                 self.stop_all()?;
@@ -363,30 +377,36 @@ impl<'h> Run<'h> {
         is_child: bool,
         wait: Duration,
     ) -> Result<Option<After>, Fault> {
-        let event = watch::wait(&self.signals, Some(pidfd), wait)?;
+        let has_ended = watch::wait(&self.signals, Some(pidfd), wait)?;
         if self.signals.end().is_some() {
             return Ok(Some(After::Stop));
         }
         if self.signals.take_hang_up() && self.restart_is_asked()? {
             return Ok(Some(After::Restart));
         }
-        match event {
-            Event::Ended => Ok(Some(After::Ended(watch::ending(editor, is_child)))),
-            Event::Signal => Ok(None),
-            Event::Nothing => {
-                watch::reap_others(editor);
-                self.rotate();
-                let is_ready = self.state.phase == Phase::Ready;
-                if is_ready {
-                    self.present_key();
-                }
-                if is_ready && self.observed.is_none_or(|at| at.elapsed() >= OBSERVE_EVERY) {
-                    self.observe();
-                    // What is known of its use grows old where it cannot be written; the editor is
-                    // worth more.
-                    drop(self.save());
-                }
-                Ok(None)
+        if has_ended {
+            return Ok(Some(After::Ended(watch::ending(editor, is_child))));
+        }
+        if let Some(seen) = watch::reap(Some(editor)) {
+            return Ok(Some(After::Ended(seen)));
+        }
+        if self.ticked.elapsed() >= TICK {
+            self.ticked = Instant::now();
+            self.look_after();
+        }
+        Ok(None)
+    }
+
+    /// Does what is done now and then.
+    fn look_after(&mut self) {
+        self.rotate();
+        if self.state.phase == Phase::Ready {
+            self.present_key();
+            if self.observed.is_none_or(|at| at.elapsed() >= OBSERVE_EVERY) {
+                self.observe();
+                // What is known of its use grows old where it cannot be written; the editor is
+                // worth more.
+                drop(self.save());
             }
         }
     }
@@ -496,16 +516,24 @@ impl<'h> Run<'h> {
     /// Waits at most so long; true where we were told to end.
     fn pause(&mut self, most: Duration) -> Result<bool, Fault> {
         watch::wait(&self.signals, None, most)?;
+        watch::reap(None);
         Ok(self.signals.end().is_some())
     }
 
-    /// Ends everything that belongs to the instance but ourselves.
+    /// Ends everything that belongs to the instance but ourselves, and what has come to us of it.
     fn stop_all(&self) -> Result<(), Fault> {
         let target =
             Target { identity: self.state.editor.clone(), token: Some(self.record.token.clone()) };
-        stop::stop(&[target], self.grace())?;
-        watch::reap_all();
+        stop::stop_with_children(&target, &self.others()?, self.grace())?;
+        watch::reap(None);
         Ok(())
+    }
+
+    /// The other instances: one that was started in a terminal of ours has its supervisor below us.
+    fn others(&self) -> Result<Vec<Target>, Fault> {
+        let records = instances::records(&self.host.root)?.into_iter().flatten();
+        let others = records.filter(|record| record.token != self.record.token);
+        Ok(others.flat_map(|record| instances::family(&record, None)).collect())
     }
 
     fn grace(&self) -> Duration {

@@ -233,3 +233,75 @@ fn a_token_that_anybody_might_have_is_refused() {
     assert!(matches!(stop(&[target], LONG), Err(StopFault::Token)));
     assert_eq!(IDENTITY_SCHEMA, 1);
 }
+
+/// Makes processes that show neither arguments nor an environment, as in the moment of an exec, and
+/// for ever: `PR_SET_MM_MAP` of prctl(2), which anybody may. The fields are those of
+/// `/proc/self/stat`.
+const HIDDEN: &str = r#"
+import ctypes, os, signal
+stat = [0, 0, 0] + open("/proc/self/stat").read().rsplit(") ")[1].split()
+at = lambda *fields: [int(stat[field]) for field in fields]
+libc = ctypes.CDLL(None)
+libc.sbrk.restype = ctypes.c_void_p
+of = at(26, 27, 45, 46, 47) + [libc.sbrk(0)] + at(28, 48, 48, 50, 50)
+of = (ctypes.c_uint64 * 13)(*of, 0, 0xffffffff << 32)
+if libc.prctl(35, 14, ctypes.byref(of), ctypes.c_ulong(104), ctypes.c_ulong(0)) == 0:
+    children = [os.fork() for _ in range(400) if os.getpid() == LEADER]
+    if os.getpid() == LEADER:
+        print(*children, flush=True)
+    signal.pause()
+print(flush=True)
+"#;
+
+#[test]
+fn any_number_of_processes_that_hide_their_environment_hold_nothing_up() {
+    let script = HIDDEN.replace("LEADER", "int(os.environ[\"LEADER\"])");
+    let script = format!("LEADER=$$ exec python3 -c '{script}'");
+    let (mut crowd, crowd_target, hidden) = start(&script, None);
+    if hidden.is_empty() {
+        // A kernel without CONFIG_CHECKPOINT_RESTORE: nobody can hide there.
+        crowd.wait().unwrap();
+        return;
+    }
+    for pid in &hidden {
+        let process = ProcessDir::open(*pid).unwrap();
+        assert_eq!(process.present_environment_value(TOKEN_KEY).unwrap(), Glance::InExec);
+    }
+    let (mut child, target, _) = start("echo; exec sleep 60", Some(&token()));
+    let began = Instant::now();
+    let outcomes = stop(&[target], LONG).unwrap();
+    let took = began.elapsed();
+    stop(&[crowd_target], LONG).unwrap();
+    crowd.wait().unwrap();
+    child.wait().unwrap();
+    assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+    // It looks twice, and each look waited for 8 s when it waited for each of them.
+    assert!(took < Duration::from_secs(8), "{took:?}");
+}
+
+#[test]
+fn a_group_that_ours_has_left_meanwhile_makes_no_stranger_ours() {
+    let (mut child, target, _) = start("echo; exec sleep 60", None);
+    let (mut stranger, foreign, _) = start("echo; exec sleep 60", None);
+    let number = leader(&foreign).pid;
+    let targets = [target];
+    let mut run = Run::new(&targets).unwrap();
+    run.meet_leaders().unwrap();
+    // When all were looked at, ours was in a group that a leader of ours had made, and it has left
+    // it since: the group ended, and its number is another's.
+    run.leaders.push(Outcome {
+        target: 0,
+        pid: number,
+        name: String::new(),
+        how: How::AlreadyGone,
+    });
+    let mut all = Processes::look().unwrap();
+    let ours = all.stats.iter_mut().find(|stat| stat.pid == leader(&targets[0]).pid).unwrap();
+    ours.group = Some(number);
+    run.find_families(&all).unwrap();
+    let known: Vec<Pid> = run.known.keys().map(|(pid, _)| *pid).collect();
+    assert_eq!(known, [leader(&targets[0]).pid]);
+    stop(&[targets[0].clone(), foreign], LONG).unwrap();
+    child.wait().unwrap();
+    stranger.wait().unwrap();
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oh_host::databases::{self, EditFault, Place};
 use oh_host::instances::{self, Phase, Record, State};
-use oh_host::process::{Pid, ProcessDir, pids};
+use oh_host::process::{Glance, Pid, ProcessDir, pids, settle};
 use oh_host::publish::{self, Host};
 use oh_host::spawn::TOKEN_KEY;
 use oh_model::databases::{PortDocument, RepositoriesDocument};
@@ -283,26 +283,40 @@ struct Tokens {
     ours: Vec<(String, Pid, String)>,
 }
 
+impl Tokens {
+    /// Takes what a process carries; false where it may be in the moment of an exec.
+    fn take(&mut self, pid: Pid, folder_of_ours: &str) -> bool {
+        // One that is gone, or whose environment is not shown to us, is none that we could end.
+        let Ok(process) = ProcessDir::open(pid) else { return true };
+        let present = |key| match process.present_environment_value(key) {
+            Ok(Glance::Seen(value)) => Some(value.unwrap_or_default()),
+            Ok(Glance::InExec) => None,
+            Err(_) => Some(Vec::new()),
+        };
+        let (Some(token), Some(folder)) = (present(TOKEN_KEY), present(FOLDER_KEY)) else {
+            return false;
+        };
+        let Some(token) = String::from_utf8(token).ok().filter(|token| !token.is_empty()) else {
+            return true;
+        };
+        if process.is_gone().unwrap_or(true) {
+            return true;
+        }
+        if folder.starts_with(folder_of_ours.as_bytes()) {
+            let name = process.stat().map(|stat| stat.name).unwrap_or_default();
+            self.ours.push((token.clone(), pid, name));
+        }
+        self.by_token.entry(token).or_default().push(pid);
+        true
+    }
+}
+
 fn tokens(host: &Host) -> Result<Tokens, Fault> {
     let ours = format!("{}/", host.root.real(&host.settings.instances.runtime_directory)?);
     let mut tokens = Tokens::default();
-    for pid in pids()? {
-        // One that is gone, or whose environment is not shown to us, is none that we could end.
-        let Ok(process) = ProcessDir::open(pid) else { continue };
-        let value = |key| process.environment_value(key).ok().flatten();
-        let Some(token) = value(TOKEN_KEY).and_then(|token| String::from_utf8(token).ok()) else {
-            continue;
-        };
-        if process.is_gone().unwrap_or(true) {
-            continue;
-        }
-        let folder = value(FOLDER_KEY).unwrap_or_default();
-        if folder.starts_with(ours.as_bytes()) {
-            let name = process.stat().map(|stat| stat.name).unwrap_or_default();
-            tokens.ours.push((token.clone(), pid, name));
-        }
-        tokens.by_token.entry(token).or_default().push(pid);
-    }
+    settle(pids()?, |pids| {
+        Ok::<_, Fault>(pids.into_iter().filter(|pid| !tokens.take(*pid, &ours)).collect())
+    })?;
     Ok(tokens)
 }
 

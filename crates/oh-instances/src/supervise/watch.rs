@@ -12,6 +12,9 @@ use rustix::process::{PidfdFlags, WaitOptions, WaitStatus, pidfd_open};
 
 use crate::fault::Fault;
 
+/// How many that ended are reaped at once: others decide how many there are.
+const REAPED_MAX: usize = 4096;
+
 /// How a process ended, as far as that is known.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
@@ -30,17 +33,6 @@ impl Seen {
     pub(super) fn unknown() -> Self {
         Self::failed("an end that nobody saw".into())
     }
-}
-
-/// What a wait ended with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Event {
-    /// The process ended.
-    Ended,
-    /// A signal came.
-    Signal,
-    /// The time is over.
-    Nothing,
 }
 
 /// Opens a process to watch it; `None` where it is gone.
@@ -66,12 +58,13 @@ pub(super) fn open(identity: &Identity, is_child: bool) -> Result<Option<OwnedFd
     Ok(Some(pidfd))
 }
 
-/// Waits for the end of a process, for a signal, or for so long.
+/// Waits for the end of a process, for a signal, or for so long; says whether the process ended,
+/// however many signals come.
 pub(super) fn wait(
     signals: &Signals,
     process: Option<&OwnedFd>,
     most: Duration,
-) -> Result<Event, Fault> {
+) -> Result<bool, Fault> {
     let mut watched = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
     watched.extend(process.map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
     let most = Timespec::try_from(most).ok();
@@ -82,9 +75,8 @@ pub(super) fn wait(
     let came = |at: usize| watched.get(at).is_some_and(|fd| !fd.revents().is_empty());
     if came(0) {
         signals.settle();
-        return Ok(Event::Signal);
     }
-    Ok(if came(1) { Event::Ended } else { Event::Nothing })
+    Ok(came(1))
 }
 
 /// Reaps a child that ended and says how it did.
@@ -107,19 +99,16 @@ fn of_status(status: WaitStatus) -> Seen {
     }
 }
 
-/// Reaps what an editor left to us, but not the editor itself: its end is asked for elsewhere.
-pub(super) fn reap_others(editor: &Identity) {
-    let Ok(children) = ProcessDir::open(Pid::own()).and_then(|own| own.children()) else { return };
-    for child in children.into_iter().filter(|child| *child != editor.pid) {
-        let raw = i32::try_from(child.get()).ok().and_then(rustix::process::Pid::from_raw);
-        // One that lives is not reaped, and one that another wait has reaped is nobody's.
-        if rustix::process::waitpid(raw, WaitOptions::NOHANG).is_err() {
-            return;
+/// Reaps what has ended, at most [`REAPED_MAX`] at a time; says how the editor ended where it is a
+/// child of ours and among them.
+pub(super) fn reap(editor: Option<&Identity>) -> Option<Seen> {
+    let mut seen = None;
+    for _ in 0..REAPED_MAX {
+        let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) else { break };
+        let pid = u32::try_from(pid.as_raw_nonzero().get()).ok().and_then(Pid::new);
+        if editor.is_some_and(|editor| Some(editor.pid) == pid) {
+            seen = Some(of_status(status));
         }
     }
-}
-
-/// Reaps everything that is dead.
-pub(super) fn reap_all() {
-    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+    seen
 }

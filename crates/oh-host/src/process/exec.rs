@@ -1,0 +1,106 @@
+//! The moment of an exec, in which a process has neither arguments nor an environment.
+//!
+//! It is over in a moment and worth waiting for: what is missed in it may be what is looked for. But
+//! anybody can make processes that look so for ever (one whose first thread has ended does), so a
+//! look at many waits once for all of them together, and not for each.
+
+use core::time::Duration;
+use std::time::Instant;
+
+use super::{ARGUMENT_BYTES_MAX, ProcessDir, ProcessFault};
+
+/// How long one look waits for those in the moment of an exec.
+const EXEC_WAIT: Duration = Duration::from_millis(20);
+/// How long it waits before it looks at them again.
+const EXEC_PAUSE: Duration = Duration::from_millis(1);
+
+/// What one look at a process saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Glance<T> {
+    /// What there was to see.
+    Seen(T),
+    /// It may be in the moment of an exec: another look may see more.
+    InExec,
+}
+
+/// Looks at many, and again at those that `look` gives back, which may be in the moment of an exec:
+/// at all of them together, for 20 ms at most and one look over them. Who is in it still has shown
+/// nothing.
+///
+/// # Errors
+/// What `look` says.
+pub fn settle<T, E>(
+    many: Vec<T>,
+    mut look: impl FnMut(Vec<T>) -> Result<Vec<T>, E>,
+) -> Result<(), E> {
+    let mut in_exec = look(many)?;
+    let end = Instant::now() + EXEC_WAIT;
+    while !in_exec.is_empty() && Instant::now() < end {
+        std::thread::sleep(EXEC_PAUSE);
+        in_exec = look(in_exec)?;
+    }
+    Ok(())
+}
+
+impl ProcessDir {
+    /// Reads `cmdline` or `environ`, and not in the moment of an exec.
+    pub(super) fn read_settled(&self, name: &str) -> Result<Vec<u8>, ProcessFault> {
+        let mut seen = Vec::new();
+        settle(vec![()], |_| -> Result<_, ProcessFault> {
+            Ok(match self.glance(name)? {
+                Glance::Seen(bytes) => {
+                    seen = bytes;
+                    Vec::new()
+                }
+                Glance::InExec => vec![()],
+            })
+        })?;
+        Ok(seen)
+    }
+
+    /// Reads `cmdline` or `environ` as it is, and says where that may be the moment of an exec.
+    pub(super) fn glance(&self, name: &str) -> Result<Glance<Vec<u8>>, ProcessFault> {
+        let bytes = self.read(name, ARGUMENT_BYTES_MAX)?;
+        if !bytes.is_empty() {
+            return Ok(Glance::Seen(bytes));
+        }
+        if !self.read("cmdline", ARGUMENT_BYTES_MAX)?.is_empty() {
+            // The moment is over; an environment that is empty now is so.
+            return Ok(Glance::Seen(self.read(name, ARGUMENT_BYTES_MAX)?));
+        }
+        let stat = self.stat()?;
+        let has_none = stat.is_dead() || stat.is_kernel;
+        Ok(if has_none { Glance::Seen(bytes) } else { Glance::InExec })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_that_never_settle_are_waited_for_no_longer_than_one() {
+        let looks_max = 1 + EXEC_WAIT.as_millis() / EXEC_PAUSE.as_millis();
+        for count in [1, 100_000] {
+            let mut looks = 0;
+            let settled: Result<(), ()> = settle(vec![(); count], |all| {
+                looks += 1;
+                assert_eq!(all.len(), count);
+                Ok(all)
+            });
+            settled.unwrap();
+            assert!((2..=looks_max).contains(&looks), "{looks} looks at {count}");
+        }
+    }
+
+    #[test]
+    fn what_settles_is_looked_at_until_it_does() {
+        let mut seen = Vec::new();
+        let settled: Result<(), ()> = settle(vec![3, 1, 2_u32], |all| {
+            seen.extend(all.iter().copied().filter(|left| *left == 1));
+            Ok(all.into_iter().filter(|left| *left > 1).map(|left: u32| left - 1).collect())
+        });
+        settled.unwrap();
+        assert_eq!(seen, [1, 1, 1]);
+    }
+}
