@@ -212,13 +212,9 @@ pub(crate) fn standing(found: &Found, now_ms: u64) -> Standing {
         }
         Condition::Supervised(Phase::Failed { why }) => because("failed", why),
         Condition::Supervised(Phase::Ended) => {
-            let last = found.state.as_ref().and_then(|state| state.endings.last());
-            let how = last.map_or("nobody knows how", |ending| ending.how.as_str());
-            because("ended", &format!("its editor ended: {how}"))
+            because("ended", "its editor ended by itself, with exit code 0")
         }
-        Condition::Supervised(Phase::Stopped) => {
-            because("ended", "a signal told its supervisor to end it")
-        }
+        Condition::Supervised(Phase::Stopped) => because("ended", "its supervisor was told to end"),
         Condition::Unsupervised => {
             because("unsupervised", "its editor lives, and its supervisor does not")
         }

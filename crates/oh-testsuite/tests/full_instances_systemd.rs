@@ -115,10 +115,10 @@ fn who_is_told_to_end_by_systemd_stays_ended_and_says_so() -> Result<()> {
     is_gone(&machine, &hello)?;
     let now = listed(&machine, "hello")?;
     ensure!(now["state"] == json!("ended"), "{now:#}");
-    ensure!(now["why"] == json!("its editor ended: its supervisor was told to end"), "{now:#}");
+    ensure!(now["why"] == json!("its supervisor was told to end"), "{now:#}");
     let said = machine.run(&["oh-instances", "reconcile", "--start"])?.expect(0)?;
     ensure!(said.stdout.starts_with("nothing to do\n"), "{said:?}");
-    ensure!(said.stdout.contains("hello: its editor ended, and that was meant"), "{said:?}");
+    ensure!(said.stdout.contains("hello: its supervisor was told to end"), "{said:?}");
     ensure!(property(&machine, &hello, "LoadState")? == "not-found");
     let again = start(&machine, "hello")?;
     is_limited(&machine, &again)

@@ -70,7 +70,7 @@ fn what_was_said_in_an_earlier_boot_keeps_nothing_from_running() -> Result<()> {
     let supervisor = Pid::from_raw(supervisor).context("no number")?;
     kill_process(supervisor, Signal::TERM)?;
     wait::until("its last word", BOUND, || {
-        Ok((scene.json(STATE)?["phase"] == json!("ended")).then_some(()))
+        Ok((scene.json(STATE)?["phase"] == json!("stopped")).then_some(()))
     })?;
     wait::until("its end", BOUND, || Ok(scene.processes()?.is_empty().then_some(())))?;
     // Who was told to end stays so, and it is said.

@@ -157,7 +157,7 @@ pub(crate) fn verdict(instance: &Instance, start: bool) -> Verdict {
         Condition::Unsupervised => Verdict::Do(Step::Supervise(id())),
         Condition::Gone if start => Verdict::Do(Step::Start(id())),
         Condition::Supervised(Phase::Stopped) => {
-            retired("a signal told its supervisor to end it".into(), processes)
+            retired("its supervisor was told to end".into(), processes)
         }
         Condition::Gone => {
             let why = "nothing of it runs; `start` or `reconcile --start` brings it back";

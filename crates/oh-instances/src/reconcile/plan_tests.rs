@@ -128,7 +128,7 @@ fn a_failed_one_is_withdrawn_and_not_started_again() {
     expect(&Instance { condition: ended, ..settled("hello") }, "retire hello: its editor ended");
     let stopped = Condition::Supervised(Phase::Stopped);
     let stopped = Instance { condition: stopped, ..settled("hello") };
-    expect(&stopped, "retire hello: a signal told its supervisor to end it");
+    expect(&stopped, "retire hello: its supervisor was told to end");
 }
 
 #[test]
