@@ -154,6 +154,8 @@ fn the_help_of_those_that_look_says_what_they_show_and_how_they_end() {
     assert_snapshot!(help("logs"), @"
     Show what an editor printed, over the logs that were set aside
 
+    Exit codes: 0 shown, 2 there is none, 4 it cannot be read.
+
     Usage: oh-instances logs [OPTIONS] <ID>
 
     Arguments:
@@ -161,12 +163,12 @@ fn the_help_of_those_that_look_says_what_they_show_and_how_they_end() {
               The instance
 
     Options:
-          --lines <N>
+      -n, --lines <N>
               Show so many of the last lines
 
               [default: 50]
 
-          --follow
+      -f, --follow
               Go on with what is added, until interrupted or until the instance is stopped
 
           --supervisor
