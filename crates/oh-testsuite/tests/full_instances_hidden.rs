@@ -182,7 +182,9 @@ fn what_is_hidden_is_neither_gone_nor_stopped() -> Result<()> {
     for pid in [&hello["pid"], &hello["supervisor_pid"]] {
         machine.run(&["test", "-e", &format!("/proc/{pid}")])?.expect(0)?;
     }
-    machine.run(&["oh-instances", "--root", ROOT, "stop", "hello"])?.expect(0)?;
+    // What was made root's above is not the editor's any more, and stays.
+    let said = machine.run(&["oh-instances", "--root", ROOT, "stop", "hello"])?.expect(1)?;
+    ensure!(said.stdout.starts_with("hello stopped\n  stays    "), "{said:?}");
     for pid in [&hello["pid"], &hello["supervisor_pid"]] {
         machine.run(&["test", "-e", &format!("/proc/{pid}")])?.expect(1)?;
     }
