@@ -113,7 +113,8 @@ fn help_of_the_sandbox_names_what_it_needs() {
               The Node.js that runs the editors
 
           --code-server <FILE>
-              code-server's out/node/entry.js; without it everything but the editors is brought up
+              code-server's out/node/entry.js; without it there is neither a session nor an editor of
+              the repository
 
           --http
               Serve plain HTTP on the bare address 127.0.0.1 instead of TLS on localhost; a sandbox that

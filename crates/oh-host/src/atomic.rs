@@ -20,6 +20,8 @@ use thiserror::Error;
 use crate::folder::{FileKind, each_name};
 use crate::process::{self, Pid};
 use crate::random::{self, RandomFault};
+use crate::users::OwnerSet;
+use crate::way::{Way, WayFault};
 
 /// How the name of a temporary file of ours begins.
 const TEMP_PREFIX: &str = ".oht-";
@@ -78,6 +80,15 @@ pub enum FileFault {
         /// Its permission bits.
         mode: u32,
     },
+    /// The way to a file or folder is not to be gone.
+    #[error(transparent)]
+    Way(#[from] WayFault),
+    /// A folder that was made was exchanged before it was finished.
+    #[error("what was made beside {path} is another folder by now: somebody exchanged it")]
+    Exchanged {
+        /// The folder that was to be made.
+        path: String,
+    },
     /// A file has more bytes than are taken.
     #[error("{path} has more than {max} bytes")]
     TooLarge {
@@ -114,6 +125,12 @@ pub enum FileFault {
 }
 
 impl FileFault {
+    /// Says whether the disk is full, or the user's part of it.
+    pub fn is_no_space(&self) -> bool {
+        let (Self::Io { source, .. } | Self::Unsynced { source, .. }) = self else { return false };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
     fn io(doing: &'static str, path: impl ToString, source: impl Into<io::Error>) -> Self {
         Self::Io { doing, path: path.to_string(), source: source.into() }
     }
@@ -176,11 +193,23 @@ pub enum Removed {
 /// [`FileFault`]; the target is untouched and the temporary file gone, except that after
 /// [`FileFault::Unsynced`] the new file stands.
 pub fn replace(path: &RealPath, bytes: &[u8], meta: Meta) -> Result<Change, FileFault> {
-    let folder = parent_of(path)?;
-    if is_already(folder.as_fd(), path, bytes, meta)? {
+    replace_in(parent_of(path)?.as_fd(), path, bytes, meta)
+}
+
+/// [`replace`] in the open folder of the file.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_in(
+    folder: BorrowedFd<'_>,
+    path: &RealPath,
+    bytes: &[u8],
+    meta: Meta,
+) -> Result<Change, FileFault> {
+    if is_already(folder, path, bytes, meta)? {
         return Ok(Change::Unchanged);
     }
-    Temp::filled(folder.as_fd(), path, bytes, meta)?.take_the_place_of(path)?;
+    Temp::filled(folder, path, bytes, meta)?.take_the_place_of(path)?;
     Ok(Change::Changed)
 }
 
@@ -210,12 +239,20 @@ pub fn remove_file(path: &RealPath) -> Result<Removed, FileFault> {
         }
         Err(fault) => return Err(fault),
     };
-    match rustix::fs::unlinkat(&folder, path.name(), AtFlags::empty()) {
+    remove_in(folder.as_fd(), path)
+}
+
+/// [`remove_file`] in the open folder of the file.
+///
+/// # Errors
+/// As [`remove_file`].
+pub fn remove_in(folder: BorrowedFd<'_>, path: &RealPath) -> Result<Removed, FileFault> {
+    match rustix::fs::unlinkat(folder, path.name(), AtFlags::empty()) {
         Ok(()) => {}
         Err(Errno::NOENT) => return Ok(Removed::Absent),
         Err(errno) => return Err(FileFault::io("remove", path, errno)),
     }
-    confirm(folder.as_fd(), path)?;
+    confirm(folder, path)?;
     Ok(Removed::Done)
 }
 
@@ -256,27 +293,41 @@ pub fn read_limited(path: &RealPath, max: u64) -> Result<Option<Vec<u8>>, FileFa
 ///
 /// The folder itself gets the mode and owner. One that exists is left as it is and has to be a
 /// real folder (no symbolic link), owned by `meta.owner` (by root or whoever runs, where there is
-/// none), and not writable by group or others unless `meta.mode` says so.
+/// none), and not writable by group or others unless `meta.mode` says so. On the way, a link is
+/// followed only where nobody but root or whoever runs could have put it.
 ///
 /// # Errors
 /// [`FileFault`]; folders made on the way stay.
 pub fn create_dirs(path: &RealPath, meta: Meta) -> Result<Change, FileFault> {
+    make_dirs(path, meta, None)
+}
+
+/// [`create_dirs`] where users have folders: each one on the way has to be one of the owners'.
+///
+/// # Errors
+/// [`FileFault`]; folders made on the way stay.
+pub fn create_dirs_among(
+    path: &RealPath,
+    meta: Meta,
+    owners: &OwnerSet,
+) -> Result<Change, FileFault> {
+    make_dirs(path, meta, Some(owners))
+}
+
+fn make_dirs(path: &RealPath, meta: Meta, owners: Option<&OwnerSet>) -> Result<Change, FileFault> {
     let fault = |doing, errno: Errno| FileFault::io(doing, path, errno);
-    let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut here = rustix::fs::open("/", way, Mode::empty()).map_err(|e| fault("open", e))?;
+    let mut way = Way::begin(true)?;
     let parts: Vec<&str> = path.as_str().split('/').filter(|part| !part.is_empty()).collect();
     let Some((last, above)) = parts.split_last() else { return Ok(Change::Unchanged) };
     for part in above {
-        let made = make_folder(here.as_fd(), part, WAY, path)?;
-        // A folder of our own making is not followed through a link that took its place.
-        let flags = if made { way | OFlags::NOFOLLOW } else { way };
-        here = rustix::fs::openat(&here, *part, flags, Mode::empty())
-            .map_err(|e| fault("open the way to", e))?;
+        make_folder(way.as_fd(), part, WAY, path)?;
+        way.enter(part)?;
+        owners.map_or(Ok(()), |owners| way.belongs_to(owners))?;
     }
-    if make_folder(here.as_fd(), last, meta, path)? {
+    if make_folder(way.as_fd(), last, meta, path)? {
         return Ok(Change::Changed);
     }
-    let stat = rustix::fs::statat(&here, *last, AtFlags::SYMLINK_NOFOLLOW)
+    let stat = rustix::fs::statat(way.as_fd(), *last, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|e| fault("look at", e))?;
     let kind = FileKind::of_mode(stat.st_mode);
     if kind != FileKind::Folder {
@@ -302,19 +353,47 @@ fn make_folder(
     }
     let temp = temp_name(path)?;
     rustix::fs::mkdirat(above, &temp, Mode::from_raw_mode(0o700)).map_err(|e| fault("make", e))?;
-    let placed = finish_folder(above, &temp, name, meta);
-    if placed != Ok(true) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let placed = rustix::fs::openat(above, &temp, flags, Mode::empty()).and_then(|folder| {
+        let is_new = is_new_folder(above, folder.as_fd())?;
+        if is_new {
+            finish_folder(above, folder.as_fd(), &temp, name, meta).map(Some)
+        } else {
+            Ok(None)
+        }
+    });
+    if placed != Ok(Some(true)) {
         // What is left of it is swept by a later run.
         rustix::fs::unlinkat(above, &temp, AtFlags::REMOVEDIR).ok();
     }
-    placed.map_err(|e| fault("make", e))
+    let placed = placed.map_err(|e| fault("make", e))?;
+    placed.ok_or_else(|| FileFault::Exchanged { path: path.to_string() })
+}
+
+/// Says whether a folder is one that was just made here: whoever owns the folder above may have
+/// put another one under its name, and gets no right on that.
+fn is_new_folder(above: BorrowedFd<'_>, folder: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let (parent, stat) = (rustix::fs::fstat(above)?, rustix::fs::fstat(folder)?);
+    let own = rustix::process::geteuid().as_raw();
+    // The group of a folder above that is set-gid is handed down with the bit.
+    let is_made = stat.st_uid == own && stat.st_mode & 0o5077 == 0;
+    let mut is_empty = true;
+    each_name(folder, |_| {
+        is_empty = false;
+        false
+    })?;
+    Ok(is_made && is_empty && stat.st_dev == parent.st_dev)
 }
 
 /// Gives a new folder its mode, its owner and its name; says whether the name was still free.
-fn finish_folder(above: BorrowedFd<'_>, temp: &str, name: &str, meta: Meta) -> Result<bool, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = rustix::fs::openat(above, temp, flags, Mode::empty())?;
-    give(folder.as_fd(), meta)?;
+fn finish_folder(
+    above: BorrowedFd<'_>,
+    folder: BorrowedFd<'_>,
+    temp: &str,
+    name: &str,
+    meta: Meta,
+) -> Result<bool, Errno> {
+    give(folder, meta)?;
     match rustix::fs::renameat_with(above, temp, above, name, RenameFlags::NOREPLACE) {
         Ok(()) => {}
         Err(Errno::EXIST) => return Ok(false),
@@ -488,6 +567,21 @@ pub(crate) fn give(file: BorrowedFd<'_>, meta: Meta) -> Result<(), Errno> {
     rustix::fs::fchmod(file, Mode::from_raw_mode(meta.mode & 0o7777))
 }
 
+/// Says whether a file of an open folder has this content, whoever owns it; a link has none.
+///
+/// # Errors
+/// [`FileFault`].
+pub fn has_bytes_in(
+    folder: BorrowedFd<'_>,
+    path: &RealPath,
+    bytes: &[u8],
+) -> Result<bool, FileFault> {
+    let look = |errno| FileFault::io("look at", path, errno);
+    let Some(stat) = stat_or_none(folder, path.name()).map_err(look)? else { return Ok(false) };
+    regular(path, &stat)?;
+    Ok(reads_as(folder, path, bytes))
+}
+
 fn is_already(
     folder: BorrowedFd<'_>,
     path: &RealPath,
@@ -500,17 +594,18 @@ fn is_already(
     let same = stat.st_mode & 0o7777 == meta.mode & 0o7777
         && meta.owner.is_none_or(|owner| owner == (stat.st_uid, stat.st_gid))
         && u64::try_from(stat.st_size) == Ok(bytes.len() as u64);
-    if !same {
-        return Ok(false);
-    }
+    Ok(same && reads_as(folder, path, bytes))
+}
+
+fn reads_as(folder: BorrowedFd<'_>, path: &RealPath, bytes: &[u8]) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(file) = rustix::fs::openat(folder, path.name(), flags, Mode::empty()) else {
         // Not ours to read, then ours to write anew: the rename needs no right on the old file.
-        return Ok(false);
+        return false;
     };
     let mut found = Vec::with_capacity(bytes.len() + 1);
     let read = File::from(file).take(bytes.len() as u64 + 1).read_to_end(&mut found);
-    Ok(read.is_ok() && found == bytes)
+    read.is_ok() && found == bytes
 }
 
 fn check_folder(path: &RealPath, stat: &Stat, meta: Meta) -> Result<(), FileFault> {

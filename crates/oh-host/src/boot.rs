@@ -9,6 +9,8 @@ use thiserror::Error;
 
 /// Where the kernel tells it; the format is that of a UUID, in lower case, with a line feed.
 const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
+/// The same as the first process sees it.
+const BOOT_ID_FILE_OF_INIT: &str = "/proc/1/root/proc/sys/kernel/random/boot_id";
 /// The length of a UUID in characters.
 const BOOT_ID_CHARACTERS: usize = 36;
 
@@ -70,12 +72,16 @@ impl fmt::Display for BootId {
     }
 }
 
-/// Reads the id of the present boot.
+/// Reads the id of the present boot, as the first process sees it where we may look: systemd-nspawn
+/// puts an id of its own over the kernel's, and a service that systemd gives a new `/proc` (for
+/// `ProtectKernelTunables=`) would take each process that others wrote down for one of another boot.
 ///
 /// # Errors
 /// [`BootFault`].
 pub fn boot_id() -> Result<BootId, BootFault> {
-    let text = std::fs::read_to_string(BOOT_ID_FILE).map_err(BootFault::Read)?;
+    let text = std::fs::read_to_string(BOOT_ID_FILE_OF_INIT)
+        .or_else(|_| std::fs::read_to_string(BOOT_ID_FILE))
+        .map_err(BootFault::Read)?;
     BootId::parse(text.trim_end())
 }
 

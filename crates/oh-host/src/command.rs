@@ -133,6 +133,7 @@ pub fn run_until(
     if let Some((uid, gid)) = user {
         command.uid(uid).gid(gid);
     }
+    crate::spawn::keep_descriptors();
     let mut child = command
         .spawn()
         .map_err(|source| CommandFault::Start { program: program.clone(), source })?;

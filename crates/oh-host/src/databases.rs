@@ -31,6 +31,7 @@ use crate::folder::{FileBytes, OwnedFault, Refusal, read_owned_bytes};
 use crate::lock::{Databases, Held, LockFault};
 use crate::root::Root;
 use crate::users::{OwnerSet, is_root};
+use crate::way::{Way, WayFault};
 
 /// The largest database that is read, in bytes.
 pub const DATABASE_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -340,12 +341,11 @@ impl<'p> File<'p> {
     fn open(place: Place<'p>) -> Result<Self, EditFault> {
         let path = place.root.real(place.path);
         let path = path.map_err(|source| EditFault::Path { path: place.path.clone(), source })?;
-        let folder = match atomic::parent_of(&path) {
+        // Whoever owns a folder above could lead us anywhere by a link.
+        let folder = match Way::to(&path.parent()).and_then(|way| way.open()) {
             Ok(folder) => folder,
-            Err(FileFault::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Err(EditFault::NoFolder { path });
-            }
-            Err(fault) => return Err(fault.into()),
+            Err(WayFault::NoFolder { .. }) => return Err(EditFault::NoFolder { path }),
+            Err(fault) => return Err(FileFault::from(fault).into()),
         };
         Ok(Self { path, folder, owners: place.owners })
     }

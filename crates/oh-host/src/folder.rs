@@ -23,6 +23,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::users::OwnerSet;
+use crate::way::{Way, WayFault};
 
 mod memory;
 mod trust;
@@ -262,6 +263,9 @@ pub enum FolderFault {
         /// The limit.
         max: usize,
     },
+    /// The way to it is not to be gone.
+    #[error(transparent)]
+    Way(#[from] WayFault),
     /// It cannot be opened or listed.
     #[error("cannot {doing} the folder {path}")]
     Io {
@@ -285,7 +289,7 @@ impl FolderFault {
             Self::TooMany { path, .. } => {
                 Some(format!("find {} -maxdepth 1 -mtime +7 -name '*.json'", shell_word(path)))
             }
-            Self::NotAFolder { .. } | Self::Io { .. } => None,
+            Self::NotAFolder { .. } | Self::Way(_) | Self::Io { .. } => None,
         }
     }
 }
@@ -358,13 +362,18 @@ pub fn read_folder_again(
     Ok(Folder::Present { entries, ignored })
 }
 
-/// Opens a folder whose files may count; `None` where there is none.
-pub(crate) fn open_folder(
-    path: &RealPath,
-    owners: &OwnerSet,
-) -> Result<Option<OwnedFd>, FolderFault> {
+/// Opens a folder whose files may count, as [`read_folder`] judges it; `None` where there is none.
+///
+/// # Errors
+/// [`FolderFault`].
+pub fn open_folder(path: &RealPath, owners: &OwnerSet) -> Result<Option<OwnedFd>, FolderFault> {
     let io = |doing, errno| folder_io(doing, path, errno);
-    let look = rustix::fs::statat(rustix::fs::CWD, path.as_str(), AtFlags::SYMLINK_NOFOLLOW);
+    let above = match Way::to(&path.parent()) {
+        Ok(above) => above,
+        Err(WayFault::NoFolder { .. }) => return Ok(None),
+        Err(fault) => return Err(fault.into()),
+    };
+    let look = rustix::fs::statat(above.as_fd(), path.name(), AtFlags::SYMLINK_NOFOLLOW);
     let stat = match look {
         Ok(stat) => stat,
         Err(Errno::NOENT) => return Ok(None),
@@ -375,7 +384,7 @@ pub(crate) fn open_folder(
         return Err(FolderFault::NotAFolder { path: path.to_string(), kind });
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = match rustix::fs::open(path.as_str(), flags, Mode::empty()) {
+    let folder = match rustix::fs::openat(above.as_fd(), path.name(), flags, Mode::empty()) {
         Ok(folder) => folder,
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(io("open", errno)),

@@ -72,6 +72,11 @@ pub enum InstanceFault {
 }
 
 impl InstanceFault {
+    /// Says whether it is for a full disk that nothing was written.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::File(fault) if fault.is_no_space())
+    }
+
     /// Returns what can be done, where that is not said already.
     pub fn hint(&self) -> Option<String> {
         let denied =
@@ -174,6 +179,17 @@ pub fn write_state(root: &Root, id: &InstanceId, state: &State) -> Result<(), In
 /// [`InstanceFault`].
 pub fn remove_state(root: &Root, id: &InstanceId) -> Result<Removed, InstanceFault> {
     Ok(atomic::remove_file(&file(root, STATES_FOLDER, id)?)?)
+}
+
+/// Removes what commands and supervisors that were killed left of files that they were writing.
+///
+/// # Errors
+/// [`InstanceFault`].
+pub fn sweep(root: &Root) -> Result<(), InstanceFault> {
+    for folder in [RECORDS_FOLDER, STATES_FOLDER] {
+        atomic::sweep(&real(root, folder)?)?;
+    }
+    Ok(())
 }
 
 /// Returns what the records that are wanted running tell the agreement about routes.

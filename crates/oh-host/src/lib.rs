@@ -44,3 +44,4 @@ pub mod usage;
 pub mod user_file;
 pub mod users;
 pub mod watch;
+pub mod way;

@@ -65,6 +65,7 @@ pub(crate) fn meet(identity: &Identity, boot_id: &BootId) -> Result<Met, Process
     };
     match look() {
         Err(fault) if fault.is_gone() => Ok(Met::Gone),
+        Err(ProcessFault::Denied { .. }) if identity.is_replaced() => Ok(Met::Stranger),
         Err(ProcessFault::Denied { .. }) => Ok(Met::Denied),
         met => met,
     }

@@ -6,7 +6,8 @@
 //! can be written down and recognised later.
 //!
 //! Only a real `/proc` of our own pid namespace is taken: in any other, numbers mean somebody
-//! else. This room decides nothing about who may be signalled; [`crate::stop`] and the planners
+//! else. What `/proc` hides from us (`hidepid`) looks as if it were gone, and is told from that: it
+//! is [`ProcessFault::Denied`]. This room decides nothing about who may be signalled; [`crate::stop`] and the planners
 //! do.
 
 use core::fmt;
@@ -170,12 +171,23 @@ impl Identity {
     /// # Errors
     /// [`ProcessFault`] where that cannot be told.
     pub fn lives(&self) -> Result<bool, ProcessFault> {
+        // Whoever has its number now, in another boot it is somebody else.
+        if boot_id()? != self.boot_id {
+            return Ok(false);
+        }
         let process = ProcessDir::open(self.pid);
         match process.and_then(|process| Ok(process.is(self)? && !process.is_gone()?)) {
             Ok(lives) => Ok(lives),
             Err(fault) if fault.is_gone() => Ok(false),
+            Err(ProcessFault::Denied { .. }) if self.is_replaced() => Ok(false),
             Err(fault) => Err(fault),
         }
+    }
+
+    /// Says whether its number is known to be another process's now, also where that is hidden.
+    pub(crate) fn is_replaced(&self) -> bool {
+        let now = pidfd_inode(self.pid);
+        self.pidfd_inode.zip(now).is_some_and(|(then, now)| then != now)
     }
 
     /// Writes down this process.
@@ -317,8 +329,13 @@ impl ProcessDir {
 
     fn open_in(proc: &OwnedFd, pid: Pid) -> Result<Self, ProcessFault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = rustix::fs::openat(proc, pid.to_string(), flags, Mode::empty())
-            .map_err(|errno| ProcessFault::of("open", pid, errno.into()))?;
+        let folder =
+            rustix::fs::openat(proc, pid.to_string(), flags, Mode::empty()).map_err(|errno| {
+                match errno {
+                    Errno::NOENT if exists(pid) => ProcessFault::Denied { doing: "see", pid },
+                    errno => ProcessFault::of("open", pid, errno.into()),
+                }
+            })?;
         Ok(Self { pid, folder })
     }
 
@@ -512,7 +529,7 @@ impl ProcessDir {
     /// [`ProcessFault`].
     pub fn identity(&self) -> Result<Identity, ProcessFault> {
         let boot_id = boot_id()?;
-        let pidfd_inode = self.pidfd_inode();
+        let pidfd_inode = pidfd_inode(self.pid);
         let argv_sha256 = self.argv_sha256()?;
         // Read last: an answer proves that the number was still this process's when the pidfd was
         // opened by number.
@@ -539,7 +556,7 @@ impl ProcessDir {
         if self.pid != identity.pid || boot_id()? != identity.boot_id {
             return Ok(false);
         }
-        let inode = identity.pidfd_inode.and_then(|wanted| Some((wanted, self.pidfd_inode()?)));
+        let inode = identity.pidfd_inode.and_then(|wanted| Some((wanted, pidfd_inode(self.pid)?)));
         let same = match inode {
             Some((wanted, found)) => wanted == found,
             None => self.argv_sha256()? == identity.argv_sha256,
@@ -574,17 +591,6 @@ impl ProcessDir {
     fn argv_sha256(&self) -> Result<String, ProcessFault> {
         let bytes = self.read_settled("cmdline")?;
         Ok(hexadecimal(&Sha256::digest(&bytes)))
-    }
-
-    /// Returns the inode of the process's pidfd. `None` where the kernel has no file system for
-    /// them: there every pidfd has the same inode.
-    fn pidfd_inode(&self) -> Option<u64> {
-        let pidfd = rustix::process::pidfd_open(self.pid.raw()?, PidfdFlags::empty()).ok()?;
-        let system = rustix::fs::fstatfs(&pidfd).ok()?;
-        if u64::try_from(system.f_type) != Ok(PIDFS_MAGIC) {
-            return None;
-        }
-        Some(rustix::fs::fstat(&pidfd).ok()?.st_ino)
     }
 
     fn link(&self, name: &str) -> Result<PathBuf, ProcessFault> {
@@ -752,6 +758,23 @@ fn proc_folder() -> Result<&'static OwnedFd, ProcessFault> {
         return Err(ProcessFault::Proc("it belongs to another pid namespace".to_owned()));
     }
     Ok(PROC.get_or_init(|| folder))
+}
+
+/// Returns the inode of a process's pidfd. `None` where the kernel has no file system for them:
+/// there every pidfd has the same inode.
+fn pidfd_inode(pid: Pid) -> Option<u64> {
+    let pidfd = rustix::process::pidfd_open(pid.raw()?, PidfdFlags::empty()).ok()?;
+    let system = rustix::fs::fstatfs(&pidfd).ok()?;
+    if u64::try_from(system.f_type) != Ok(PIDFS_MAGIC) {
+        return None;
+    }
+    Some(rustix::fs::fstat(&pidfd).ok()?.st_ino)
+}
+
+/// Says whether a process has this number, whatever `/proc` shows of it: a pidfd is given for those
+/// that are hidden too.
+fn exists(pid: Pid) -> bool {
+    pid.raw().is_some_and(|raw| rustix::process::pidfd_open(raw, PidfdFlags::empty()).is_ok())
 }
 
 fn split_arguments(bytes: &[u8]) -> Vec<Vec<u8>> {

@@ -2,10 +2,9 @@
 //!
 //! The environment is what the caller lists and nothing else (`PORT` or `VSCODE_IPC_HOOK_CLI` of
 //! the caller would change what an editor does), the input is empty, both outputs go to a log
-//! file, every descriptor of ours is closed on exec (those that our own parent left open without
-//! saying so pass through: closing them blindly would need unsafe code), and the child leads a
-//! process group of its own. Its identity is written down before anybody may lose sight of it, and a token in its
-//! environment is inherited by whatever it starts.
+//! file, every descriptor that we have is closed on exec (those too that whoever started us left
+//! open), and the child leads a process group of its own. Its identity is written down before
+//! anybody may lose sight of it, and a token in its environment is inherited by whatever it starts.
 //!
 //! Nothing here supervises: [`crate::stop`] ends it, `oh-instances` watches it.
 
@@ -163,6 +162,7 @@ pub fn spawn(wanted: &Spawn) -> Result<Started, SpawnFault> {
     if let Some((uid, gid)) = wanted.user {
         command.uid(uid).gid(gid);
     }
+    keep_descriptors();
     let mut child = command.spawn().map_err(|source| SpawnFault::Start {
         program: program(),
         folder: wanted.folder.to_string(),
@@ -178,6 +178,12 @@ pub fn spawn(wanted: &Spawn) -> Result<Started, SpawnFault> {
             Err(SpawnFault::Identity { program: program(), source })
         }
     }
+}
+
+/// Lets no program that we start have a descriptor but its input and outputs: not what a shell left
+/// open for us (`9<FILE`), which its user may not read.
+pub(crate) fn keep_descriptors() {
+    close_fds::set_fds_cloexec(3, &[]);
 }
 
 fn check(wanted: &Spawn) -> Result<(), SpawnFault> {
@@ -260,6 +266,8 @@ mod tests {
     fn nothing_of_ours_leaks_into_the_program() {
         let dir = tempfile::tempdir().unwrap();
         let ours = File::create(dir.path().join("ours")).unwrap();
+        // As one that our parent left open: a copy is not closed on exec.
+        let parents = rustix::io::dup(&ours).unwrap();
         let wanted = shell(&dir, "/usr/bin/env; pwd; cat; ls -l /proc/self/fd >&2");
         let text = output(&dir, &wanted);
         let token = format!("{TOKEN_KEY}={}", wanted.token);
@@ -274,7 +282,7 @@ mod tests {
         assert!(text.contains("0 -> /dev/null"), "{text}");
         assert!(text.contains(" 1 -> ") && text.contains("/log"), "{text}");
         assert!(!text.contains("/ours"), "{text}");
-        drop(ours);
+        drop((ours, parents));
         let mode = |name: &str| dir.path().join(name).metadata().unwrap().permissions().mode();
         assert_eq!((mode("log") & 0o7777, mode("work") & 0o7777), (0o600, 0o700));
     }

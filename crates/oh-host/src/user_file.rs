@@ -12,56 +12,20 @@ use oh_model::diagnostic::Diagnostic;
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
 use oh_model::path::RealPath;
-use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::atomic::{self, Change, FileFault, Meta, Temp};
-use crate::folder::{FileBytes, FileKind, Refusal, read_owned_bytes};
+use crate::folder::{FileBytes, Refusal, read_owned_bytes};
 use crate::users::{OwnerSet, Users, is_root};
+use crate::way::{Way, WayFault};
 
 /// Says why a file of a user's was not read or replaced. It is as it was, except where
 /// [`FileFault::Unsynced`] says otherwise.
 #[derive(Debug, Error)]
 pub enum UserFileFault {
-    /// There is no folder for it.
-    #[error("there is no folder {path}")]
-    NoFolder {
-        /// The folder.
-        path: String,
-    },
-    /// Something on the way is no folder, or a link that the user could have put there.
-    #[error("{path} is {kind}, not a folder")]
-    NotAFolder {
-        /// The path.
-        path: String,
-        /// What it is.
-        kind: FileKind,
-    },
-    /// A folder on the way belongs to a stranger.
-    #[error("the folder {path} belongs to uid {uid}, neither to root nor to the user")]
-    Owner {
-        /// The folder.
-        path: String,
-        /// Its owner.
-        uid: u32,
-    },
-    /// Others than the user could exchange the file.
-    #[error("the folder {path} has mode {mode:04o}: others may put files there")]
-    Writable {
-        /// The folder.
-        path: String,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// A folder cannot be opened.
-    #[error("cannot open the folder {path}")]
-    Open {
-        /// The folder.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// Its folder is not one that it may be in.
+    #[error(transparent)]
+    Way(#[from] WayFault),
     /// The file is not one that may be used.
     #[error("{path} is not used")]
     Refused {
@@ -84,12 +48,8 @@ pub enum UserFileFault {
 impl Diagnostic for UserFileFault {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoFolder { .. }
-            | Self::NotAFolder { .. }
-            | Self::Owner { .. }
-            | Self::Writable { .. }
-            | Self::Refused { .. } => Exit::Refused,
-            Self::Open { .. } => Exit::CouldNotLook,
+            Self::Way(WayFault::Open { .. }) => Exit::CouldNotLook,
+            Self::Way(_) | Self::Refused { .. } => Exit::Refused,
             Self::File(FileFault::Unsynced { .. }) => Exit::No,
             Self::Changed { .. } | Self::File(_) => Exit::Intact,
         }
@@ -104,7 +64,7 @@ impl Diagnostic for UserFileFault {
 
     fn hints(&self) -> Vec<Hint> {
         match self {
-            Self::Writable { path, .. } => {
+            Self::Way(WayFault::Writable { path, .. }) => {
                 vec![Hint::run("", Command::other("chmod", &["go-w", path]))]
             }
             _ => Vec::new(),
@@ -194,51 +154,22 @@ impl UserFile {
 }
 
 /// Opens a folder step by step; the last one may be written by the user alone.
-fn walk(path: &RealPath, owners: &OwnerSet) -> Result<OwnedFd, UserFileFault> {
-    let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |path: &str, errno: Errno| UserFileFault::Open {
-        path: path.to_owned(),
-        source: errno.into(),
-    };
-    let own = rustix::process::geteuid().as_raw();
-    let mut here = rustix::fs::open("/", way, Mode::empty()).map_err(|errno| open("/", errno))?;
-    let mut at = String::new();
-    let mut is_closed = true;
-    let mut last = rustix::fs::fstat(&here).map_err(|errno| open("/", errno))?;
-    for part in path.as_str().split('/').filter(|part| !part.is_empty()) {
-        at.push('/');
-        at.push_str(part);
-        let flags = if is_closed { way } else { way | OFlags::NOFOLLOW };
-        let next = rustix::fs::openat(&here, part, flags, Mode::empty());
-        here = match next {
-            Ok(next) => next,
-            Err(Errno::NOENT) => return Err(UserFileFault::NoFolder { path: at }),
-            Err(Errno::NOTDIR | Errno::LOOP) => {
-                let stat = rustix::fs::statat(&here, part, AtFlags::SYMLINK_NOFOLLOW)
-                    .map_err(|errno| open(&at, errno))?;
-                let kind = FileKind::of_mode(stat.st_mode);
-                return Err(UserFileFault::NotAFolder { path: at, kind });
-            }
-            Err(errno) => return Err(open(&at, errno)),
-        };
-        last = rustix::fs::fstat(&here).map_err(|errno| open(&at, errno))?;
-        if !owners.contains(last.st_uid) {
-            return Err(UserFileFault::Owner { path: at, uid: last.st_uid });
+fn walk(path: &RealPath, owners: &OwnerSet) -> Result<OwnedFd, WayFault> {
+    let way = Way::to(path)?;
+    way.belongs_to(owners)?;
+    if let Some(last) = way.passed().last() {
+        let is_shared = last.mode & 0o020 != 0 && !owners.is_private_group(last.uid, last.gid);
+        if is_shared || last.mode & 0o002 != 0 {
+            return Err(WayFault::Writable { path: path.to_string(), mode: last.mode });
         }
-        is_closed = [0, own].contains(&last.st_uid) && last.st_mode & 0o022 == 0;
     }
-    let is_shared = last.st_mode & 0o020 != 0 && !owners.is_private_group(last.st_uid, last.st_gid);
-    if is_shared || last.st_mode & 0o002 != 0 {
-        let mode = last.st_mode & 0o7777;
-        return Err(UserFileFault::Writable { path: path.to_string(), mode });
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(&here, ".", flags, Mode::empty()).map_err(|errno| open(&at, errno))
+    way.open()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::FileKind;
     use std::fs;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
@@ -317,7 +248,10 @@ mod tests {
         assert!(is_refused, "{fault}");
         if is_root() {
             let fault = open(&dir, "home/below/env", user).unwrap_err();
-            let is_link = matches!(fault, UserFileFault::NotAFolder { kind: FileKind::Link, .. });
+            let is_link = matches!(
+                fault,
+                UserFileFault::Way(WayFault::NotAFolder { kind: FileKind::Link, .. })
+            );
             assert!(is_link, "{fault}");
         }
         assert_eq!(fs::read(dir.path().join("away/env")).unwrap(), b"precious");
@@ -335,13 +269,19 @@ mod tests {
                 matches!(fault, UserFileFault::Refused { source: Refusal::Owner(0), .. });
             assert!(is_owner, "{fault}");
             let fault = open(&dir, "home/env", (65533, 65533)).unwrap_err();
-            assert!(matches!(fault, UserFileFault::Owner { uid: 65534, .. }), "{fault}");
+            assert!(
+                matches!(fault, UserFileFault::Way(WayFault::Owner { uid: 65534, .. })),
+                "{fault}"
+            );
             fs::remove_file(home.join("env")).unwrap();
         }
         fs::set_permissions(&home, fs::Permissions::from_mode(0o777)).unwrap();
         let fault = open(&dir, "home/env", user).unwrap_err();
-        assert!(matches!(fault, UserFileFault::Writable { mode: 0o777, .. }), "{fault}");
+        assert!(
+            matches!(fault, UserFileFault::Way(WayFault::Writable { mode: 0o777, .. })),
+            "{fault}"
+        );
         let fault = open(&dir, "home/none/env", user).unwrap_err();
-        assert!(matches!(fault, UserFileFault::NoFolder { .. }), "{fault}");
+        assert!(matches!(fault, UserFileFault::Way(WayFault::NoFolder { .. })), "{fault}");
     }
 }

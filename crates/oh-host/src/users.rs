@@ -58,7 +58,7 @@ impl Users {
     /// # Errors
     /// [`FileFault`] where a file cannot be read.
     pub fn of_machine() -> Result<Self, FileFault> {
-        let read = |text: &str| {
+        let read = |text: &str| -> Result<String, FileFault> {
             let path = RealPath::parse(text).map_err(|source| FileFault::Path { source })?;
             let bytes = read_limited(&path, ACCOUNTS_BYTES_MAX)?.unwrap_or_default();
             Ok(String::from_utf8_lossy(&bytes).into_owned())

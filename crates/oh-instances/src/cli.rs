@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use oh_model::session::APPS_MAX;
 use oh_term::{Answer, Common, Failure, Format, Tool};
 
 use crate::units::Unit;
@@ -25,9 +26,9 @@ pub struct Cli {
 enum Command {
     /// Start the editor of a repository or of a session, and serve it
     ///
-    /// One that runs already is the answer. Exit codes: 0 it runs and is served, 2 refused, 5
-    /// another command works on it, 6 failed and taken back, 8 failed and not taken back, 78
-    /// configuration.
+    /// One that runs already is the answer. Exit codes: 0 it runs and is served, 1 it runs and its
+    /// route could not be looked after, 2 refused, 4 something could not be looked at, 5 another
+    /// command works on it, 6 failed and taken back, 8 failed and not taken back, 78 configuration.
     Start(StartArguments),
     /// Stop editors: all that they started, their routes and their records
     ///
@@ -38,6 +39,9 @@ enum Command {
     /// not be judged, 5 another command works on it.
     Stop(StopArguments),
     /// Start an editor anew, on its port and behind its route
+    ///
+    /// Exit codes: 0 it runs anew and is served, 1 it does not, 2 refused, 4 something could not be
+    /// looked at, 5 another command works on it, 78 configuration.
     Restart {
         /// The instance
         #[arg(value_name = "ID")]
@@ -69,6 +73,8 @@ enum Command {
         reveal_key: bool,
     },
     /// Show what an editor printed, over the logs that were set aside
+    ///
+    /// Exit codes: 0 shown, 2 there is none, 4 it cannot be read.
     Logs(LogsArguments),
     /// Set right what is not as it is wanted
     ///
@@ -85,6 +91,8 @@ enum Command {
     /// codes: 0 written or nothing to do, 2 refused, 6 failed and as before, 78 configuration.
     Env(EnvArguments),
     /// Print a unit of systemd that fits this configuration
+    ///
+    /// Exit codes: 0 printed, 78 configuration.
     PrintUnit {
         /// The unit
         #[arg(value_enum, value_name = "UNIT")]
@@ -117,7 +125,13 @@ pub(crate) struct StartArguments {
     #[arg(long, value_name = "ID", requires = "repo")]
     pub(crate) name: Option<String>,
     /// Give the session this many ports for applications
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "session")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        requires = "session",
+        value_parser = apps
+    )]
     pub(crate) apps: usize,
     /// Run the editor as this user; root only
     #[arg(long, value_name = "USER")]
@@ -170,10 +184,16 @@ pub(crate) struct StopArguments {
     #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with = "all")]
     pub(crate) idle: Option<Duration>,
     /// Name what will be idle for long enough within this time
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "idle")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration::parse,
+        requires = "idle",
+        conflicts_with = "all"
+    )]
     pub(crate) warn: Option<Duration>,
     /// Say what would be stopped, and do nothing
-    #[arg(long, requires = "idle")]
+    #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
@@ -183,14 +203,21 @@ pub(crate) struct LogsArguments {
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     /// Show so many of the last lines
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
     pub(crate) lines: usize,
     /// Go on with what is added, until interrupted or until the instance is stopped
-    #[arg(long)]
+    #[arg(short, long)]
     pub(crate) follow: bool,
     /// Show what its supervisor printed instead
     #[arg(long)]
     pub(crate) supervisor: bool,
+}
+
+fn apps(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count <= APPS_MAX => Ok(count),
+        _ => Err(format!("a number from 0 to {APPS_MAX}")),
+    }
 }
 
 /// The shortest interval between two looks.

@@ -1,5 +1,6 @@
 //! What each command does: find the configuration, do it, report.
 
+use oh_host::instances;
 use oh_host::publish::Host;
 use oh_host::settings::{self, Wish};
 use oh_model::id::InstanceId;
@@ -7,7 +8,7 @@ use oh_term::{Answer, Common, Failure, Progress};
 
 use crate::cli::{StartArguments, StopArguments};
 use crate::fault::Fault;
-use crate::{inputs, look, report, start, stop};
+use crate::{inputs, look, report, room, start, stop};
 
 /// What a command works with, and what people should know of its configuration.
 pub(crate) struct Context {
@@ -27,12 +28,12 @@ pub(crate) fn start(asked: &StartArguments, common: &Common) -> Result<Answer, F
     let Context { host, warnings } = context(common)?;
     let progress = Progress::start();
     // With a torn database nobody knows what may be routed, so nothing could be started.
-    let salvaged = inputs::salvage(&host).map_err(Failure::of)?;
+    let salvaged = inputs::salvage(&host).map_err(|fault| room::failure(&host, fault))?;
     match start::start(&host, asked, common, &progress) {
         Ok(started) => Ok(report::started(&host, &started).notes(salvaged).notes(warnings)),
         Err(fault) => {
             salvaged.iter().for_each(|note| progress.done("salvaged", note));
-            Err(Failure::of(fault))
+            Err(room::failure(&host, fault))
         }
     }
 }
@@ -41,19 +42,24 @@ pub(crate) fn restart(id: &str, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
     let id = known(&host, id)?;
     let salvaged = salvage(&host);
-    let started = start::restart(&host, &id, common, &Progress::start()).map_err(Failure::of)?;
+    let started = start::restart(&host, &id, common, &Progress::start());
+    let started = started.map_err(|fault| room::failure(&host, fault))?;
     Ok(report::started(&host, &started).notes(salvaged).notes(warnings))
 }
 
 pub(crate) fn stop(asked: &StopArguments, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
     let ids = if asked.all {
-        let found = look::all(&host).map_err(Failure::of)?;
-        let found = found.into_iter().collect::<Result<Vec<_>, _>>().map_err(Failure::of)?;
-        found.into_iter().map(|found| found.record.id).collect()
+        // One that cannot be looked at keeps no other.
+        instances::ids(&host.root).map_err(|fault| Failure::of(Fault::from(fault)))?
     } else {
         asked.ids.iter().map(|id| parsed(id)).collect::<Result<Vec<_>, _>>()?
     };
+    if asked.dry_run {
+        let found = ids.iter().map(|id| look::record(&host, id));
+        let found = found.collect::<Result<Vec<_>, _>>().map_err(Failure::of)?;
+        return Ok(report::would_stop(&ids, &found, asked.purge).notes(warnings));
+    }
     let progress = Progress::start();
     let salvaged = salvage(&host);
     let stopped = stop::stop_all(&host, &ids, asked.purge, &progress).map_err(Failure::of)?;

@@ -13,7 +13,7 @@ use oh_host::instances::Record;
 use oh_host::publish::Host;
 use oh_host::random;
 use oh_host::spawn::Spawn;
-use oh_host::users::{Users, is_root};
+use oh_host::users::{OwnerSet, Users, is_root};
 use oh_model::instance::{Key, Server, Subject};
 use oh_model::path::{InRoot, PathFault, RealPath};
 use oh_model::upstream::{Target, Upstream};
@@ -91,6 +91,30 @@ impl Places {
     }
 }
 
+/// What an editor keeps where it has no record any more.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) home: RealPath,
+    pub(crate) log: RealPath,
+    /// Whose it is; `None` where nothing is kept but logs.
+    pub(crate) uid: Option<u32>,
+}
+
+/// Finds what is kept of an id, in lower case.
+pub(crate) fn kept(host: &Host, id: &str) -> Result<Kept, PathFault> {
+    use std::os::unix::fs::MetadataExt as _;
+    let settings = &host.settings.instances;
+    let home = host.root.real(&settings.directory)?.join(id)?;
+    let log = host.root.real(&settings.log_directory)?.join(&format!("{id}.log"))?;
+    // The folder itself is root's, so nobody else could exchange what is in it.
+    let theirs = home.join(FOLDERS[0])?;
+    let uid = [&theirs, &home].into_iter().find_map(|folder| {
+        let meta = std::fs::symlink_metadata(folder.as_str()).ok()?;
+        Some(meta.uid())
+    });
+    Ok(Kept { home, log, uid })
+}
+
 fn runtime_name(id: &str) -> String {
     let digits: String = Sha256::digest(id).iter().map(|byte| format!("{byte:02x}")).collect();
     digits.chars().take(RUNTIME_DIGITS).collect()
@@ -126,7 +150,16 @@ pub(crate) fn prepare(
     }
     atomic::create_dirs(&places.runtime, theirs(0o700))?;
     if record.subject == Subject::Session {
-        atomic::create_dirs(&places.folder, theirs(0o755))?;
+        let meta = theirs(0o755);
+        // It may be below a folder of the user's, and is not below anybody else's.
+        match owner {
+            Some((uid, _)) => {
+                let own = rustix::process::geteuid().as_raw();
+                let owners = OwnerSet::of_numbers([uid, own]);
+                atomic::create_dirs_among(&places.folder, meta, &owners)
+            }
+            None => atomic::create_dirs(&places.folder, meta),
+        }?;
     }
     if let Some((_, folder)) = &places.socket {
         atomic::create_dirs(&folder.parent(), root_or_us(0o755))?;

@@ -5,9 +5,10 @@ use std::io;
 use oh_host::atomic::FileFault;
 use oh_host::command::CommandFault;
 use oh_host::databases::EditFault;
+use oh_host::folder::FolderFault;
 use oh_host::instances::InstanceFault;
 use oh_host::lock::LockFault;
-use oh_host::process::ProcessFault;
+use oh_host::process::{Pid, ProcessFault};
 use oh_host::publish::PublishFault;
 use oh_host::random::RandomFault;
 use oh_host::sockets::SocketFault;
@@ -58,12 +59,23 @@ pub(crate) enum Refusal {
     AsRoot,
     #[error("{folder} belongs to root, and an editor of root's would make whoever comes in root")]
     RootsFolder { folder: InRoot },
+    #[error(
+        "{folder} belongs to {owner}, and others could put another folder in its place: \
+         {above} {why}"
+    )]
+    Exchangeable { folder: InRoot, owner: String, above: String, why: String },
+    #[error("{id} is an editor of {recorded}, and this start means one of {meant}")]
+    OtherRecord { id: InstanceId, recorded: String, meant: String },
     #[error("only root can start an editor of user {user}")]
     OtherUser { user: String },
+    #[error("instances.supervision is \"systemd\", and only root can have a unit")]
+    UnitOfRoot,
     #[error("user {user} may not read {folder}")]
     Unreadable { folder: String, user: String },
     #[error("the repositories are not known")]
     Databases(#[source] PublishFault),
+    #[error("{home} is kept of an editor of uid {uid}")]
+    Kept { id: InstanceId, home: RealPath, uid: u32 },
     #[error("no nginx runs that could serve it")]
     NoNginx { start: Hint },
     #[error("code-server cannot keep its prefix, and {key} is \"base-path\"")]
@@ -116,6 +128,10 @@ pub(crate) enum Fault {
     Socket(#[from] SocketFault),
     #[error("could not write a file of the editor")]
     File(#[from] FileFault),
+    #[error("the folder of session files is not used")]
+    Sessions(#[from] FolderFault),
+    #[error("the folder of session files went away while it was written to")]
+    NoSessionFolder,
     #[error("a path of the editor cannot be used")]
     Path(#[from] PathFault),
     #[error("no key can be made")]
@@ -132,10 +148,17 @@ pub(crate) enum Fault {
     Database(#[from] EditFault),
     #[error("its route could not be published")]
     Publish(#[from] PublishFault),
+    #[error("systemd did not move it into its unit: {0}")]
+    Limits(String),
     #[error("no nginx runs that could serve it")]
     Unserved,
-    #[error("its supervisor ended: {0}")]
+    #[error("its supervisor ended{}", said_last(.0))]
     Supervisor(String),
+    #[error(
+        "its supervisor (pid {pid}) said nothing for {limit_s} s{}",
+        if *is_stopped { ": it is stopped by a signal" } else { "" }
+    )]
+    Silent { pid: Pid, limit_s: u64, is_stopped: bool },
     #[error("the editor is not ready: {0}")]
     NotReady(String),
     #[error("could not look at the processes")]
@@ -166,6 +189,11 @@ pub(crate) enum Fault {
     },
 }
 
+/// Who was killed has said nothing.
+fn said_last(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(": {said}") }
+}
+
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(Box::new(refusal))
@@ -179,12 +207,26 @@ impl Fault {
     }
 }
 
+/// Says whether something could not be written because a disk is full, or the user's part of it.
+fn is_no_space(fault: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(fault);
+    while let Some(fault) = cause {
+        let kind = fault.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = fault.source();
+    }
+    false
+}
+
 impl Diagnostic for Fault {
     fn exit(&self) -> Exit {
         match self {
             Self::Refused(_) | Self::Unknown(_) => Exit::Refused,
             Self::Lock(fault) if fault.is_held() => Exit::Locked,
             Self::Publish(fault) => fault.exit(),
+            Self::Record(_) | Self::Lock(_) if is_no_space(self) => Exit::Intact,
             Self::Start { left, .. } if !left.is_empty() => Exit::RollbackFailed,
             Self::Start { source, .. } => match source.exit() {
                 exit @ (Exit::Refused | Exit::Locked | Exit::Config) => exit,
@@ -224,6 +266,10 @@ impl Diagnostic for Fault {
             Self::Start { .. } => {
                 vec![Hint::run("", Command::ours("oh-instances", &["reconcile"]))]
             }
+            Self::Silent { pid, is_stopped: true, .. } => {
+                let command = Command::other("kill", &["-CONT", &pid.to_string()]);
+                vec![Hint::run("let it go on", command)]
+            }
             Self::Unserved => vec!["start nginx, then run the same command again".into()],
             Self::Unknown(_) => vec![Hint::run("", Command::ours("oh-instances", &["list"]))],
             _ => Vec::new(),
@@ -245,6 +291,19 @@ impl Refusal {
                 "name a user with --user, or set instances.user; root itself only by --user root"
                     .into()
             }
+            Self::Exchangeable { .. } => {
+                "move it to where root and its owner alone may write, or name the user with --user"
+                    .into()
+            }
+            Self::OtherRecord { id, .. } => Hint::run(
+                "name the user that it has with --user, or first",
+                Command::ours("oh-instances", &["stop", id.as_str()]),
+            ),
+            Self::Kept { id, .. } => {
+                let purge = Command::ours("oh-instances", &["stop", id.as_str(), "--purge"]);
+                Hint::run("name that user with --user, or remove what is kept", purge)
+            }
+            Self::UnitOfRoot => "set instances.supervision to \"auto\" or \"process\"".into(),
             Self::NoNginx { start } => start.clone(),
             Self::Databases(fault) => return fault.hints().into_iter().next(),
             Self::NoProgram { .. } => "install it, or set instances.program to where it is".into(),

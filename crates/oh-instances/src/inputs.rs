@@ -5,9 +5,12 @@
 
 mod anew;
 
+use std::os::fd::{AsFd as _, OwnedFd};
+
 use jiff::Timestamp;
 use oh_host::atomic::{self, Meta};
 use oh_host::databases::{self, EditFault, Edited, Place, Standing, iso_text};
+use oh_host::folder::{self, FolderFault};
 use oh_host::instances::Record;
 use oh_host::lock::{Held, Leases};
 use oh_host::process::Pid;
@@ -45,12 +48,16 @@ pub(crate) fn announce(
     match record.subject {
         Subject::Session => {
             let path = session_file(host, record)?;
-            let folder = path.parent();
-            // Whose it is where it exists is judged by whoever reads it.
-            if std::fs::symlink_metadata(folder.as_str()).is_err() {
-                atomic::create_dirs(&folder, SESSIONS_FOLDER)?;
-            }
-            atomic::replace(&path, session_text(record).as_bytes(), SESSION_FILE)?;
+            let folder = match open_sessions(host, &path)? {
+                Some(folder) => folder,
+                None => {
+                    atomic::create_dirs(&path.parent(), SESSIONS_FOLDER)?;
+                    // Judged all the same: somebody else may have made it at the same time.
+                    open_sessions(host, &path)?.ok_or(Fault::NoSessionFolder)?
+                }
+            };
+            let text = session_text(record);
+            atomic::replace_in(folder.as_fd(), &path, text.as_bytes(), SESSION_FILE)?;
             Ok(Vec::new())
         }
         Subject::Repository => in_databases(host, record, Some(pid), held),
@@ -66,9 +73,11 @@ pub(crate) fn withdraw(
     match record.subject {
         Subject::Session => {
             let path = session_file(host, record)?;
+            let Some(folder) = open_sessions(host, &path)? else { return Ok(Vec::new()) };
             // A file that somebody else has put there since speaks of another editor.
-            if is_ours(&path, record)? {
-                atomic::remove_file(&path)?;
+            let text = session_text(record);
+            if atomic::has_bytes_in(folder.as_fd(), &path, text.as_bytes())? {
+                atomic::remove_in(folder.as_fd(), &path)?;
             }
             Ok(Vec::new())
         }
@@ -211,6 +220,12 @@ fn session_file(host: &Host, record: &Record) -> Result<RealPath, Fault> {
     Ok(folder.join(&format!("{}.json", record.id))?)
 }
 
+/// Opens the folder of a session file, judged as by whoever reads it; what is done in it is done in
+/// that very folder.
+fn open_sessions(host: &Host, file: &RealPath) -> Result<Option<OwnedFd>, FolderFault> {
+    folder::open_folder(&file.parent(), &oh_host::inputs::owners(host))
+}
+
 fn session_text(record: &Record) -> String {
     let ours = Extension {
         folder: Some(record.folder.clone()),
@@ -243,7 +258,7 @@ fn in_databases(
     let held = held.databases(names, "oh-instances", LOCK_WAIT)?;
     let place = |path| Place { root: &host.root, path, owners: &owners };
     let known = anew::Known::when_wanted(host);
-    let mut notes = Vec::new();
+    let mut ports = Ok(Vec::new());
     if let Some(port) = record.target.port() {
         let edited = databases::edit(
             &held,
@@ -274,8 +289,9 @@ fn in_databases(
                 database.mend(range);
             },
         );
-        notes.extend(told(settings.port_database.as_str(), edited)?);
+        ports = told(settings.port_database.as_str(), edited);
     }
+    // The one is written even where the other cannot be.
     let edited = databases::edit(
         &held,
         place(&settings.repository_database),
@@ -305,8 +321,8 @@ fn in_databases(
             }
         },
     );
-    notes.extend(told(settings.repository_database.as_str(), edited)?);
-    Ok(notes)
+    let repositories = told(settings.repository_database.as_str(), edited);
+    Ok([ports?, repositories?].concat())
 }
 
 fn kind_of(host: &Host, record: &Record) -> RepositoryKind {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use oh_config::Supervision;
 use oh_host::command;
 use oh_host::instances::Record;
+use oh_host::process::{Identity, Pid, Processes};
 use oh_host::publish::Host;
 use oh_host::spawn::{Spawn, Started, spawn};
 use oh_host::users::is_root;
@@ -24,6 +25,16 @@ const SYSTEMD_RUN: &str = "/usr/bin/systemd-run";
 
 /// The program that ends units.
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
+
+/// The program that asks systemd for what [`SYSTEMCTL`] has no word for.
+const BUSCTL: &str = "/usr/bin/busctl";
+
+/// systemd's service, object and interface on the bus.
+const MANAGER: [&str; 3] =
+    ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"];
+
+/// How often it is looked whether all processes of an editor are in its unit.
+const MOVES_MAX: usize = 10;
 
 /// That this folder is there says that systemd runs the machine (sd_booted(3)).
 const SYSTEMD_RUNS: &str = "/run/systemd/system";
@@ -110,7 +121,7 @@ fn start_unit(
 ) -> Result<(), Fault> {
     let settings = &host.settings.instances;
     let limits = &settings.limits;
-    let stop_s = settings.stop_grace_s + 10;
+    let stop_s = stop_seconds(host);
     let mut words = vec![
         format!("--unit={unit}"),
         "--description=VS Code in the browser, of oh-instances".into(),
@@ -123,6 +134,8 @@ fn start_unit(
         format!("--property=TimeoutStopSec={stop_s}"),
         "--property=Restart=no".into(),
         "--property=OOMPolicy=continue".into(),
+        // An editor that runs already may be moved into it.
+        "--property=Delegate=yes".into(),
     ];
     words.extend(limits.memory_mib.map(|mib| format!("--property=MemoryMax={mib}M")));
     words.extend(limits.cpu_percent.map(|percent| format!("--property=CPUQuota={percent}%")));
@@ -133,13 +146,65 @@ fn start_unit(
     words.extend(arguments.iter().map(|argument| argument.replace('$', "$$")));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     // The unit of a forerunner that was killed is there until systemd has ended all of its group.
-    let stop_limit = Duration::from_secs(stop_s) + UNIT_LIMIT;
-    command::run(&RealPath::parse(SYSTEMCTL)?, &["stop", "--quiet", unit], None, stop_limit)?;
+    end_unit(host, unit)?;
     let output = command::run(&RealPath::parse(SYSTEMD_RUN)?, &words, None, UNIT_LIMIT)?;
     if !output.status.success() {
         return Err(Fault::Systemd(output.stderr.trim().to_owned()));
     }
     Ok(())
+}
+
+/// Waits until a unit has ended, and with it all that is in its group; one that is not there has.
+pub(crate) fn end_unit(host: &Host, unit: &str) -> Result<(), Fault> {
+    if !Path::new(SYSTEMD_RUNS).is_dir() {
+        return Ok(());
+    }
+    let limit = Duration::from_secs(stop_seconds(host)) + UNIT_LIMIT;
+    command::run(&RealPath::parse(SYSTEMCTL)?, &["stop", "--quiet", unit], None, limit)?;
+    Ok(())
+}
+
+/// How long systemd gives a supervisor to end its editor.
+fn stop_seconds(host: &Host) -> u64 {
+    host.settings.instances.stop_grace_s + 10
+}
+
+/// Moves an editor that runs into the unit of its new supervisor, with all that it started: the limits
+/// of the unit are for them too.
+///
+/// systemd does it (`AttachProcessesToUnit`, org.freedesktop.systemd1(5)), and knows them by their
+/// numbers alone, so they are looked at right before.
+pub(crate) fn take_into_unit(unit: &str, editor: &Identity) -> Result<(), Fault> {
+    let mut why = "its processes become more faster than they are moved".to_owned();
+    for _ in 0..MOVES_MAX {
+        if !editor.lives()? {
+            return Ok(());
+        }
+        let mut family = Processes::look()?.descendants_of(editor.pid);
+        family.push(editor.pid);
+        let outside = family.into_iter().filter(|pid| is_outside(*pid, unit));
+        let outside: Vec<String> = outside.map(|pid| pid.to_string()).collect();
+        if outside.is_empty() {
+            return Ok(());
+        }
+        let count = outside.len().to_string();
+        let mut words = vec!["--quiet", "call"];
+        words.extend(MANAGER);
+        words.extend(["AttachProcessesToUnit", "ssau", unit, "", &count]);
+        words.extend(outside.iter().map(String::as_str));
+        let output = command::run(&RealPath::parse(BUSCTL)?, &words, None, UNIT_LIMIT)?;
+        // One that ended meanwhile fails all of them; the next look does without it.
+        if !output.status.success() {
+            why = output.stderr.trim().to_owned();
+        }
+    }
+    Err(Fault::Limits(why))
+}
+
+/// Says whether a process that lives is in another control group than that of the unit.
+fn is_outside(pid: Pid, unit: &str) -> bool {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    groups.is_ok_and(|groups| !groups.lines().any(|line| line.ends_with(&format!("/{unit}"))))
 }
 
 /// Lets nginx connect to the socket of an editor that has no option for its mode.

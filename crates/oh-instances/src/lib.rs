@@ -21,6 +21,7 @@ mod look;
 mod ready;
 mod reconcile;
 mod report;
+mod room;
 mod start;
 mod status;
 mod stop;

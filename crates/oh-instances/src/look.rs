@@ -39,6 +39,14 @@ impl Found {
         self.condition == Condition::Supervised(Phase::Ready)
     }
 
+    /// Says whether a supervisor lives that starts the editor again.
+    pub(crate) fn is_watched(&self) -> bool {
+        matches!(
+            self.condition,
+            Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
+        )
+    }
+
     /// Says whether the editor is to run.
     pub(crate) fn is_wanted(&self) -> bool {
         self.record.wanted == Wanted::Running
@@ -55,12 +63,6 @@ pub(crate) fn record(host: &Host, id: &InstanceId) -> Result<Option<Record>, Fau
     Ok(instances::read(&host.root, id)?)
 }
 
-/// Looks at all.
-pub(crate) fn all(host: &Host) -> Result<Vec<Result<Found, Fault>>, Fault> {
-    let records = instances::records(&host.root)?;
-    Ok(records.into_iter().map(|record| found(host, record?)).collect())
-}
-
 fn found(host: &Host, record: Record) -> Result<Found, Fault> {
     let state = instances::read_state(&host.root, &record.id)?;
     let condition = condition(&record, state.as_ref())?;
@@ -73,8 +75,11 @@ fn condition(record: &Record, state: Option<&State>) -> Result<Condition, Fault>
         return Ok(Condition::Stopping);
     }
     let Some(state) = state else { return Ok(Condition::Gone) };
+    if !state.is_of_this_boot()? {
+        return Ok(Condition::Gone);
+    }
     // A supervisor that gave up has ended: its last word is still what there is to say.
-    let is_last_word = matches!(state.phase, Phase::Failed { .. } | Phase::Ended);
+    let is_last_word = state.phase.is_last();
     if is_last_word || state.is_supervised()? {
         // The end of an editor is known here before its supervisor has said a word about it.
         let is_too_late = state.phase == Phase::Ready && !state.editor_lives()?;

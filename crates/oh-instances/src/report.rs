@@ -2,10 +2,12 @@
 
 use std::error::Error;
 
+use oh_host::instances::Record;
 use oh_host::publish::Host;
 use oh_host::users::Users;
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
+use oh_model::id::InstanceId;
 use oh_model::upstream::Target;
 use oh_term::Answer;
 use serde_json::{Value, json};
@@ -117,6 +119,25 @@ pub(crate) fn instance(host: &Host, found: &Found) -> Value {
     })
 }
 
+/// The answer of a stop that is not carried out.
+pub(crate) fn would_stop(ids: &[InstanceId], records: &[Option<Record>], purge: bool) -> Answer {
+    let mut human = String::new();
+    let mut rows = Vec::new();
+    for (id, record) in ids.iter().zip(records) {
+        human.push_str(&match record {
+            None if purge => format!("{id} does not run; what it keeps would be removed\n"),
+            None => format!("{id} does not run\n"),
+            Some(_) if purge => format!("{id} would be stopped, and what it keeps removed\n"),
+            Some(_) => format!("{id} would be stopped\n"),
+        });
+        rows.push(json!({ "id": id.as_str(), "would_be_stopped": record.is_some() }));
+    }
+    if ids.is_empty() {
+        human.push_str("no instance runs\n");
+    }
+    Answer::new(human, json!({ "dry_run": true, "purge": purge, "instances": rows }))
+}
+
 /// The answer of a stop.
 pub(crate) fn stopped(stopped: &[Stopped]) -> Answer {
     let mut human = String::new();
@@ -128,6 +149,7 @@ pub(crate) fn stopped(stopped: &[Stopped]) -> Answer {
             human.extend(one.left.iter().map(|left| format!("  left     {left}\n")));
         } else if one.was_there {
             human.push_str(&format!("{id} stopped\n"));
+            human.extend(one.stays.iter().map(|stays| format!("  stays    {stays}\n")));
         } else {
             human.push_str(&format!("{id} does not run\n"));
         }
@@ -136,7 +158,7 @@ pub(crate) fn stopped(stopped: &[Stopped]) -> Answer {
     if stopped.is_empty() {
         human.push_str("no instance runs\n");
     }
-    let is_whole = stopped.iter().all(|one| one.left.is_empty());
+    let is_whole = stopped.iter().all(|one| one.left.is_empty() && one.stays.is_empty());
     let result: Vec<Value> = stopped
         .iter()
         .map(|one| {
@@ -145,6 +167,7 @@ pub(crate) fn stopped(stopped: &[Stopped]) -> Answer {
                 "was_there": one.was_there,
                 "processes": one.processes,
                 "left": one.left,
+                "stays": one.stays,
             })
         })
         .collect();

@@ -14,10 +14,13 @@ use oh_host::logs;
 use oh_host::process::{Identity, Pid, ProcessDir, Sent, Signal};
 use oh_host::publish::{self, Host, Published, Reach, Running};
 use oh_host::random;
+use oh_host::sockets::{BindProbe, bind_probe_everywhere};
 use oh_host::spawn::Started as Child;
+use oh_host::users::{Users, is_root};
 use oh_model::id::InstanceId;
 use oh_model::instance::{Server, Subject};
 use oh_model::path::RealPath;
+use oh_model::port::Port;
 use oh_model::upstream::{Target, Upstream};
 use oh_term::{Common, Progress};
 
@@ -26,7 +29,7 @@ use crate::editor::{self, Places};
 use crate::fault::{Fault, Refusal};
 use crate::look::{self, Condition, Found};
 use crate::target::{self, Target as Asked};
-use crate::{inputs, launch, ready, stop};
+use crate::{inputs, launch, ready, report, stop};
 
 /// How long to wait for a command that works on the same instance, beyond what it may take itself.
 const LOCK_SLACK: Duration = Duration::from_secs(30);
@@ -39,6 +42,9 @@ const REACH_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a supervisor may take until it says anything.
 const FIRST_WORD_LIMIT: Duration = Duration::from_secs(30);
+
+/// How many ports may be lost to others during one start.
+const LOST_PORTS_MAX: usize = 3;
 
 /// What the lock is held for while ports are chosen.
 const PURPOSE_CHOOSE: &str = "oh-instances: choosing ports";
@@ -70,21 +76,46 @@ pub(crate) fn start(
     let wait = lock_wait(host);
     let mut world = locks.world(Share::Shared, "oh-instances start", wait)?;
     let mut held = lease(&mut world, &target.id, "oh-instances start", wait)?;
-    let (record, notes) = match look::one(host, &target.id)? {
-        None => reserve(host, &target, asked, &mut held)?,
-        Some(found) => {
-            is_the_same(&target, &found.record, asked)?;
-            match found.condition {
-                // Something is left of a stop that was killed.
-                Condition::Stopping => {
-                    stop::stop_one(host, &target.id, false, &mut held)?;
-                    reserve(host, &target, asked, &mut held)?
-                }
-                _ => revive(host, found, &mut held)?,
+    let mut lost = Vec::new();
+    loop {
+        let (record, notes) = prepared(host, &target, asked, &mut held)?;
+        let port = record.target.port().filter(|_| asked.port.is_none());
+        match bring_up(host, record, common, &mut held, progress, notes) {
+            // Somebody took it after it was looked at; there are others.
+            Err(Fault::Start { source, left, .. } | Fault::Restart { source, left, .. })
+                if left.is_empty()
+                    && source.is_of_editor()
+                    && lost.len() < LOST_PORTS_MAX
+                    && port.is_some_and(|port| is_taken(port).unwrap_or(false)) =>
+            {
+                lost.extend(port);
             }
+            done => return done,
         }
+    }
+}
+
+/// Finds the record to go on with, or makes one.
+fn prepared(
+    host: &Host,
+    target: &Asked,
+    asked: &StartArguments,
+    held: &mut Held<'_, Leases>,
+) -> Result<(Record, Vec<String>), Fault> {
+    let Some(found) = look::one(host, &target.id)? else {
+        return reserve(host, target, asked, held);
     };
-    bring_up(host, record, common, &mut held, progress, notes)
+    is_the_same(target, &found.record, asked)?;
+    if found.condition == Condition::Stopping {
+        // Something is left of a stop that was killed.
+        stop::stop_one(host, &target.id, false, held)?;
+        return reserve(host, target, asked, held);
+    }
+    revive(host, found, held)
+}
+
+fn is_taken(port: Port) -> Result<bool, Fault> {
+    Ok(bind_probe_everywhere(port)? == BindProbe::Taken)
 }
 
 /// Starts the editor of an instance anew.
@@ -138,7 +169,8 @@ pub(crate) fn restart_held(
         let gone = Found { record, state: None, condition: Condition::Gone, ..found };
         revive(host, gone, held)?
     };
-    bring_up(host, record, common, held, progress, notes)
+    let started = bring_up(host, record, common, held, progress, notes)?;
+    Ok(Started { ran_before: false, ..started })
 }
 
 /// Makes an instance that was recorded ready to be gone on with: where nothing of it runs, what is
@@ -149,10 +181,11 @@ pub(crate) fn revive(
     held: &mut Held<'_, Leases>,
 ) -> Result<(Record, Vec<String>), Fault> {
     let mut record = found.record;
-    let is_over = matches!(
-        found.condition,
-        Condition::Gone | Condition::Supervised(Phase::Failed { .. } | Phase::Ended)
-    );
+    let is_over = match &found.condition {
+        Condition::Gone => true,
+        Condition::Supervised(phase) => phase.is_last(),
+        Condition::Unsupervised | Condition::Stopping => false,
+    };
     if !is_over {
         return Ok((record, Vec::new()));
     }
@@ -226,6 +259,9 @@ fn suits(host: &Host, subject: Subject, asked: &StartArguments) -> Result<(), Re
     if settings.instances.server == Server::CodeServer && upstream == Upstream::BasePath {
         return Err(Refusal::BasePath { key });
     }
+    if settings.instances.supervision == oh_config::Supervision::Systemd && !is_root() {
+        return Err(Refusal::UnitOfRoot);
+    }
     let program = settings.instances.program.as_str();
     if !std::path::Path::new(program).is_file() {
         return Err(Refusal::NoProgram { program: program.into() });
@@ -258,9 +294,27 @@ fn is_the_same(target: &Asked, record: &Record, asked: &StartArguments) -> Resul
         let (id, folder) = (record.id.to_string(), target.folder.clone());
         return Err(Refusal::Collision { id, folder, other: record.folder.clone() });
     }
+    // Whoever has the folder by now gets no editor of somebody else's, nor gives him one. What was
+    // adopted gets the user of this start once it is started anew.
+    if !record.adopted && record.uid != target.user.uid {
+        let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
+        let (recorded, meant) = (users.shown(record.uid), users.shown(target.user.uid));
+        return Err(Refusal::OtherRecord { id: record.id.clone(), recorded, meant });
+    }
     match (asked.port, record.target.port()) {
         (Some(port), Some(own)) if port != own.get() => {
             Err(Refusal::OtherPort { id: record.id.clone(), port: own })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to open what an editor of another user kept.
+fn not_anothers(host: &Host, record: &Record) -> Result<(), Fault> {
+    let kept = editor::kept(host, &record.id.folded())?;
+    match kept.uid {
+        Some(uid) if uid != record.uid => {
+            Err(Refusal::Kept { id: record.id.clone(), home: kept.home, uid }.into())
         }
         _ => Ok(()),
     }
@@ -328,9 +382,15 @@ fn reserve(
     // could not be served.
     Places::of(host, &record)?;
     inputs::unclaimed(host, &record)?;
+    not_anothers(host, &record)?;
     servable(host)?;
     instances::remove_state(&host.root, &record.id)?;
-    instances::write(&host.root, &record)?;
+    if let Err(fault) = instances::write(&host.root, &record) {
+        // One that the disk did not confirm stands all the same.
+        let left = instances::remove(&host.root, &record.id).err();
+        let left = left.map(|fault| crate::report::chain(&fault)).into_iter().collect();
+        return Err(Fault::Start { id: record.id, source: Box::new(fault.into()), left });
+    }
     Ok((record, choice.notes))
 }
 
@@ -377,19 +437,25 @@ pub(crate) fn carry_out(
     let places = Places::of(host, &record)?;
     notes.extend(places.warning());
     let begun = Instant::now();
-    let up = get_up(host, &record, &places, common, progress)?;
-    let ran_before = !up.was_launched && record.starter.is_none();
+    let up = get_up(host, &mut record, &places, common, progress)?;
+    let mut ran_before = !up.was_launched && record.starter.is_none();
+    if let (Some(unit), true) = (&record.unit, up.was_taken_over)
+        && let Err(fault) = launch::take_into_unit(unit, &up.editor)
+    {
+        notes.push(format!("warning: {} has no limits: {}", record.id, report::chain(&fault)));
+    }
     if !ran_before {
         let took = begun.elapsed().as_secs_f32();
-        progress.done("editor", &format!("pid {}  {took:.1} s", up.editor));
+        progress.done("editor", &format!("pid {}  {took:.1} s", up.editor.pid));
     }
     if !record.announced {
         record.announced = true;
         instances::write(&host.root, &record)?;
     }
-    notes.extend(inputs::announce(host, &record, up.supervisor, held)?);
+    let mut supervisor = up.supervisor;
+    notes.extend(inputs::announce(host, &record, supervisor, held)?);
     progress.doing("publish its route");
-    let published = publish::publish_within(held, host, "oh-instances start")?;
+    let mut published = publish::publish_within(held, host, "oh-instances start")?;
     routed(&record, &published)?;
     let mut asked = Instant::now();
     let found = loop {
@@ -397,19 +463,30 @@ pub(crate) fn carry_out(
             look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
         if !found.is_ready() {
             // It was killed since; it comes again in the same place, behind the same route.
-            get_up(host, &record, &places, common, progress)?;
+            let up = get_up(host, &mut record, &places, common, progress)?;
+            ran_before = false;
+            if up.supervisor != supervisor {
+                // It has another pid, and its editor may have another key.
+                supervisor = up.supervisor;
+                notes.extend(inputs::announce(host, &record, supervisor, held)?);
+                let again = publish::publish_within(held, host, "oh-instances start")?;
+                routed(&record, &again)?;
+                published = Published { login: published.login.or(again.login), ..again };
+            }
             asked = Instant::now();
             continue;
         }
         match reached(host, &record)? {
-            Ok(()) => break found,
+            Ok(()) if record.starter.is_none() => break found,
+            Ok(()) => {
+                record.starter = None;
+                instances::write(&host.root, &record)?;
+                // Looked at once more: what was killed meanwhile does not run.
+            }
             Err(why) if asked.elapsed() >= REACH_LIMIT => return Err(Fault::Unrouted(why)),
             Err(_) => std::thread::sleep(PAUSE),
         }
     };
-    if record.starter.take().is_some() {
-        instances::write(&host.root, &record)?;
-    }
     let found = Found { record, is_half_started: false, ..found };
     let generation = published.generation.to_string();
     let login = published.login;
@@ -419,45 +496,61 @@ pub(crate) fn carry_out(
 /// An editor that answers, and who watches it.
 struct Up {
     supervisor: Pid,
-    editor: Pid,
+    editor: Identity,
     /// Whether it was started here, or taken over.
     was_launched: bool,
+    /// Whether nobody watched it before.
+    was_taken_over: bool,
 }
 
 /// Waits for an editor that is watched; starts a supervisor for one that is not.
 fn get_up(
     host: &Host,
-    record: &Record,
+    record: &mut Record,
     places: &Places,
     common: &Common,
     progress: &Progress,
 ) -> Result<Up, Fault> {
-    let id = &record.id;
-    let mut was_launched = false;
+    let id = &record.id.clone();
+    let (mut was_launched, mut was_taken_over, mut is_second) = (false, false, false);
     loop {
         let found = look::one(host, id)?.ok_or_else(|| Fault::Unknown(id.to_string()))?;
         was_launched |= !found.is_ready();
-        let is_watched = matches!(
-            found.condition,
-            Condition::Supervised(Phase::Ready | Phase::Starting | Phase::Waiting { .. })
-        );
+        let is_watched = found.is_watched();
         let (mut child, mut forerunner) = (None, None);
         if !is_watched {
             progress.doing(format!("start the editor of {id}"));
-            if found.condition != Condition::Unsupervised {
+            was_taken_over = found.condition == Condition::Unsupervised;
+            if was_taken_over {
+                // What the configuration says of supervisors may be new since the one before.
+                let unit = launch::unit(host, &id.folded());
+                if record.unit != unit {
+                    record.unit = unit;
+                    instances::write(&host.root, record)?;
+                }
+            } else {
                 instances::remove_state(&host.root, id)?;
             }
-            child = launch::supervisor(host, &found.record, places, common)?;
+            child = launch::supervisor(host, record, places, common)?;
             forerunner = found.state.map(|state| state.supervisor);
         }
         progress.doing(format!("wait for the editor of {id}"));
         match wait_until_ready(host, record, places, child, forerunner.as_ref()) {
-            // Who watched it was on its way out when we looked, or was killed since.
+            // Who watched it was on its way out when we looked, or was killed since; and one that we
+            // started is replaced once where its editor lives.
             Err(Fault::Supervisor(_)) if is_watched => was_launched = true,
+            Err(Fault::Supervisor(_)) if !is_second && lives_on(host, id)? => is_second = true,
             Err(fault) => return Err(fault),
-            Ok((supervisor, editor)) => return Ok(Up { supervisor, editor, was_launched }),
+            Ok((supervisor, editor)) => {
+                return Ok(Up { supervisor, editor, was_launched, was_taken_over });
+            }
         }
     }
+}
+
+/// Says whether an editor lives that nobody watches.
+fn lives_on(host: &Host, id: &InstanceId) -> Result<bool, Fault> {
+    Ok(look::one(host, id)?.is_some_and(|found| found.condition == Condition::Unsupervised))
 }
 
 /// Waits until the supervisor says that the editor answers; returns both.
@@ -467,9 +560,10 @@ fn wait_until_ready(
     places: &Places,
     mut child: Option<Child>,
     forerunner: Option<&Identity>,
-) -> Result<(Pid, Pid), Fault> {
+) -> Result<(Pid, Identity), Fault> {
     let begun = Instant::now();
     let limit = FIRST_WORD_LIMIT + Duration::from_secs(host.settings.instances.ready_timeout_s);
+    let mut heard = None;
     loop {
         let state = instances::read_state(&host.root, &record.id)?;
         // What a forerunner or an earlier generation said is not of this start.
@@ -481,17 +575,25 @@ fn wait_until_ready(
             };
             is_launched && state.generation == record.generation
         });
+        heard = state.as_ref().map(|state| state.supervisor.pid).or(heard);
         if let Some(state) = state {
             match (&state.phase, &state.editor) {
                 // What its supervisor said is of a moment ago; one that was killed since is not ready.
                 (Phase::Ready, Some(editor))
-                    if editor.lives()? && ready::answers(record, places, editor.pid)? =>
+                    if editor.lives()?
+                        && ready::answers(record, places, editor.pid)?
+                        && state.supervisor.lives()? =>
                 {
-                    return Ok((state.supervisor.pid, editor.pid));
+                    return Ok((state.supervisor.pid, editor.clone()));
                 }
                 (Phase::Failed { why }, _) => return Err(Fault::NotReady(why.clone())),
                 (Phase::Ended, _) => {
-                    return Err(Fault::NotReady("it ended by itself, with exit code 0".into()));
+                    let last = state.endings.last().map(|ending| ending.how.as_str());
+                    let how = last.unwrap_or("nobody knows how");
+                    return Err(Fault::NotReady(format!("it ended: {how}")));
+                }
+                (Phase::Stopped, _) => {
+                    return Err(Fault::NotReady("its supervisor was told to end".into()));
                 }
                 _ => {}
             }
@@ -499,27 +601,38 @@ fn wait_until_ready(
             if !state.supervisor.lives()?
                 && instances::read_state(&host.root, &record.id)?.as_ref() == Some(&state)
             {
-                return Err(Fault::Supervisor(last_words(places)));
+                return Err(Fault::Supervisor(last_words(record, places)));
             }
         } else if let Some(child) = &mut child
             && let Some(status) = child.ended()?
         {
-            return Err(Fault::Supervisor(format!("{status}{}", last_words(places))));
+            return Err(Fault::Supervisor(format!("{status}{}", last_words(record, places))));
         }
         if begun.elapsed() >= limit {
-            return Err(Fault::NotReady(format!(
-                "nothing was heard of it for {} s",
-                limit.as_secs()
-            )));
+            return Err(silence(host, record, heard, limit));
         }
         std::thread::sleep(PAUSE);
     }
 }
 
-/// The last lines of a supervisor's own log.
-fn last_words(places: &Places) -> String {
+/// Says who says nothing.
+fn silence(host: &Host, record: &Record, heard: Option<Pid>, limit: Duration) -> Fault {
+    let state = instances::read_state(&host.root, &record.id).ok().flatten();
+    let Some(pid) = heard.or(state.map(|state| state.supervisor.pid)) else {
+        return Fault::NotReady(format!("nothing was heard of it for {} s", limit.as_secs()));
+    };
+    let stat = ProcessDir::open(pid).and_then(|process| process.stat());
+    let is_stopped = stat.is_ok_and(|stat| matches!(stat.state, 'T' | 't'));
+    Fault::Silent { pid, limit_s: limit.as_secs(), is_stopped }
+}
+
+/// The last lines of a supervisor's own log, or where they are.
+fn last_words(record: &Record, places: &Places) -> String {
+    if let Some(unit) = &record.unit {
+        return format!("why is told by `journalctl --unit={unit}`");
+    }
     let log = RealPath::parse(&format!("{}.supervisor", places.log));
-    log.map(|log| logs::last_lines(&log)).unwrap_or_default()
+    log.map(|log| logs::last_lines(&log, &record.key)).unwrap_or_default()
 }
 
 /// Makes sure that the instance is among the routes, and that they are served.

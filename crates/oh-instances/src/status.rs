@@ -109,8 +109,10 @@ fn details(host: &Host, one: &One) -> Details {
     let supervisor = one.found.state.as_ref().map(|state| &state.supervisor);
     let is_well = one.standing.is_well;
     let files = host.settings.instances.log_files;
+    let state = one.found.state.as_ref();
+    let keys = record.key.iter().chain(state.and_then(|state| state.key.as_ref()));
     let said = |log: Option<RealPath>| match log {
-        Some(log) if !is_well => logs::last_words(&log, files, LAST_LINES),
+        Some(log) if !is_well => logs::last_words(&log, files, LAST_LINES, keys.clone()),
         _ => Vec::new(),
     };
     let supervisors = |places: &Places| RealPath::parse(&format!("{}.supervisor", places.log)).ok();

@@ -6,20 +6,22 @@
 
 use std::time::{Duration, Instant};
 
+use oh_host::atomic;
 use oh_host::discard;
 use oh_host::instances::{self, Record, Wanted};
 use oh_host::lock::{Held, Leases, Locks, Share};
-use oh_host::process::{ProcessDir, Signal};
+use oh_host::process::{ProcessDir, Processes, Signal};
 use oh_host::publish::{self, Host};
 use oh_host::sockets::{BindProbe, bind_probe_everywhere};
 use oh_host::stop::{self as host_stop, How, Outcome};
 use oh_model::id::InstanceId;
+use oh_model::path::RealPath;
 use oh_term::Progress;
 
-use crate::editor::Places;
+use crate::editor::{self, Kept, Places};
 use crate::fault::Fault;
 use crate::report::chain;
-use crate::{inputs, start};
+use crate::{inputs, launch, start};
 
 /// How long to wait for another command on the same instance.
 const LOCK_WAIT: Duration = Duration::from_secs(120);
@@ -41,8 +43,10 @@ pub(crate) struct Stopped {
     pub(crate) was_there: bool,
     /// How many processes were ended.
     pub(crate) processes: usize,
-    /// What is left, and why.
+    /// What is left of it, and why: as long as there is any, it is not stopped.
     pub(crate) left: Vec<String>,
+    /// What of its folders could not be removed, and why.
+    pub(crate) stays: Vec<String>,
     /// What people should know.
     pub(crate) notes: Vec<String>,
 }
@@ -68,6 +72,7 @@ pub(crate) fn stop_all(
                 was_there: true,
                 processes: 0,
                 left: vec![chain(&fault)],
+                stays: Vec::new(),
                 notes: Vec::new(),
             },
         };
@@ -91,13 +96,27 @@ pub(crate) fn stop_one(
         was_there: false,
         processes: 0,
         left: Vec::new(),
+        stays: Vec::new(),
         notes: Vec::new(),
     };
-    let Some(mut record) = instances::read(&host.root, id)? else { return Ok(stopped) };
+    let Some(mut record) = instances::read(&host.root, id)? else {
+        if purge {
+            let kept = editor::kept(host, &id.folded())?;
+            stopped.was_there = purge_kept(host, &kept, &mut stopped.stays);
+        }
+        return Ok(stopped);
+    };
+    stopped.id = record.id.clone();
     stopped.was_there = true;
+    let mut is_written = true;
     if record.wanted != Wanted::Stopped {
         record.wanted = Wanted::Stopped;
-        instances::write(&host.root, &record)?;
+        match instances::write(&host.root, &record) {
+            Ok(_) => {}
+            // What cannot be written can still be taken away.
+            Err(fault) if fault.is_no_space() => is_written = false,
+            Err(fault) => return Err(fault.into()),
+        }
     }
     let outcomes = end_family(host, &record)?;
     let ended = |outcome: &&Outcome| matches!(outcome.how, How::Term | How::Kill);
@@ -107,18 +126,36 @@ pub(crate) fn stop_one(
         // Its port is still its own; who is asked for it next has to learn that.
         return Ok(stopped);
     }
+    if let Some(unit) = &record.unit {
+        // What has left the family is still in the group, and ends with it.
+        launch::end_unit(host, unit)?;
+    }
     stopped.left.extend(port_left(&record)?);
-    stopped.notes.extend(inputs::withdraw(host, &record, held)?);
+    // Told, and no reason to keep what can be published and taken away all the same.
+    match inputs::withdraw(host, &record, held) {
+        Ok(notes) => stopped.notes.extend(notes),
+        Err(fault) => stopped.left.push(chain(&fault)),
+    }
+    if !is_written {
+        // As it stands, the record would have its route served.
+        instances::remove_state(&host.root, id)?;
+        instances::remove(&host.root, id)?;
+    }
     if let Err(fault) = publish::publish_within(held, host, "oh-instances stop")
         && publish::may_route(host, id, record.target).unwrap_or(true)
     {
         stopped.left.push(format!("its route: {}", chain(&fault)));
     }
-    discard_runtime(host, &record, purge, &mut stopped.left);
+    discard_runtime(host, &record, purge, &mut stopped.stays);
+    if Processes::look()?.partial {
+        let what = "processes that are hidden from us (hidepid) were not looked at";
+        stopped.notes.push(format!("warning: {id}: {what}; root sees all"));
+    }
     if stopped.left.is_empty() {
         instances::remove_state(&host.root, id)?;
         instances::remove(&host.root, id)?;
     }
+    sweep(host, &record);
     Ok(stopped)
 }
 
@@ -186,28 +223,62 @@ fn port_left(record: &Record) -> Result<Option<String>, Fault> {
     Ok(None)
 }
 
-/// Takes away what is of no use without the editor, and with `purge` all that it kept.
-fn discard_runtime(host: &Host, record: &Record, purge: bool, left: &mut Vec<String>) {
-    let Ok(places) = Places::of(host, record) else { return };
-    let mut folders = vec![places.runtime];
-    folders.extend(places.socket.map(|(_, folder)| folder));
-    if purge {
+/// Takes away what starts and supervisors left that were killed while they wrote or made something.
+fn sweep(host: &Host, record: &Record) {
+    let settings = &host.settings;
+    let real = |folder| host.root.real(folder).ok();
+    let mut folders: Vec<RealPath> = Vec::new();
+    folders.extend(real(&settings.instances.directory));
+    folders.extend(real(&settings.instances.runtime_directory));
+    folders.extend(real(&settings.instances.log_directory));
+    folders.extend(real(&settings.sessions.directory));
+    if let Ok(places) = Places::of(host, record) {
         folders.push(places.home);
-        let log = |suffix: &str| format!("{}{suffix}", places.log);
-        let kept = host.settings.instances.log_files;
-        let numbered = (1..=kept).map(|number| log(&format!(".{number}")));
-        for log in numbered.chain([log(""), log(".supervisor")]) {
-            if let Err(fault) = std::fs::remove_file(&log)
-                && fault.kind() != std::io::ErrorKind::NotFound
-            {
-                left.push(format!("{log}: {fault}"));
-            }
+        folders.extend(places.socket.map(|(_, folder)| folder.parent()));
+    }
+    // What cannot be swept is in nobody's way: the next stop tries again.
+    drop(instances::sweep(&host.root));
+    folders.iter().for_each(|folder| drop(atomic::sweep(folder)));
+}
+
+/// Takes away what is of no use without the editor, and with `purge` all that it kept.
+fn discard_runtime(host: &Host, record: &Record, purge: bool, stays: &mut Vec<String>) {
+    let Ok(places) = Places::of(host, record) else { return };
+    discard(&places.runtime, record.uid, stays);
+    if let Some((_, folder)) = &places.socket {
+        discard(folder, record.uid, stays);
+    }
+    if purge {
+        let kept = Kept { home: places.home, log: places.log, uid: Some(record.uid) };
+        purge_kept(host, &kept, stays);
+    }
+}
+
+/// Removes what an editor keeps; says whether there was anything.
+fn purge_kept(host: &Host, kept: &Kept, stays: &mut Vec<String>) -> bool {
+    let log = |suffix: &str| format!("{}{suffix}", kept.log);
+    let numbered = (1..=host.settings.instances.log_files).map(|number| log(&format!(".{number}")));
+    let mut was_there = false;
+    for log in numbered.chain([log(""), log(".supervisor")]) {
+        match std::fs::remove_file(&log) {
+            Ok(()) => was_there = true,
+            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => {}
+            Err(fault) => stays.push(format!("{log}: {fault}")),
         }
     }
-    for folder in folders {
-        let exists = std::fs::symlink_metadata(folder.as_str()).is_ok();
-        if exists && let Err((path, fault)) = discard::remove_folder_of(&folder, record.uid) {
-            left.push(format!("{path}: {fault}"));
-        }
+    if let Some(uid) = kept.uid {
+        was_there |= discard(&kept.home, uid, stays);
     }
+    was_there
+}
+
+/// Removes a folder of an editor; says whether it was there.
+fn discard(folder: &RealPath, uid: u32, stays: &mut Vec<String>) -> bool {
+    if std::fs::symlink_metadata(folder.as_str()).is_err() {
+        return false;
+    }
+    if let Err((path, fault)) = discard::remove_folder_of(folder, uid) {
+        stays.push(format!("{path}: {fault}"));
+    }
+    true
 }

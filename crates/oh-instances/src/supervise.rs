@@ -213,7 +213,7 @@ impl<'h> Run<'h> {
     /// Says whether an editor that was served has ended for good, and not by a command of ours,
     /// which goes on from there.
     fn stays_ended(&self) -> Result<bool, Fault> {
-        let is_over = matches!(self.state.phase, Phase::Failed { .. } | Phase::Ended);
+        let is_over = self.state.phase.is_last();
         if !self.was_ready || !is_over {
             return Ok(false);
         }
@@ -273,7 +273,11 @@ impl<'h> Run<'h> {
         self.state.activity = None;
         self.state.starts += 1;
         self.state.phase = Phase::Starting;
-        self.save()?;
+        if let Err(fault) = self.save() {
+            // Nobody would know of it.
+            self.stop_all()?;
+            return Err(fault);
+        }
         Ok(Some(identity))
     }
 
@@ -378,7 +382,9 @@ impl<'h> Run<'h> {
                 }
                 if is_ready && self.observed.is_none_or(|at| at.elapsed() >= OBSERVE_EVERY) {
                     self.observe();
-                    self.save()?;
+                    // What is known of its use grows old where it cannot be written; the editor is
+                    // worth more.
+                    drop(self.save());
                 }
                 Ok(None)
             }
@@ -451,7 +457,8 @@ impl<'h> Run<'h> {
             }
             Next::GivenUp(why) => {
                 self.stop_all()?;
-                let said = logs::last_lines(&self.places.log);
+                let keys = self.record.key.iter().chain(&self.state.key);
+                let said = logs::last_lines(&self.places.log, keys);
                 let why = format!("{why} ({}){said}", seen.how);
                 self.give_up(why);
                 Ok(false)
@@ -505,12 +512,13 @@ impl<'h> Run<'h> {
         Duration::from_secs(self.host.settings.instances.stop_grace_s)
     }
 
-    /// Ends the editor and says so.
+    /// Ends the editor because we were told to end, and says so.
     fn end(&mut self) -> Result<(), Fault> {
         self.stop_all()?;
+        self.remember(&Seen::failed("its supervisor was told to end".into()));
         self.state.editor = None;
         self.state.key = None;
-        self.state.phase = Phase::Ended;
+        self.state.phase = Phase::Stopped;
         self.save()
     }
 

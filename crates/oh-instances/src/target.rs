@@ -4,8 +4,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use oh_config::Settings;
+use oh_host::folder::FileKind;
 use oh_host::publish::Host;
 use oh_host::users::{Users, is_root};
+use oh_host::way::{Way, WayFault};
 use oh_model::databases::RepositoriesDb;
 use oh_model::id::{InstanceId, RepoId, SessionId};
 use oh_model::instance::Subject;
@@ -45,15 +47,13 @@ pub(crate) fn target(host: &Host, asked: &StartArguments) -> Result<Target, Refu
     let demanded = asked.user.as_deref();
     match (&asked.subject.repo, &asked.subject.session) {
         (Some(path), _) => {
-            let (folder, real) = repository(host, path)?;
+            let (folder, real, way) = repository(host, path)?;
             let id = repository_id(host, &folder, asked.name.as_deref())?;
-            let owner = owner_of(&real)?;
             let configured = host.settings.instances.user.as_ref().map(ToString::to_string);
             let user = match demanded.map(ToOwned::to_owned).or(configured) {
                 Some(word) => named(&word, &users)?,
                 None if !is_root() => own(&users),
-                None if owner == 0 => return Err(Refusal::RootsFolder { folder }),
-                None => numbered(owner, &users),
+                None => numbered(owner_of(&folder, &way, &users)?, &users),
             };
             permitted(&user, demanded)?;
             readable(&real, &user)?;
@@ -81,7 +81,7 @@ pub(crate) fn target(host: &Host, asked: &StartArguments) -> Result<Target, Refu
 }
 
 /// Finds the folder that is meant: absolute paths are below the root, others from here.
-fn repository(host: &Host, path: &str) -> Result<(InRoot, RealPath), Refusal> {
+fn repository(host: &Host, path: &str) -> Result<(InRoot, RealPath, Way), Refusal> {
     let fault = |source| Refusal::Path { path: path.to_owned(), source };
     let trimmed = match path.trim_end_matches('/') {
         "" if path.starts_with('/') => "/",
@@ -101,24 +101,29 @@ fn repository(host: &Host, path: &str) -> Result<(InRoot, RealPath), Refusal> {
         let folder = host.root.inside(&real);
         (folder.ok_or_else(|| Refusal::OutsideRoot { path: joined.clone() })?, real)
     };
-    plain_folder(&folder, &real)?;
+    let way = plain_folder(&folder, &real)?;
     apart(&folder, &host.settings)?;
-    Ok((folder, real))
+    Ok((folder, real, way))
 }
 
-/// A folder, and reached without a link, so that its name and its owner mean what they say.
-pub(crate) fn plain_folder(folder: &InRoot, real: &RealPath) -> Result<(), Refusal> {
-    let look = |source| Refusal::Look { path: folder.to_string(), source };
-    let meta = std::fs::symlink_metadata(real.as_str()).map_err(look)?;
-    let resolved = std::fs::canonicalize(real.as_str()).map_err(look)?;
-    if resolved != Path::new(real.as_str()) {
-        let real = resolved.display().to_string();
-        return Err(Refusal::Link { path: folder.to_string(), real });
-    }
-    if !meta.is_dir() {
-        return Err(Refusal::NoFolder { path: folder.to_string() });
-    }
-    Ok(())
+/// Opens a folder that is reached without a link, so that its name and its owner mean what they say.
+pub(crate) fn plain_folder(folder: &InRoot, real: &RealPath) -> Result<Way, Refusal> {
+    let path = || folder.to_string();
+    let look = |source| Refusal::Look { path: path(), source };
+    Way::without_links(real).map_err(|fault| match fault {
+        WayFault::NotAFolder { kind: FileKind::Link, .. } => match real_path(real) {
+            Ok(real) => Refusal::Link { path: path(), real },
+            Err(source) => look(source),
+        },
+        WayFault::NotAFolder { .. } => Refusal::NoFolder { path: path() },
+        WayFault::NoFolder { .. } => look(rustix::io::Errno::NOENT.into()),
+        WayFault::Open { source, .. } => look(source),
+        fault => look(std::io::Error::other(fault)),
+    })
+}
+
+fn real_path(real: &RealPath) -> std::io::Result<String> {
+    Ok(std::fs::canonicalize(real.as_str())?.display().to_string())
 }
 
 /// Refuses folders that are more than one repository, or not one at all.
@@ -225,9 +230,27 @@ fn permitted(user: &User, demanded: Option<&str>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn owner_of(real: &RealPath) -> Result<u32, Refusal> {
-    let look = |source| Refusal::Look { path: real.to_string(), source };
-    Ok(std::fs::symlink_metadata(real.as_str()).map_err(look)?.uid())
+/// The owner of a folder, as it was opened. Whoever may exchange a folder on the way would choose whose
+/// editor it becomes, so only root, whoever runs and the owner may be able to.
+fn owner_of(folder: &InRoot, way: &Way, users: &Users) -> Result<u32, Refusal> {
+    let roots = || Refusal::RootsFolder { folder: folder.clone() };
+    let (last, above) = way.passed().split_last().ok_or_else(roots)?;
+    if last.uid == 0 {
+        return Err(roots());
+    }
+    let trusted = [0, rustix::process::geteuid().as_raw(), last.uid];
+    for at in above {
+        let why = if !trusted.contains(&at.uid) {
+            format!("belongs to {}", users.shown(at.uid))
+        } else if at.lets_others_exchange(last.uid, users) {
+            format!("has mode {:04o}", at.mode)
+        } else {
+            continue;
+        };
+        let (owner, above) = (users.shown(last.uid), at.path.clone());
+        return Err(Refusal::Exchangeable { folder: folder.clone(), owner, above, why });
+    }
+    Ok(last.uid)
 }
 
 /// The user has to be let into the folder and to see what is in it.

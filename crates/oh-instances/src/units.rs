@@ -8,6 +8,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use oh_config::Supervision;
 use oh_host::publish::{Host, PublishFault};
+use oh_host::users::{Users, is_root};
 use oh_model::exit::Exit;
 use oh_model::path::InRoot;
 use oh_model::unit::{WALLS, command_word, path_word};
@@ -25,6 +26,9 @@ pub(crate) enum Unit {
     Service,
     /// A look every 5 minutes: oh-instances-reconcile.timer
     Timer,
+    /// The folder of session files, made at boot before anybody else can: openhands.conf in
+    /// /etc/tmpfiles.d
+    Tmpfiles,
 }
 
 /// How long one look may take, in seconds: several editors, one after the other.
@@ -66,12 +70,13 @@ pub(crate) fn print(unit: Unit, common: &Common) -> Result<Answer, Failure> {
         Unit::Boot => service(&host, common, true)?,
         Unit::Service => service(&host, common, false)?,
         Unit::Timer => TIMER.to_owned(),
+        Unit::Tmpfiles => tmpfiles(&host)?,
     };
     Ok(Answer::new(text.clone(), json!({ "unit": text })).notes(warnings))
 }
 
 fn service(host: &Host, common: &Common, is_boot: bool) -> Result<String, Failure> {
-    let command = command(common, is_boot)?;
+    let command = command(common)?;
     let what = if is_boot { "Start the editors that are wanted" } else { "Look after editors" };
     let mut lines = vec![
         "[Unit]".to_owned(),
@@ -84,10 +89,14 @@ fn service(host: &Host, common: &Common, is_boot: bool) -> Result<String, Failur
         lines.push("After=oh-instances-boot.service".into());
     }
     lines.extend(["".into(), "[Service]".into(), "Type=oneshot".into()]);
+    // What is below a root of an ordinary user's is refused to everybody else.
+    if !is_root() && !host.root.is_system() {
+        lines.push(format!("User={}", own_name()));
+    }
     lines.push(format!("ExecStart={command}"));
     lines.push(format!("TimeoutStartSec={}", if is_boot { BOOT_LIMIT_S } else { LOOK_LIMIT_S }));
     if is_boot {
-        // Once a boot: what is stopped by hand later stays stopped.
+        // Once a boot: the timer looks after what comes later.
         lines.push("RemainAfterExit=yes".into());
     } else {
         lines.push("# Another command is at work; the next look is soon.".into());
@@ -110,7 +119,23 @@ fn service(host: &Host, common: &Common, is_boot: bool) -> Result<String, Failur
     Ok(text)
 }
 
-fn command(common: &Common, is_boot: bool) -> Result<String, Failure> {
+/// The line of tmpfiles.d(5) for the folder of session files. Where everybody may make it, whoever
+/// comes first owns it, and nothing is published any more.
+fn tmpfiles(host: &Host) -> Result<String, Failure> {
+    let folder = real(host, &host.settings.sessions.directory)?;
+    Ok(format!("d {} 0755 root root -\n", path_word(&folder)))
+}
+
+/// Who we are, as systemd takes it: a name, or else a number.
+fn own_name() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
+    users.user_of(uid).map_or_else(|| uid.to_string(), |user| user.name.clone())
+}
+
+/// What both services run: `stop` takes the record away, so what was stopped stays so; what gave up or
+/// has ended by itself is not started again before the next boot.
+fn command(common: &Common) -> Result<String, Failure> {
     let program = std::env::current_exe()
         .map_err(|fault| Failure::new(Exit::CouldNotLook, format!("who we are: {fault}")))?;
     let mut words = vec![program.to_string_lossy().into_owned()];
@@ -121,10 +146,7 @@ fn command(common: &Common, is_boot: bool) -> Result<String, Failure> {
         }
     }
     words.extend(common.sets.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
-    words.push("reconcile".into());
-    if is_boot {
-        words.push("--start".into());
-    }
+    words.extend(["reconcile".to_owned(), "--start".to_owned()]);
     let words: Vec<String> = words.iter().map(|word| command_word(word)).collect();
     Ok(words.join(" "))
 }

@@ -212,7 +212,12 @@ pub(crate) fn standing(found: &Found, now_ms: u64) -> Standing {
         }
         Condition::Supervised(Phase::Failed { why }) => because("failed", why),
         Condition::Supervised(Phase::Ended) => {
-            because("ended", "its editor ended by itself, with exit code 0")
+            let last = found.state.as_ref().and_then(|state| state.endings.last());
+            let how = last.map_or("nobody knows how", |ending| ending.how.as_str());
+            because("ended", &format!("its editor ended: {how}"))
+        }
+        Condition::Supervised(Phase::Stopped) => {
+            because("ended", "a signal told its supervisor to end it")
         }
         Condition::Unsupervised => {
             because("unsupervised", "its editor lives, and its supervisor does not")

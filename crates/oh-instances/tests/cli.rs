@@ -369,6 +369,17 @@ fn a_log_directs_no_terminal_and_loses_nothing_elsewhere() {
     assert_eq!(seen, "two \\u{1b}]0;title\\u{7}\\u{1b}[2J\r\nthree\r\n");
 }
 
+#[test]
+fn a_key_in_a_log_is_not_shown() {
+    let lab = Lab::new();
+    lab.record("actmcp", &json!({}));
+    lab.write(&format!("{LOGS}/actmcp.log"), &format!("http://localhost:1?tkn=ab\nsaid {KEY}\n"));
+    let shown = "http://localhost:1?tkn=<key>\nsaid <key>\n--- exit 0\n";
+    assert_eq!(lab.run(&["logs", "actmcp"]), shown);
+    let status = lab.run(&["status", "actmcp"]);
+    assert!(status.contains("said <key>") && !status.contains(KEY), "{status}");
+}
+
 fn on_a_terminal(line: &str) -> String {
     let output = Command::new("script")
         .args(["--quiet", "--return", "--command", line])
@@ -387,7 +398,9 @@ fn times_without_a_unit_are_refused() {
         &["list", "--watch", "1ms"],
         &["stop", "--idle", "1"],
         &["stop", "--warn", "5m", "actmcp"],
-        &["stop", "--dry-run", "actmcp"],
+        &["stop", "--all", "--warn", "5m"],
+        &["start", "--session", "a", "--apps", "101"],
+        &["start", "--session", "a", "--apps", "999999999999999999999"],
         &["stop", "--idle", "1h", "--all"],
     ] {
         let output = lab.command(arguments).output().unwrap();

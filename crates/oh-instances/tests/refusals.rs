@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -126,6 +126,55 @@ fn nobody_becomes_root_or_somebody_else_by_accident() {
         assert_eq!(code, 2, "{said}");
         assert!(said.contains("only root can start an editor of user "), "{said}");
     }
+}
+
+#[test]
+fn whoever_may_exchange_a_folder_does_not_choose_whose_editor_it_becomes() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = root();
+    let at = |below: &str| dir.path().join(below);
+    let (alice, bob) = (1234, 65534);
+    fs::create_dir_all(at("srv/alice/bobs")).unwrap();
+    chown(at("srv/alice"), Some(alice), Some(alice)).unwrap();
+    chown(at("srv/alice/bobs"), Some(bob), Some(bob)).unwrap();
+    symlink("bobs", at("srv/alice/link")).unwrap();
+    let repo = ["--repo", "/srv/alice/bobs"];
+    let refused = |reason: &str| {
+        let (code, said) = start(dir.path(), &repo);
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("others could put another folder in its place: "), "{said}");
+        assert!(said.contains(reason), "{said}");
+        assert!(said.contains("name the user with --user"), "{said}");
+        assert!(said.contains("nothing was changed"), "{said}");
+    };
+    // It came as far as to look for nginx, whose configuration there is none of.
+    let taken = |arguments: &[&str]| {
+        let (code, said) = start(dir.path(), arguments);
+        assert_eq!(code, 4, "{said}");
+        assert!(said.contains("could not read nginx's configuration"), "{said}");
+    };
+    refused("srv/alice belongs to uid 1234");
+    let (code, said) = start(dir.path(), &["--repo", "/srv/alice/link"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("leads through a symbolic link to "), "{said}");
+    // Whom the operator names is not derived from any folder.
+    taken(&[repo[0], repo[1], "--user", "65534"]);
+
+    chown(at("srv/alice"), Some(0), Some(0)).unwrap();
+    taken(&repo);
+    for (mode, is_open) in [(0o777, true), (0o775, false), (0o1777, false)] {
+        fs::set_permissions(at("srv/alice"), fs::Permissions::from_mode(mode)).unwrap();
+        if is_open { refused("srv/alice has mode 0777") } else { taken(&repo) }
+    }
+    chown(at("srv/alice"), Some(0), Some(alice)).unwrap();
+    fs::set_permissions(at("srv/alice"), fs::Permissions::from_mode(0o775)).unwrap();
+    refused("srv/alice has mode 0775");
+    // The owner of a folder may exchange it for another of his own.
+    chown(at("srv/alice"), Some(bob), Some(bob)).unwrap();
+    fs::set_permissions(at("srv/alice"), fs::Permissions::from_mode(0o755)).unwrap();
+    taken(&repo);
 }
 
 #[test]

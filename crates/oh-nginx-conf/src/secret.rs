@@ -46,14 +46,17 @@ impl fmt::Debug for SetText {
 
 /// Returns the text with [`NOT_SHOWN`] in the place of each key that is the value of its cookie.
 pub fn without_keys(text: &str) -> String {
-    Server::ALL.iter().fold(text.to_string(), |text, server| without(&text, server.key_cookie()))
+    Server::ALL
+        .iter()
+        .fold(text.to_string(), |text, server| without_values(&text, server.key_cookie()))
 }
 
-fn without(text: &str, cookie: &str) -> String {
-    let mut parts = text.split(cookie);
+/// Returns the text with [`NOT_SHOWN`] in the place of each value that a name is given (`NAME=…`).
+pub fn without_values(text: &str, name: &str) -> String {
+    let mut parts = text.split(name);
     let mut out = parts.next().unwrap_or_default().to_string();
     for part in parts {
-        out.push_str(cookie);
+        out.push_str(name);
         match part.strip_prefix('=').map(|value| value.trim_start_matches(in_value)) {
             // A value that is none (`NAME=;`) hides nothing.
             Some(rest) if rest.len() + 1 < part.len() => {

@@ -8,12 +8,18 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use oh_config::Transport;
+use oh_model::instance::Server;
 use serde_json::Value;
 
-use crate::components;
 use crate::lab::{Lab, Said, password};
+use crate::{components, openvscode, wait};
+
+/// Where the configuration of a laboratory is.
+const CONFIG: &str = "etc/openhands-toolkit/config.toml";
 
 /// The user of editors where the tests are root's.
 pub const USER: &str = "nobody";
@@ -26,6 +32,9 @@ const RANGES: u64 = 400;
 
 /// How many ports a repository may be given; as many again are for sessions and applications.
 const PORTS: u16 = 12;
+
+/// How long a process may take to die, on two busy cores.
+const DEATH_BOUND: Duration = Duration::from_secs(60);
 
 /// A root with nginx and `oh-instances`; dropping it stops every instance.
 #[derive(Debug)]
@@ -54,15 +63,30 @@ impl Instances {
     /// # Errors
     ///
     /// As [`Instances::new`].
-    pub fn of(mut lab: Lab, more: &str) -> Result<Self> {
+    pub fn of(lab: Lab, more: &str) -> Result<Self> {
+        Self::configured(lab, more, None)
+    }
+
+    /// The same of an ordinary user: everything in it is theirs and runs as them. Where the tests
+    /// are root's that is [`USER`], and else whoever runs them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instances::new`].
+    pub fn of_ordinary_user(more: &str) -> Result<Self> {
+        let user = if is_root()? { Some(user_ids()?) } else { None };
+        Self::configured(Lab::with_login()?, more, user)
+    }
+
+    fn configured(mut lab: Lab, more: &str, owner: Option<(u32, u32)>) -> Result<Self> {
         let (number, range) = draw_range()?;
         let first = RANGES_FIRST + number * 2 * PORTS;
         let (last, of_sessions) = (first + PORTS - 1, first + PORTS);
-        let config = "etc/openhands-toolkit/config.toml";
-        let text = fs::read_to_string(lab.at(config))?;
+        let text = fs::read_to_string(lab.at(CONFIG))?;
         let (before, _) =
             text.split_once("[toolkit.sessions]").context("the laboratory has no sessions")?;
-        let user = if is_root()? { format!("user = \"{USER}\"\n") } else { String::new() };
+        let is_for_others = is_root()? && owner.is_none();
+        let user = if is_for_others { format!("user = \"{USER}\"\n") } else { String::new() };
         let program = lab.at("code-server").display().to_string();
         let text = format!(
             "{before}[toolkit.sessions]\n{user}editor_ports = [\"{of_sessions}-{}\"]\n\
@@ -72,7 +96,7 @@ impl Instances {
             of_sessions + 6,
             of_sessions + 11,
         );
-        lab.write(config, &text)?;
+        lab.write(CONFIG, &text)?;
         lab.write(
             "code-server",
             &format!(
@@ -84,8 +108,43 @@ impl Instances {
         fs::set_permissions(lab.at("code-server"), fs::Permissions::from_mode(0o755))?;
         fs::create_dir_all(lab.at("var/www/github"))?;
         fs::create_dir_all(lab.at("home/ubuntu/openhands-workspace"))?;
+        if let Some(owner) = owner {
+            lab.give_to(owner)?;
+        }
         lab.start_nginx()?;
         Ok(Self { lab, first_port: first, _range: range })
+    }
+
+    /// The same with editors of this kind that listen there; nginx's workers are www-data's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instances::new`], and when the lab's nginx has begun to run.
+    pub fn of_kind(lab: Lab, server: Server, transport: Transport, more: &str) -> Result<Self> {
+        let nginx = fs::read_to_string(lab.at("etc/nginx/nginx.conf"))?;
+        lab.write("etc/nginx/nginx.conf", &format!("user www-data;\n{nginx}"))?;
+        let place = match transport {
+            Transport::Port => "port",
+            Transport::Unix => "unix",
+        };
+        let kind = format!("server = \"{}\"\ntransport = \"{place}\"\n", server.as_str());
+        let instances = Self::of(lab, &format!("{kind}{more}"))?;
+        let lab = &instances.lab;
+        let text = fs::read_to_string(lab.at(CONFIG))?;
+        let (sessions, sockets) = ("[toolkit.sessions]\n", "sockets = \"/run/sockets\"\n");
+        let mut text = text.replacen(sessions, &format!("{sessions}{sockets}"), 1);
+        if server == Server::Openvscode {
+            let entry = openvscode::copy_into(&lab.at("vscode"))?;
+            let (node, entry) = (components::node()?, entry.display().to_string());
+            let program = lab.at("openvscode-server");
+            let script = format!("#!/bin/sh\nexec {} {entry} \"$@\"\n", node.display());
+            lab.write("openvscode-server", &script)?;
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+            let before = lab.at("code-server").display().to_string();
+            text = text.replacen(&before, &program.display().to_string(), 1);
+        }
+        lab.write(CONFIG, &text)?;
+        Ok(instances)
     }
 
     /// Makes a repository with a `README.md`, the editors' user's, and returns its folder as the
@@ -113,7 +172,7 @@ impl Instances {
     ///
     /// When it is not built.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(components::built("oh-instances")?);
+        let mut command = self.lab.built("oh-instances")?;
         command.env_clear().current_dir("/").arg("--root").arg(self.lab.root()).args(arguments);
         Ok(command)
     }
@@ -258,4 +317,49 @@ pub fn kill(pid: u32) -> Result<()> {
     };
     ensure!(pid > 1, "not the first process");
     Ok(rustix::process::kill_process(raw, rustix::process::Signal::KILL)?)
+}
+
+/// Ends a process as [`kill`] does and waits until it is dead: a signal is only on its way.
+///
+/// # Errors
+///
+/// When it cannot be signalled, or does not die.
+pub fn end(pid: u32) -> Result<()> {
+    kill(pid)?;
+    dies(pid)
+}
+
+/// Ends a process group with SIGKILL and waits until each process of it is dead.
+///
+/// # Errors
+///
+/// As [`end`].
+pub fn end_group(leader: u32) -> Result<()> {
+    let mut members = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // One that is gone is in no group.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let behind = stat.rsplit_once(") ").map(|(_, behind)| behind).unwrap_or_default();
+        let group = behind.split(' ').nth(2).and_then(|group| group.parse().ok());
+        if group == Some(leader) {
+            members.push(pid);
+        }
+    }
+    ensure!(members.contains(&leader), "{leader} leads no group");
+    let raw = rustix::process::Pid::from_raw(i32::try_from(leader)?).context("no pid")?;
+    rustix::process::kill_process_group(raw, rustix::process::Signal::KILL)?;
+    members.into_iter().try_for_each(dies)
+}
+
+/// Waits until a process is dead that got SIGKILL.
+fn dies(pid: u32) -> Result<()> {
+    wait::until_true(&format!("the end of {pid}"), DEATH_BOUND, || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Its first thread is dead before the others are.
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        stat.is_empty() || (stat.contains(") Z ") && threads <= 1)
+    })
 }

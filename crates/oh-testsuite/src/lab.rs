@@ -6,6 +6,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread;
@@ -38,6 +39,8 @@ const REPOSITORY_PORTS: std::ops::RangeInclusive<u16> = 21000..=21099;
 pub struct Lab {
     folder: TempDir,
     nginx: Option<Running>,
+    /// Whom everything runs as, where that is not who runs the tests.
+    user: Option<(u32, u32)>,
     /// Where the site is served.
     pub site_port: u16,
     /// Where nginx answers its generation.
@@ -140,6 +143,7 @@ impl Lab {
         let lab = Self {
             folder,
             nginx: None,
+            user: None,
             site_port: quiet_port()?,
             generation_port: quiet_port()?,
             upstream_port: quiet_port()?,
@@ -220,6 +224,7 @@ impl Lab {
         let lab = Self {
             folder,
             nginx: None,
+            user: None,
             site_port: quiet_port()?,
             generation_port: quiet_port()?,
             upstream_port: back_end()?,
@@ -256,6 +261,31 @@ impl Lab {
             lab.certificate_at(&certificate, &key)?;
         }
         Ok((lab, installation))
+    }
+
+    /// Gives the whole root to another user: from now on everything in it runs as that one, with
+    /// copies of the built programs, because that user need not see where those are.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be done; only root can.
+    pub fn give_to(&mut self, user: (u32, u32)) -> Result<()> {
+        fs::create_dir_all(self.at("usr/bin"))?;
+        for name in ["oh-nginx", "oh-instances"] {
+            fs::copy(components::built(name)?, self.at("usr/bin").join(name))?;
+        }
+        self.user = Some(user);
+        give_below(self.folder.path(), user)
+    }
+
+    /// Returns the command of a built program, as whom everything runs here.
+    ///
+    /// # Errors
+    ///
+    /// When it is not built.
+    pub fn built(&self, name: &str) -> Result<Command> {
+        let Some(user) = self.user else { return Ok(Command::new(components::built(name)?)) };
+        Ok(as_user(Command::new(self.at("usr/bin").join(name)), user))
     }
 
     /// Returns the root as text.
@@ -307,7 +337,7 @@ impl Lab {
     ///
     /// When it is not built.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(components::built("oh-nginx")?);
+        let mut command = self.built("oh-nginx")?;
         command.env_clear().current_dir("/").arg("--root").arg(self.folder.path()).args(arguments);
         Ok(command)
     }
@@ -329,6 +359,9 @@ impl Lab {
     pub fn start_nginx(&mut self) -> Result<()> {
         let mut command = Command::new(components::program("nginx")?);
         command.arg("-c").arg(self.at("etc/nginx/nginx.conf")).args(["-g", "daemon off;"]);
+        if let Some(user) = self.user {
+            command = as_user(command, user);
+        }
         let nginx = Running::start(&mut command)?;
         let pid_file = self.at("run/nginx.pid");
         let pid = nginx.id().to_string();
@@ -403,6 +436,23 @@ impl Lab {
             _ => Err(answer.status),
         })
     }
+}
+
+/// Lets a program run as another user, without further groups.
+fn as_user(mut command: Command, (uid, gid): (u32, u32)) -> Command {
+    command.uid(uid).gid(gid);
+    command
+}
+
+/// Makes everything below a folder, and the folder, that user's.
+fn give_below(path: &Path, user: (u32, u32)) -> Result<()> {
+    std::os::unix::fs::lchown(path, Some(user.0), Some(user.1))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give_below(&entry?.path(), user)?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies a folder of the fixtures with its links and modes, and fills in the values.

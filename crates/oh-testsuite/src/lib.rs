@@ -4,6 +4,7 @@
 //! Nothing here knows what a tool of ours should do: expectations stand in the tests. Everything
 //! that is started is ended by the handle that started it, also when a test fails.
 
+pub mod booted;
 pub mod browser;
 pub mod components;
 pub mod editor;
@@ -17,6 +18,8 @@ pub mod printed;
 pub mod process;
 pub mod remote_agent;
 pub mod stranger;
+pub mod trace;
 pub mod transcript;
+pub mod truth;
 pub mod wait;
 pub mod watching;

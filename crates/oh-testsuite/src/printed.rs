@@ -136,6 +136,10 @@ pub const PRINTED: &[Printed] = &[
         test: "crates/oh-testsuite/tests/instances_units.rs::systemd_understands_the_units",
     },
     Printed {
+        command: "oh-instances print-unit tmpfiles",
+        test: "crates/oh-testsuite/tests/instances_units.rs::the_folder_of_session_files_is_made_at_boot",
+    },
+    Printed {
         command: "oh-instances reconcile --dry-run",
         test: "crates/oh-testsuite/tests/instances_reconcile.rs::an_instance_of_which_nothing_lives_is_retired_or_started_again",
     },

@@ -48,6 +48,11 @@ fn a_repository_is_started_once_and_stopped_whole() -> Result<()> {
     ensure!(first["ran_before"] == json!(false), "{first:#}");
     ensure!(again["ran_before"] == json!(true), "{again:#}");
     ensure!(first["instance"] == again["instance"], "{first:#}{again:#}");
+    if fs::metadata("/proc/self")?.uid() == 0 {
+        // Whose it is stays as it was first said.
+        let other = scene.run(&["start", "--repo", &folder, "--user", "1234"])?.expect(2)?;
+        ensure!(other.stderr.contains("hello is an editor of nobody, and this start"), "{other:?}");
+    }
     let instance = &again["instance"];
     ensure!(instance["port"] == json!(scene.first_port), "{instance:#}");
     ensure!(is_routed(&scene, "hello")?);
@@ -81,6 +86,28 @@ fn a_repository_is_started_once_and_stopped_whole() -> Result<()> {
 }
 
 #[test]
+fn no_descriptor_of_whoever_starts_it_is_an_editors() -> Result<()> {
+    let scene = Instances::new("")?;
+    let folder = scene.repository("hello")?;
+    let secret = scene.lab.at("secret");
+    fs::write(&secret, "of whoever starts it\n")?;
+    // As a shell does with `9<FILE`, and as it comes to be where a script forgets to close one.
+    let start = scene.command(&["start", "--repo", &folder])?;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec 3<\"$0\" 9<\"$0\"; exec \"$@\""]).arg(&secret);
+    shell.arg(start.get_program()).args(start.get_args()).env_clear().current_dir("/");
+    Said::from(shell.output()?).expect(0)?;
+    let state = scene.json(STATE)?;
+    for pid in [pid(&state["editor"], "pid")?, pid(&state["supervisor"], "pid")?] {
+        let open = fs::read_dir(format!("/proc/{pid}/fd"))?
+            .map(|entry| Ok(fs::read_link(entry?.path())?))
+            .collect::<Result<Vec<_>>>()?;
+        ensure!(open.len() > 2 && !open.contains(&secret), "{pid}: {open:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_session_gets_a_workspace_ports_and_a_file() -> Result<()> {
     let scene = Instances::new("")?;
     let id = "0123456789abcdef0123456789ABCDEF";
@@ -96,6 +123,69 @@ fn a_session_gets_a_workspace_ports_and_a_file() -> Result<()> {
     scene.run(&["stop", id])?.expect(0)?;
     ensure!(!scene.lab.at(&format!("tmp/openhands-sessions/{id}.json")).exists());
     ensure!(!is_routed(&scene, id)?);
+    Ok(())
+}
+
+#[test]
+fn a_link_in_the_place_of_the_session_folder_is_not_followed() -> Result<()> {
+    let scene = Instances::new("")?;
+    let id = "0123456789abcdef0123456789abcdef";
+    scene.ask(&["start", "--session", id])?;
+    let (sessions, away) = (scene.lab.at("tmp/openhands-sessions"), scene.lab.at("tmp/away"));
+    fs::rename(&sessions, &away)?;
+    std::os::unix::fs::symlink(&away, &sessions)?;
+    let said = scene.run(&["stop", id])?;
+    ensure!(said.code == 1 && said.stdout.contains("is a symbolic link, not a folder"), "{said:?}");
+    ensure!(away.join(format!("{id}.json")).exists(), "what the link leads to was changed");
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    fs::remove_file(&sessions)?;
+    fs::rename(&away, &sessions)?;
+    scene.run(&["stop", id])?.expect(0)?;
+    ensure!(!sessions.join(format!("{id}.json")).exists());
+    Ok(())
+}
+
+#[test]
+fn a_workspace_is_not_made_where_a_link_of_a_user_leads() -> Result<()> {
+    if fs::metadata("/proc/self")?.uid() != 0 {
+        return Ok(());
+    }
+    let scene = Instances::new("")?;
+    let (home, victim) = (scene.lab.at("home/ubuntu"), scene.lab.at("victim"));
+    fs::create_dir(&victim)?;
+    fs::remove_dir(home.join("openhands-workspace"))?;
+    std::os::unix::fs::symlink(&victim, home.join("openhands-workspace"))?;
+    std::os::unix::fs::chown(&home, Some(65534), Some(65534))?;
+    let said = scene.run(&["start", "--session", "usercustomize"])?;
+    ensure!(said.code != 0 && said.stderr.contains("is a symbolic link, not a folder"), "{said:?}");
+    ensure!(fs::read_dir(&victim)?.next().is_none(), "something was made");
+    // A folder of the user's own is his to have his workspaces in.
+    fs::remove_file(home.join("openhands-workspace"))?;
+    scene.ask(&["start", "--session", "usercustomize"])?;
+    let workspace = home.join("openhands-workspace/usercustomize");
+    ensure!(fs::metadata(workspace)?.uid() == 65534);
+    Ok(())
+}
+
+#[test]
+fn a_database_that_is_refused_keeps_no_stop_from_the_rest() -> Result<()> {
+    let scene = Instances::new("")?;
+    scene.start("hello")?;
+    let (database, kept) = (scene.lab.at(REPOSITORIES), scene.lab.at("kept"));
+    fs::rename(&database, &kept)?;
+    fs::create_dir(&database)?;
+    let said = scene.run(&["stop", "hello"])?;
+    ensure!(said.code == 1 && said.stdout.contains("repositories.json is not used"), "{said:?}");
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    // The other database was written all the same, and the editor's folder in /run is gone.
+    let ports = scene.json(PORTS)?;
+    ensure!(ports["instances"] == json!({}), "{ports:#}");
+    let runtime = scene.lab.at("run/oh-editors");
+    ensure!(!runtime.exists() || fs::read_dir(&runtime)?.next().is_none(), "a folder is left");
+    fs::remove_dir(&database)?;
+    fs::rename(&kept, &database)?;
+    scene.run(&["stop", "hello"])?.expect(0)?;
+    ensure!(!is_routed(&scene, "hello")?);
     Ok(())
 }
 
@@ -139,6 +229,10 @@ fn what_is_mounted_in_an_editors_folder_survives_its_purge() -> Result<()> {
     let said = Said::from(command.output()?).expect(1)?;
     ensure!(said.stdout.contains("data/inside: something is mounted there"), "{said:?}");
     ensure!(fs::read_to_string(precious.join("thesis.txt"))? == "ten years");
+    // The folder is root's, and so not the editor's to be removed.
+    let said = scene.run(&["stop", "hello", "--purge"])?.expect(1)?;
+    ensure!(said.stdout.contains("data/inside: it belongs to uid 0"), "{said:?}");
+    fs::remove_dir(&inside)?;
     scene.run(&["stop", "hello", "--purge"])?.expect(0)?;
     ensure!(!scene.home("hello").exists() && precious.join("thesis.txt").exists());
     Ok(())
@@ -404,10 +498,54 @@ fn stop_for_now(pid: u32) -> Result<()> {
 }
 
 #[test]
+fn a_stop_that_is_only_asked_about_stops_nothing() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    for arguments in [
+        &["stop", "hello", "--dry-run"][..],
+        &["stop", "--all", "--dry-run"],
+        &["stop", "--all", "--purge", "--dry-run"],
+    ] {
+        let said = scene.run(arguments)?.expect(0)?;
+        ensure!(said.stdout.starts_with("hello would be stopped"), "{arguments:?}: {said:?}");
+    }
+    let after = scene.ask(&["start", "--repo", "/var/www/github/hello"])?;
+    ensure!(after["ran_before"] == json!(true) && after["instance"] == before, "{after:#}");
+    Ok(())
+}
+
+#[test]
+fn a_port_that_is_lost_during_the_start_is_gone_around() -> Result<()> {
+    let scene = Instances::new("")?;
+    let (go, program) = (scene.lab.at("go").display().to_string(), scene.lab.at("code-server"));
+    let real = fs::read_to_string(&program)?;
+    let wait = format!("#!/bin/sh\nwhile [ ! -e {go} ]; do sleep 0.05; done\n");
+    fs::write(&program, real.replacen("#!/bin/sh\n", &wait, 1))?;
+    let folder = scene.repository("hello")?;
+    let mut command = scene.command(&["start", "--repo", &folder, "--format", "json"])?;
+    let start = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    wait::until("the editor to be begun", BOUND, || {
+        let state = fs::read_to_string(scene.lab.at(STATE)).unwrap_or_default();
+        Ok(state.contains("\"editor\": {").then_some(()))
+    })?;
+    let stranger = TcpListener::bind(("127.0.0.1", scene.first_port))?;
+    fs::write(&go, "")?;
+    let said = Said::from(start.wait_with_output()?).expect(0)?;
+    let own = format!("port {} is taken by pid {} (", scene.first_port, std::process::id());
+    ensure!(said.stderr.contains(&own), "{said:?}");
+    let instance = said.json()?["result"]["instance"].clone();
+    ensure!(instance["port"] == json!(scene.first_port + 1), "{instance:#}");
+    drop(stranger);
+    Ok(())
+}
+
+#[test]
 fn a_restart_keeps_the_port_and_the_supervisor() -> Result<()> {
     let scene = Instances::new("")?;
     let before = scene.start("hello")?;
-    let after = scene.ask(&["restart", "hello"])?["instance"].clone();
+    let after = scene.ask(&["restart", "hello"])?;
+    ensure!(after["ran_before"] == json!(false), "{after:#}");
+    let after = after["instance"].clone();
     ensure!(after["pid"] != before["pid"], "{before:#}{after:#}");
     for key in ["supervisor_pid", "port", "url"] {
         ensure!(after[key] == before[key], "{before:#}{after:#}");

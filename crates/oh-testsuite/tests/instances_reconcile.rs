@@ -17,6 +17,7 @@ use reconciled::{
     BOUND, PORTS, REPOSITORIES, editor_as, editor_of_the_original, end, entry, is_routed, kill_all,
     pid, plan, reconcile, settled, tell, without_changes,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 const RECORD: &str = "var/lib/openhands-toolkit/instances/hello.json";
@@ -58,6 +59,51 @@ fn an_instance_of_which_nothing_lives_is_retired_or_started_again() -> Result<()
     ensure!(settled(&scene)?.is_empty());
     let still = scene.ask(&["start", "--repo", "/var/www/github/other"])?;
     ensure!(still["instance"] == other, "{still:#}{other:#}");
+    Ok(())
+}
+
+#[test]
+fn what_was_said_in_an_earlier_boot_keeps_nothing_from_running() -> Result<()> {
+    let scene = Instances::new("")?;
+    let before = scene.start("hello")?;
+    let supervisor = i32::try_from(pid(&before, "supervisor_pid")?)?;
+    let supervisor = Pid::from_raw(supervisor).context("no number")?;
+    kill_process(supervisor, Signal::TERM)?;
+    wait::until("its last word", BOUND, || {
+        Ok((scene.json(STATE)?["phase"] == json!("ended")).then_some(()))
+    })?;
+    wait::until("its end", BOUND, || Ok(scene.processes()?.is_empty().then_some(())))?;
+    // Who was told to end stays so, and it is said.
+    let status = scene.run(&["status", "hello"])?.expect(1)?;
+    ensure!(status.stdout.contains("its supervisor was told to end"), "{status:?}");
+    ensure!(reconcile(&scene, &["--start"], 0)?.is_empty() && !is_routed(&scene, "hello")?);
+    // The same state, as a root that outlives a reboot has it.
+    let boot = scene.json(STATE)?["supervisor"]["boot_id"].clone();
+    let boot = boot.as_str().context("no boot")?;
+    let earlier = "00000000-0000-4000-8000-000000000000";
+    let text = fs::read_to_string(scene.lab.at(STATE))?.replace(boot, earlier);
+    ensure!(text.contains(earlier), "{text}");
+    scene.lab.write(STATE, &text)?;
+    let lines = reconcile(&scene, &["--start"], 0)?;
+    ensure!(lines[0].starts_with("start hello"), "{lines:?}");
+    ensure!(is_routed(&scene, "hello")?);
+    Ok(())
+}
+
+#[test]
+fn a_record_that_cannot_be_read_keeps_no_other_from_being_ended() -> Result<()> {
+    let scene = Instances::new("")?;
+    scene.start("hello")?;
+    let torn = "var/lib/openhands-toolkit/instances/torn.json";
+    scene.lab.write(torn, "{\"schema\": 1, \"id\"")?;
+    let said = scene.run(&["stop", "--all"])?.expect(1)?;
+    ensure!(said.stdout.contains("torn is not stopped\n"), "{said:?}");
+    // Whose routes there are is not known, so its own stays until that is mended.
+    ensure!(said.stdout.contains("hello is not stopped\n  left     its route: "), "{said:?}");
+    ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
+    fs::remove_file(scene.lab.at(torn))?;
+    scene.run(&["stop", "--all"])?.expect(0)?;
+    ensure!(!is_routed(&scene, "hello")?);
     Ok(())
 }
 

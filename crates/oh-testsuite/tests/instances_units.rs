@@ -55,7 +55,7 @@ fn systemd_understands_the_units() -> Result<()> {
         let line = format!("--root {} --set {set} reconcile --start\n", lab.root());
         ensure!(boot.contains(&line) && boot.contains("After=network.target"), "{boot}");
         let service = fs::read_to_string(&files[1])?;
-        ensure!(service.contains(&format!("--set {set} reconcile\n")), "{service}");
+        ensure!(service.contains(&line), "{service}");
         // What is started by a service with walls would be behind them.
         let has_walls = service.contains("\nProtectSystem=strict\n");
         let leaves_alone = service.contains("\nKillMode=process\n");
@@ -84,13 +84,33 @@ fn the_services_may_do_little() -> Result<()> {
 }
 
 #[test]
+fn the_folder_of_session_files_is_made_at_boot() -> Result<()> {
+    let lab = Lab::plain()?;
+    let said = instances(&lab, &["print-unit", "tmpfiles"])?.expect(0)?;
+    let folder = lab.at("tmp/openhands-sessions");
+    ensure!(said.stdout == format!("d {} 0755 root root -\n", folder.display()), "{said:?}");
+    if fs::metadata("/proc/self")?.uid() != 0 {
+        return Ok(());
+    }
+    if folder.exists() {
+        fs::remove_dir(&folder)?;
+    }
+    lab.write("openhands.conf", &said.stdout)?;
+    let file = lab.at("openhands.conf").to_string_lossy().into_owned();
+    let (good, said) = run("systemd-tmpfiles", &["--create", &file])?;
+    ensure!(good && folder.is_dir(), "{said}");
+    ensure!(fs::metadata(&folder)?.mode() & 0o7777 == 0o755);
+    Ok(())
+}
+
+#[test]
 fn a_configuration_that_cannot_work_has_no_unit() -> Result<()> {
     let lab = Lab::plain()?;
     let config = lab.at("etc/openhands-toolkit/config.toml");
     let text = fs::read_to_string(&config)?;
     let without: Vec<&str> = text.lines().filter(|line| !line.starts_with("domain")).collect();
     lab.write("etc/openhands-toolkit/config.toml", &without.join("\n"))?;
-    for unit in ["boot", "service", "timer"] {
+    for unit in ["boot", "service", "timer", "tmpfiles"] {
         let said = instances(&lab, &["print-unit", unit])?.expect(78)?;
         ensure!(said.stdout.is_empty() && said.stderr.contains("site.domain"), "{said:?}");
     }

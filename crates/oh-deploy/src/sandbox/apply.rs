@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use oh_host::disk;
 use oh_host::lock::{Held, Leases};
+use oh_host::logs;
 use oh_host::process::{Identity, ProcessDir, ProcessFault};
 use oh_host::publish::{self, Published};
 use oh_host::settings;
@@ -33,6 +34,9 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 /// How many lines of a log are shown.
 const LOG_LINES: usize = 3;
+
+/// How much of a log is read for them, in bytes.
+const LOG_BYTES: u64 = 8 * 1024;
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -225,8 +229,8 @@ fn runs(identity: &Identity) -> Result<bool, ProcessFault> {
 
 fn last_lines(facts: &Facts, part: Part) -> String {
     let log = facts.home.at(&format!("var/log/{}.log", part.slug()));
-    let text = log.ok().and_then(|log| std::fs::read(log.as_str()).ok()).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+    let text = log.ok().and_then(|log| logs::tail(&log, LOG_BYTES).ok()).unwrap_or_default();
+    let text = logs::without_keys(&text, []);
     let lines: Vec<&str> = text.lines().rev().take(LOG_LINES).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("; ")
 }

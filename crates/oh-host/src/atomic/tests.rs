@@ -199,3 +199,72 @@ fn folders_are_made_once_and_not_through_links() {
     let owner = create_dirs(&real(&deep), foreign).unwrap_err();
     assert!(matches!(owner, FileFault::FolderOwner { .. }), "{owner}");
 }
+
+/// A folder that belongs to a user (to us, where the tests are not root's), and `away` beside it.
+fn folder_of_a_user() -> (tempfile::TempDir, u32) {
+    let dir = tempfile::tempdir().unwrap();
+    let (user, away) = (dir.path().join("user"), dir.path().join("away"));
+    std::fs::create_dir(&user).unwrap();
+    std::fs::create_dir(&away).unwrap();
+    symlink(&away, user.join("link")).unwrap();
+    let me = rustix::process::geteuid().as_raw();
+    if me != 0 {
+        return (dir, me);
+    }
+    std::os::unix::fs::chown(&user, Some(65534), Some(65534)).unwrap();
+    (dir, 65534)
+}
+
+#[test]
+fn nobody_leads_a_folder_that_is_made_elsewhere() {
+    let (dir, user) = folder_of_a_user();
+    if user != 65534 {
+        return;
+    }
+    let (own, link) = (dir.path().join("user/own"), dir.path().join("user/link/usercustomize"));
+    let theirs = Meta { mode: 0o755, owner: Some((user, user)) };
+    for made in [create_dirs(&real(&link), theirs), create_dirs(&real(&link.join("below")), theirs)]
+    {
+        let fault = made.unwrap_err();
+        let is_link = matches!(
+            &fault,
+            FileFault::Way(WayFault::NotAFolder { kind: FileKind::Link, path })
+                if path.ends_with("user/link")
+        );
+        assert!(is_link, "{fault}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path().join("away")).unwrap().count(), 0);
+    let others = OwnerSet::of_numbers([1234]);
+    let fault = create_dirs_among(&real(&own), theirs, &others).unwrap_err();
+    assert!(matches!(fault, FileFault::Way(WayFault::Owner { uid: 65534, .. })), "{fault}");
+    assert!(!own.exists());
+    let owners = OwnerSet::of_numbers([user]);
+    assert_eq!(create_dirs_among(&real(&own), theirs, &owners).unwrap(), Change::Changed);
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&own).unwrap()), user);
+}
+
+#[test]
+fn a_folder_that_took_the_place_of_a_new_one_is_not_given_away() {
+    let (dir, _) = folder_of_a_user();
+    let open = |name: &str| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        rustix::fs::open(dir.path().join(name), flags, Mode::empty()).unwrap()
+    };
+    let make = |name: &str, mode: u32| {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+        std::fs::set_permissions(dir.path().join(name), PermissionsExt::from_mode(mode)).unwrap();
+    };
+    let is_new = |name: &str| is_new_folder(open(".").as_fd(), open(name).as_fd()).unwrap();
+    make("new", 0o700);
+    assert!(is_new("new"));
+    make("open", 0o755);
+    assert!(!is_new("open"));
+    make("full", 0o700);
+    std::fs::write(dir.path().join("full/secret"), "").unwrap();
+    assert!(!is_new("full"));
+    if rustix::process::geteuid().is_root() {
+        make("theirs", 0o700);
+        std::os::unix::fs::chown(dir.path().join("theirs"), Some(65534), None).unwrap();
+        assert!(!is_new("theirs"));
+    }
+}

@@ -550,3 +550,28 @@ fn a_full_disk_leaves_the_old_file() {
     let said = child_in(script, &scene, &["unshare", "--mount"]);
     assert!(said.contains("says: full"), "{said}");
 }
+
+#[test]
+fn a_folder_above_that_is_a_users_leads_nobody_elsewhere() {
+    if !is_root() {
+        return;
+    }
+    let mut scene = Scene::new();
+    let above = scene.folder.as_ref().unwrap().path().to_owned();
+    fs::create_dir_all(above.join("theirs")).unwrap();
+    fs::create_dir_all(above.join("victim")).unwrap();
+    symlink(above.join("victim"), above.join("theirs/data")).unwrap();
+    chown(above.join("theirs"), Some(65534), Some(65534)).unwrap();
+    scene.path = InRoot::parse("/theirs/data/vscode-ports.json").unwrap();
+    let fault = scene.lease("actmcp", 8888).unwrap_err();
+    assert!(
+        matches!(fault, EditFault::File(FileFault::Way(WayFault::NotAFolder { .. }))),
+        "{fault}"
+    );
+    assert_eq!(fs::read_dir(above.join("victim")).unwrap().count(), 0);
+    // A link of root's is followed: where the data lies is the operator's decision.
+    symlink(above.join("victim"), above.join("linked")).unwrap();
+    scene.path = InRoot::parse("/linked/vscode-ports.json").unwrap();
+    scene.lease("actmcp", 8888).unwrap();
+    assert!(above.join("victim/vscode-ports.json").exists());
+}

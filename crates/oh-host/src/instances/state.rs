@@ -4,7 +4,8 @@ use oh_model::idleness::Activity;
 use oh_model::instance::Key;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::process::{Identity, ProcessFault};
+use crate::boot::boot_id;
+use crate::process::{Identity, Pid, ProcessDir, ProcessFault};
 
 /// The version of the state.
 pub const STATE_SCHEMA: u32 = 1;
@@ -59,8 +60,18 @@ pub enum Phase {
         /// Why.
         why: String,
     },
-    /// It ended by itself with exit code 0, which is meant.
+    /// It ended by itself with exit code 0, or with its supervisor that was told to end: both are
+    /// meant.
     Ended,
+    /// A signal told its supervisor to end it.
+    Stopped,
+}
+
+impl Phase {
+    /// Says whether it is a supervisor's last word.
+    pub const fn is_last(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Ended | Self::Stopped)
+    }
 }
 
 /// How an editor ended.
@@ -97,6 +108,24 @@ fn activity_or_none<'d, D: Deserializer<'d>>(source: D) -> Result<Option<Activit
 }
 
 impl State {
+    /// Says whether it was written in this boot: of an earlier one nothing lives, and what was said
+    /// last is over.
+    ///
+    /// # Errors
+    /// [`ProcessFault`] where that cannot be told.
+    pub fn is_of_this_boot(&self) -> Result<bool, ProcessFault> {
+        if self.supervisor.boot_id != boot_id()? {
+            return Ok(false);
+        }
+        // A container that is started again is the same boot to the kernel, and another one to us.
+        // Nobody is the supervisor of an editor that is being adopted.
+        let started = self.supervisor.start_time_ticks;
+        match ProcessDir::open(Pid::INIT).and_then(|first| first.stat()) {
+            Ok(first) => Ok(started == 0 || started >= first.start_time_ticks),
+            Err(_) => Ok(true),
+        }
+    }
+
     /// Says whether the supervisor lives.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use oh_host::atomic::Change;
 use oh_host::databases::{self, Edited, Place, iso_text};
-use oh_host::instances::Phase;
+use oh_host::instances::{self, Phase};
 use oh_host::lock::{Held, Leases, Locks, Share};
 use oh_host::publish::{Host, LOCK_WAIT};
 use oh_model::databases::{
@@ -50,7 +50,8 @@ impl Known {
     fn of(host: &Host) -> Self {
         let mut known = Self { ports: Vec::new(), repositories: Vec::new() };
         let now = iso_text(Timestamp::now());
-        let found = look::all(host).unwrap_or_default().into_iter().flatten();
+        let ids = instances::ids(&host.root).unwrap_or_default();
+        let found = ids.iter().filter_map(|id| look::one(host, id).ok().flatten());
         for found in found.filter(|found| found.record.subject == Subject::Repository) {
             let runs = found.record.announced && runs(&found.condition);
             let Found { record, state, .. } = found;

@@ -128,19 +128,27 @@ pub(crate) fn gather(host: &Host) -> Result<Facts, Fault> {
     let tokens = tokens(host)?;
     let mut unread = Vec::new();
     let mut found = Vec::new();
-    for one in look::all(host)? {
-        match one {
-            Ok(one) => found.push(one),
+    let mut instances = Vec::new();
+    let mut is_whole = true;
+    for id in instances::ids(&host.root)? {
+        let looked = look::one(host, &id).and_then(|one| {
+            let Some(one) = one else { return Ok(None) };
+            let seen = instance(host, &one, &databases, &tokens.by_token)?;
+            Ok(Some((one, seen)))
+        });
+        match looked {
+            Ok(None) => {}
+            Ok(Some((one, seen))) => {
+                found.push(one);
+                instances.push(seen);
+            }
+            // One that cannot be looked at keeps no other from being set right.
             Err(fault) => {
-                unread.push(Exclusion { subject: "a record".into(), reason: chain(&fault) });
+                is_whole = false;
+                unread.push(Exclusion { subject: id.to_string(), reason: chain(&fault) });
             }
         }
     }
-    let is_whole = unread.is_empty();
-    let instances: Vec<Instance> = found
-        .iter()
-        .map(|one| instance(host, one, &databases, &tokens.by_token))
-        .collect::<Result<_, _>>()?;
     if let Some(reason) = databases.unknown.clone() {
         unread.push(Exclusion { subject: "the databases".into(), reason });
     }
@@ -191,11 +199,15 @@ fn instance(
         _ => false,
     };
     let of_token = |token: &str| tokens.get(token).cloned().unwrap_or_default();
-    let left = match condition {
-        Condition::Gone | Condition::Supervised(Phase::Failed { .. } | Phase::Ended) => {
-            [of_token(&record.token), of_token(&record.supervisor_token())].concat()
-        }
-        _ => Vec::new(),
+    let is_over = match condition {
+        Condition::Gone => true,
+        Condition::Supervised(phase) => phase.is_last(),
+        Condition::Unsupervised | Condition::Stopping => false,
+    };
+    let left = if is_over {
+        [of_token(&record.token), of_token(&record.supervisor_token())].concat()
+    } else {
+        Vec::new()
     };
     Ok(Instance {
         id: record.id.clone(),

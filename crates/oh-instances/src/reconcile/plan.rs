@@ -166,6 +166,9 @@ pub(crate) fn verdict(instance: &Instance, start: bool) -> Verdict {
         Condition::Stopping => Verdict::Do(Step::FinishStop(id())),
         Condition::Unsupervised => Verdict::Do(Step::Supervise(id())),
         Condition::Gone if start => Verdict::Do(Step::Start(id())),
+        Condition::Supervised(Phase::Stopped) => {
+            retired("a signal told its supervisor to end it".into(), processes)
+        }
         Condition::Gone => {
             let why = "nothing of it runs; `start` or `reconcile --start` brings it back";
             retired(why.into(), processes || instance.has_state)
@@ -175,7 +178,7 @@ pub(crate) fn verdict(instance: &Instance, start: bool) -> Verdict {
             retired(format!("its supervisor gave up: {first}"), processes)
         }
         Condition::Supervised(Phase::Ended) => {
-            retired("its editor ended by itself".into(), processes)
+            retired("its editor ended, and that was meant; `status` says how".into(), processes)
         }
         Condition::Supervised(_) if instance.is_lagging => Verdict::Do(Step::Restart(id())),
         Condition::Supervised(phase) => match &instance.words {

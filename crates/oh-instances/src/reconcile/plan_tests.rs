@@ -129,6 +129,9 @@ fn a_failed_one_is_withdrawn_and_not_started_again() {
     expect(&told, "left: its supervisor gave up");
     let ended = Condition::Supervised(Phase::Ended);
     expect(&Instance { condition: ended, ..settled("hello") }, "retire hello: its editor ended");
+    let stopped = Condition::Supervised(Phase::Stopped);
+    let stopped = Instance { condition: stopped, ..settled("hello") };
+    expect(&stopped, "retire hello: a signal told its supervisor to end it");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod blows;
 use anyhow::{Context as _, Result, ensure};
 pub(crate) use blows::Blow;
 use oh_testsuite::instances::Instances;
+use oh_testsuite::truth;
 use serde_json::json;
 
 const PORTS: &str = "var/www/ai-desktop/data/vscode-ports.json";
@@ -71,11 +72,22 @@ impl Scene {
         }
         let log = self.instances.lab.at("log/strace").display().to_string();
         let tool = self.instances.command(&self.arguments(struck))?;
-        blow.strike(&tool, &log, call, number)?;
+        let said = blow.strike(&tool, &log, call, number)?;
+        if matches!(blow, Blow::NoSpace) {
+            // With 1, only the answer could not be written.
+            let is_unsaid = said.code == 1 && said.stderr.contains("could not write the answer");
+            ensure!([0, 6].contains(&said.code) || is_unsaid, "{said:?}");
+            let is_named = said.stderr.contains("No space left on device");
+            ensure!(said.code == 0 || is_named, "{said:?}");
+            if said.code == 6 {
+                truth::nothing_is_left(&self.instances, "hello").with_context(|| said.stderr)?;
+            }
+        }
         // No process without a record.
         let running = self.instances.processes()?;
         let is_recorded = self.record_exists();
         ensure!(running.is_empty() || is_recorded, "without a record: {running:?}");
+        self.is_told_as_it_is()?;
         self.start()?;
         let ports = self.instances.json(PORTS)?;
         ensure!(
@@ -85,8 +97,28 @@ impl Scene {
         self.stop()
     }
 
+    /// Demands that `list` says how far the command has come.
+    fn is_told_as_it_is(&self) -> Result<()> {
+        let listed = self.instances.run(&["list", "--format", "json"])?.json()?;
+        let all = listed["result"]["instances"].as_array().context("a list")?;
+        if !self.record_exists() {
+            ensure!(all.is_empty(), "{listed:#}");
+            return Ok(());
+        }
+        let record = self.instances.json(&truth::record("hello"))?;
+        let state = if record["wanted"] == json!("stopped") {
+            "stop not finished"
+        } else if record.get("starter").is_some() {
+            "start not finished"
+        } else {
+            "running"
+        };
+        ensure!(all.len() == 1 && all[0]["state"] == json!(state), "not {state}: {listed:#}");
+        Ok(())
+    }
+
     fn record_exists(&self) -> bool {
-        self.instances.lab.at("var/lib/openhands-toolkit/instances/hello.json").exists()
+        self.instances.lab.at(&truth::record("hello")).exists()
     }
 
     fn start(&self) -> Result<()> {
@@ -98,10 +130,6 @@ impl Scene {
 
     fn stop(&self) -> Result<()> {
         self.instances.run(&["stop", "hello"])?.expect(0)?;
-        let left = self.instances.processes()?;
-        ensure!(left.is_empty(), "left running: {left:?}");
-        ensure!(!self.record_exists(), "a record is left");
-        ensure!(self.instances.json(PORTS)?["instances"] == json!({}), "an entry is left");
-        Ok(())
+        truth::nothing_is_left(&self.instances, "hello")
     }
 }

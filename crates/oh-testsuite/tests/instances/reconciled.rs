@@ -10,7 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use oh_testsuite::instances::{Instances, is_root, kill, user_ids};
+pub(crate) use oh_testsuite::instances::end;
+use oh_testsuite::instances::{Instances, is_root, user_ids};
 use oh_testsuite::lab::Said;
 use oh_testsuite::process::Running;
 use oh_testsuite::{components, wait};
@@ -35,17 +36,6 @@ pub(crate) fn pid(instance: &Value, key: &str) -> Result<u32> {
 pub(crate) fn kill_all(instance: &Value) -> Result<()> {
     end(pid(instance, "supervisor_pid")?)?;
     end(pid(instance, "pid")?)
-}
-
-/// Ends a process with SIGKILL and waits until it is dead: a signal is only on its way.
-pub(crate) fn end(pid: u32) -> Result<()> {
-    kill(pid)?;
-    wait::until_true(&format!("the end of {pid}"), BOUND, || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // Its first thread is dead before the others are.
-        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-        stat.is_empty() || (stat.contains(") Z ") && threads <= 1)
-    })
 }
 
 /// What nginx would route an id to.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, chown};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -14,13 +14,12 @@ use oh_model::instance::Server;
 use oh_testsuite::browser::{Browser, Key};
 use oh_testsuite::instances::{Instances, is_root, user_ids};
 use oh_testsuite::lab::{self, Lab};
-use oh_testsuite::{components, editor, openvscode, wait};
+use oh_testsuite::{editor, wait};
 use serde_json::{Value, json};
 
 /// A cold start of an editor's page, on two busy cores.
 pub(crate) const BOUND: Duration = Duration::from_secs(180);
 
-const CONFIG: &str = "etc/openhands-toolkit/config.toml";
 const PORTS: &str = "var/www/ai-desktop/data/vscode-ports.json";
 const REPOSITORIES: &str = "var/www/ai-desktop/data/repositories.json";
 
@@ -43,29 +42,8 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) fn new(how: How) -> Result<Self> {
         let lab = Lab::with_tls()?;
-        let nginx = fs::read_to_string(lab.at("etc/nginx/nginx.conf"))?;
-        lab.write("etc/nginx/nginx.conf", &format!("user www-data;\n{nginx}"))?;
-        let transport = match how.1 {
-            Transport::Port => "port",
-            Transport::Unix => "unix",
-        };
-        let more = format!("server = \"{}\"\ntransport = \"{transport}\"\n", how.0.as_str());
-        let instances = Instances::of(lab, &more)?;
+        let instances = Instances::of_kind(lab, how.0, how.1, "")?;
         let lab = &instances.lab;
-        let text = fs::read_to_string(lab.at(CONFIG))?;
-        let (sessions, sockets) = ("[toolkit.sessions]\n", "sockets = \"/run/sockets\"\n");
-        let mut text = text.replacen(sessions, &format!("{sessions}{sockets}"), 1);
-        if how.0 == Server::Openvscode {
-            let entry = openvscode::copy_into(&lab.at("vscode"))?;
-            let (node, entry) = (components::node()?, entry.display().to_string());
-            let program = lab.at("openvscode-server");
-            let script = format!("#!/bin/sh\nexec {} {entry} \"$@\"\n", node.display());
-            lab.write("openvscode-server", &script)?;
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-            let before = lab.at("code-server").display().to_string();
-            text = text.replacen(&before, &program.display().to_string(), 1);
-        }
-        lab.write(CONFIG, &text)?;
         let password = lab::password(&lab.run(&["apply", "--format", "json"])?.expect(0)?.json()?)?;
         let login = lab::basic("openhands", &password);
         let scene = Self { instances, how, login, browser: shared_browser()? };

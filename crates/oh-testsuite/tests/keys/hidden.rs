@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use oh_model::instance::{Server, Subject};
+use oh_testsuite::instances::{Instances, kill};
 use oh_testsuite::lab::{Lab, Said, back_end};
 use oh_testsuite::process::Running;
 use oh_testsuite::stranger::STRANGER;
-use oh_testsuite::{components, wait};
+use oh_testsuite::{components, openvscode, wait};
+use serde_json::json;
 
-use crate::scene::{key, on_port, own_uid, put_session, record};
+use crate::scene::{BOUND, key, on_port, own_uid, put_session, record};
 
 /// How long nginx may take to start.
 const START_BOUND: Duration = Duration::from_secs(20);
@@ -112,6 +114,56 @@ fn no_fault_repeats_a_key() -> Result<()> {
         ensure!(said.stderr.contains("what was served is still served"), "{}", said.stderr);
     }
     ensure!(lab.generation() == generation && lab.get("/vscode/s/x", &[])?.status == 200);
+    Ok(())
+}
+
+#[test]
+fn no_command_shows_a_key_that_an_editor_prints() -> Result<()> {
+    let server = Server::Openvscode.as_str();
+    let scene = Instances::new(&format!("server = \"{server}\"\nrestarts_max = 0\n"))?;
+    let entry = openvscode::copy_into(&scene.lab.at("vscode"))?;
+    let node = components::node()?;
+    let script = format!("#!/bin/sh\nexec {} {} \"$@\"\n", node.display(), entry.display());
+    scene.lab.write("code-server", &script)?;
+    fs::set_permissions(scene.lab.at("code-server"), fs::Permissions::from_mode(0o755))?;
+    let instance = scene.start("hello")?;
+    let state = "run/openhands-toolkit/instances/hello.json";
+    let key = scene.json(state)?["key"].as_str().context("no key")?.to_owned();
+    let log = "var/log/openhands-editors/hello.log";
+    let printed = || Ok(fs::read_to_string(scene.lab.at(log))?.contains(&key).then_some(()));
+    wait::until("the editor to print its key", BOUND, printed)?;
+    let shown = |command: &[&str]| -> Result<String> {
+        let mut shown = String::new();
+        for format in ["human", "json"] {
+            let said = scene.run(&[command, &["--format", format]].concat())?;
+            ensure!([0, 1].contains(&said.code), "{command:?}: {said:?}");
+            shown.push_str(&format!("{}{}", said.stdout, said.stderr));
+        }
+        // Not even a part of it.
+        let (part, _) = key.split_at(8);
+        ensure!(!shown.contains(part), "{command:?}: {shown}");
+        Ok(shown)
+    };
+    let text = shown(&["logs", "hello"])?;
+    ensure!(text.contains("?tkn=<key>"), "{text}");
+    shown(&["list"])?;
+    shown(&["status", "hello"])?;
+    // What is kept of its end, too; it says so once more, as after a restart.
+    let text = fs::read_to_string(scene.lab.at(log))?;
+    let line = text.lines().find(|line| line.contains(&key)).context("no line")?;
+    fs::write(scene.lab.at(log), format!("{text}{line}\n"))?;
+    kill(u32::try_from(instance["pid"].as_u64().context("no pid")?)?)?;
+    let why = wait::until("it to be given up", BOUND, || {
+        let state = scene.json(state)?;
+        Ok(state["phase"]["failed"]["why"].as_str().map(ToOwned::to_owned))
+    })?;
+    ensure!(why.contains("?tkn=<key>") && !why.contains(&key), "{why}");
+    let text = shown(&["status", "hello"])?;
+    ensure!(text.contains("?tkn=<key>"), "{text}");
+    shown(&["list"])?;
+    let text = shown(&["logs", "hello"])?;
+    ensure!(text.contains("?tkn=<key>"), "{text}");
+    ensure!(scene.json(state)?["key"] == json!(null), "the state keeps its key");
     Ok(())
 }
 
