@@ -210,19 +210,39 @@ pub fn iso_text(time: Timestamp) -> String {
 /// # Errors
 /// [`EditFault`]; a torn file is given time to become whole first.
 pub fn read<D: Document>(place: Place<'_>) -> Result<Option<D>, EditFault> {
+    match read_what_is_whole(place)? {
+        None => Ok(None),
+        Some((document, None)) => Ok(Some(document)),
+        Some((_, Some(lost))) => {
+            let path = place.root.real(place.path);
+            let path =
+                path.map_err(|source| EditFault::Path { path: place.path.clone(), source })?;
+            Err(EditFault::Torn { path, lost })
+        }
+    }
+}
+
+/// Reads a database, or what is whole of it and what it lacks where it is torn; `None` where there
+/// is no file or no folder.
+///
+/// # Errors
+/// [`EditFault`], but not for a torn file; it is given time to become whole first.
+pub fn read_what_is_whole<D: Document>(
+    place: Place<'_>,
+) -> Result<Option<(D, Option<Lost>)>, EditFault> {
     let file = match File::open(place) {
         Ok(file) => file,
         Err(EditFault::NoFolder { .. }) => return Ok(None),
         Err(fault) => return Err(fault),
     };
-    match file.settle()? {
-        Found::Absent => Ok(None),
-        Found::Whole(_, document) => Ok(Some(document)),
+    Ok(match file.settle()? {
+        Found::Absent => None,
+        Found::Whole(_, document) => Some((document, None)),
         Found::Torn(look) => {
-            let (_, lost) = D::salvage(&look.bytes);
-            Err(EditFault::Torn { path: file.path, lost })
+            let (document, lost) = D::salvage(&look.bytes);
+            Some((document, Some(lost)))
         }
-    }
+    })
 }
 
 /// Says whether a database still has what was written: `stands` looks at it.
@@ -248,7 +268,8 @@ pub fn verify<D: Document>(
 /// is no file, with `empty`. A change that changes nothing writes nothing. The new file has mode
 /// and owner of the old one; where there was none, 0644 and the owner of its folder, which has to
 /// exist. A torn file is kept beside as `NAME.torn-YYYYMMDDTHHMMSSZ`, with mode 0600, and written
-/// anew with what could be saved, even where nothing else changes.
+/// anew with what could be saved, even where nothing else changes; `change` is told by
+/// [`Document::is_anew`], and adds what it knows.
 ///
 /// # Errors
 /// [`EditFault`]; the file is as it was.

@@ -3,12 +3,12 @@
 use std::thread;
 use std::time::Duration;
 
-use oh_model::databases::{PortDb, RepositoriesDb};
+use oh_model::databases::{DatabaseFault, PortDb, RepositoriesDb};
 use oh_model::path::{InRoot, RealPath};
 use oh_model::routes::{FileNumber, FoundSession, Inputs};
 
 use crate::databases::DATABASE_BYTES_MAX;
-use crate::folder::{self, Entry, Folder, Limits, Memory};
+use crate::folder::{self, Entry, Folder, Limits, Memory, Refusal};
 use crate::instances;
 use crate::publish::{Host, PublishFault, real};
 use crate::sockets;
@@ -50,10 +50,10 @@ pub fn gather(host: &Host, memory: &mut Memory) -> Result<Inputs, PublishFault> 
         sessions: sessions.collect(),
         sessions_absent: matches!(folder, Folder::Absent).then(|| path.to_string()),
         repositories: database(host, &settings.instances.repository_database, &owners, |text| {
-            RepositoriesDb::parse(text).map(drop).map_err(|fault| fault.to_string())
+            RepositoriesDb::parse(text).map(drop)
         })?,
         port_database: database(host, &settings.instances.port_database, &owners, |text| {
-            PortDb::parse(text).map(drop).map_err(|fault| fault.to_string())
+            PortDb::parse(text).map(drop)
         })?,
     })
 }
@@ -64,9 +64,7 @@ pub fn gather(host: &Host, memory: &mut Memory) -> Result<Inputs, PublishFault> 
 /// [`PublishFault::Database`] where it cannot be read or is not whole.
 pub fn repositories(host: &Host) -> Result<Option<String>, PublishFault> {
     let path = &host.settings.instances.repository_database;
-    let text = database(host, path, &owners(host), |text| {
-        RepositoriesDb::parse(text).map(drop).map_err(|fault| fault.to_string())
-    })?;
+    let text = database(host, path, &owners(host), |text| RepositoriesDb::parse(text).map(drop))?;
     Ok(text.and_then(Result::ok))
 }
 
@@ -95,7 +93,7 @@ fn database(
     host: &Host,
     path: &InRoot,
     owners: &OwnerSet,
-    whole: impl Fn(&str) -> Result<(), String>,
+    whole: impl Fn(&str) -> Result<(), DatabaseFault>,
 ) -> Result<Option<Result<String, String>>, PublishFault> {
     let path = real(&host.root, path)?;
     let mut text = read_database(&path, owners);
@@ -107,19 +105,26 @@ fn database(
         text = read_database(&path, owners);
     }
     // Nobody knows then which ids and ports are the repositories', so what is served stays.
-    let fault = |why: String| PublishFault::Database { path: path.to_string(), why };
-    match &text {
-        Some(Err(why)) => Err(fault(why.clone())),
-        Some(Ok(text)) => whole(text).map_err(fault),
-        None => Ok(()),
-    }?;
-    Ok(text)
+    let fault = |why, is_torn| PublishFault::Database { path: path.to_string(), why, is_torn };
+    match text {
+        Some(Err(refusal)) => {
+            Err(fault(refusal.to_string(), matches!(refusal, Refusal::NotUtf8(_))))
+        }
+        Some(Ok(text)) => match whole(&text) {
+            Ok(()) => Ok(Some(Ok(text))),
+            Err(why) => {
+                let is_torn = matches!(why, DatabaseFault::Json(_));
+                Err(fault(why.to_string(), is_torn))
+            }
+        },
+        None => Ok(None),
+    }
 }
 
-fn read_database(path: &RealPath, owners: &OwnerSet) -> Option<Result<String, String>> {
+fn read_database(path: &RealPath, owners: &OwnerSet) -> Option<Result<String, Refusal>> {
     match folder::read_owned_file(path, DATABASE_BYTES_MAX, owners) {
         Ok(None) => None,
         Ok(Some(facts)) => Some(Ok(facts.text)),
-        Err(fault) => Some(Err(fault.refusal.to_string())),
+        Err(fault) => Some(Err(fault.refusal)),
     }
 }

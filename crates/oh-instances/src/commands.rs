@@ -8,7 +8,7 @@ use oh_term::{Answer, Common, Failure, Progress};
 
 use crate::cli::{StartArguments, StopArguments};
 use crate::fault::Fault;
-use crate::{look, report, room, start, stop};
+use crate::{inputs, look, report, room, start, stop};
 
 /// What a command works with, and what people should know of its configuration.
 pub(crate) struct Context {
@@ -26,17 +26,25 @@ pub(crate) fn context(common: &Common) -> Result<Context, Failure> {
 
 pub(crate) fn start(asked: &StartArguments, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
-    let started = start::start(&host, asked, common, &Progress::start());
-    let started = started.map_err(|fault| room::failure(&host, fault))?;
-    Ok(report::started(&host, &started).notes(warnings))
+    let progress = Progress::start();
+    // With a torn database nobody knows what may be routed, so nothing could be started.
+    let salvaged = inputs::salvage(&host).map_err(|fault| room::failure(&host, fault))?;
+    match start::start(&host, asked, common, &progress) {
+        Ok(started) => Ok(report::started(&host, &started).notes(salvaged).notes(warnings)),
+        Err(fault) => {
+            salvaged.iter().for_each(|note| progress.done("salvaged", note));
+            Err(room::failure(&host, fault))
+        }
+    }
 }
 
 pub(crate) fn restart(id: &str, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
     let id = known(&host, id)?;
+    let salvaged = salvage(&host);
     let started = start::restart(&host, &id, common, &Progress::start());
     let started = started.map_err(|fault| room::failure(&host, fault))?;
-    Ok(report::started(&host, &started).notes(warnings))
+    Ok(report::started(&host, &started).notes(salvaged).notes(warnings))
 }
 
 pub(crate) fn stop(asked: &StopArguments, common: &Common) -> Result<Answer, Failure> {
@@ -53,8 +61,16 @@ pub(crate) fn stop(asked: &StopArguments, common: &Common) -> Result<Answer, Fai
         return Ok(report::would_stop(&ids, &found, asked.purge).notes(warnings));
     }
     let progress = Progress::start();
+    let salvaged = salvage(&host);
     let stopped = stop::stop_all(&host, &ids, asked.purge, &progress).map_err(Failure::of)?;
-    Ok(report::stopped(&stopped).notes(warnings))
+    Ok(report::stopped(&stopped).notes(salvaged).notes(warnings))
+}
+
+/// Writes torn databases anew, without which no route can be taken away; where that fails, what can
+/// be done without them is done all the same.
+fn salvage(host: &Host) -> Vec<String> {
+    inputs::salvage(host)
+        .unwrap_or_else(|fault| vec![format!("warning: {}", report::chain(&fault))])
 }
 
 /// Reads an id that has to be of a record.

@@ -261,6 +261,7 @@ impl Diagnostic for Fault {
         match self {
             Self::Refused(refusal) => refusal.hint().into_iter().collect(),
             Self::Publish(fault) => fault.hints(),
+            Self::Database(fault) => fault.hints(),
             Self::Start { source, left, .. } if left.is_empty() => source.hints(),
             Self::Start { .. } => {
                 vec![Hint::run("", Command::ours("oh-instances", &["reconcile"]))]
@@ -304,6 +305,7 @@ impl Refusal {
             }
             Self::UnitOfRoot => "set instances.supervision to \"auto\" or \"process\"".into(),
             Self::NoNginx { start } => start.clone(),
+            Self::Databases(fault) => return fault.hints().into_iter().next(),
             Self::NoProgram { .. } => "install it, or set instances.program to where it is".into(),
             Self::NoSockets => "set sessions.sockets, or instances.transport to \"port\"".into(),
             Self::BasePath { key } => {

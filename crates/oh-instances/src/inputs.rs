@@ -3,6 +3,8 @@
 //! These are inputs of publishing, and what the original application shows. They are written once
 //! an editor answers, and taken away when it does not run any more.
 
+mod anew;
+
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use jiff::Timestamp;
@@ -20,6 +22,8 @@ use oh_model::databases::{
 use oh_model::instance::Subject;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::session::{Extension, SessionFile, UserWord};
+
+pub(crate) use anew::{Database, mend, salvage};
 
 use crate::fault::{Fault, Refusal};
 
@@ -105,13 +109,21 @@ pub(crate) fn release(
     let place = |path| Place { root: &host.root, path, owners: &owners };
     let (ports, repositories) = (&settings.port_database, &settings.repository_database);
     let mut notes = Vec::new();
+    let known = anew::Known::when_wanted(host);
     let empty = PortDocument::empty(range);
     let edited = databases::edit(&held, place(ports), &empty, |database| {
+        if database.is_anew() {
+            database.complete(&known.ports, range);
+        }
         database.release(id, range);
+        database.mend(range);
     });
     notes.extend(told(ports.as_str(), edited)?);
     let empty = RepositoriesDocument::empty();
     let edited = databases::edit(&held, place(repositories), &empty, |database| {
+        if database.is_anew() {
+            database.complete(&known.repositories);
+        }
         if matches!(database.state(id), Some((true, _))) {
             database.stopped(id);
         }
@@ -245,29 +257,36 @@ fn in_databases(
     let names = [PortDocument::NAME, RepositoriesDocument::NAME];
     let held = held.databases(names, "oh-instances", LOCK_WAIT)?;
     let place = |path| Place { root: &host.root, path, owners: &owners };
+    let known = anew::Known::when_wanted(host);
     let mut ports = Ok(Vec::new());
     if let Some(port) = record.target.port() {
         let edited = databases::edit(
             &held,
             place(&settings.port_database),
             &PortDocument::empty(range),
-            |database| match pid {
-                Some(pid) => {
-                    let entry = PortEntry {
-                        port,
-                        pid: pid.get(),
-                        project_name: record.folder.name().into(),
-                        repo_path: folder.into(),
-                        started_at: now.clone(),
-                    };
-                    database.lease(id, &entry, range);
+            |database| {
+                if database.is_anew() {
+                    database.complete(&known.ports, range);
                 }
-                // One with another port is of an editor that somebody else started since.
-                None => {
-                    if !matches!(database.entry(id), Some(Ok(entry)) if entry.port != port) {
-                        database.release(id, range);
+                match pid {
+                    Some(pid) => {
+                        let entry = PortEntry {
+                            port,
+                            pid: pid.get(),
+                            project_name: record.folder.name().into(),
+                            repo_path: folder.into(),
+                            started_at: now.clone(),
+                        };
+                        database.lease(id, &entry, range);
+                    }
+                    // One with another port is of an editor that somebody else started since.
+                    None => {
+                        if !matches!(database.entry(id), Some(Ok(entry)) if entry.port != port) {
+                            database.release(id, range);
+                        }
                     }
                 }
+                database.mend(range);
             },
         );
         ports = told(settings.port_database.as_str(), edited);
@@ -277,22 +296,27 @@ fn in_databases(
         &held,
         place(&settings.repository_database),
         &RepositoriesDocument::empty(),
-        |database| match pid {
-            Some(_) => {
-                database.add(&NewRepository {
-                    id: id.into(),
-                    name: record.folder.name().into(),
-                    path: record.folder.clone(),
-                    kind: kind_of(host, record),
-                    added_at: now.clone(),
-                });
-                database.running(id, record.target.port());
+        |database| {
+            if database.is_anew() {
+                database.complete(&known.repositories);
             }
-            None => {
-                let state = database.state(id);
-                let port = record.target.port();
-                if !matches!(state, Some((true, other)) if other.is_some() && other != port) {
-                    database.stopped(id);
+            match pid {
+                Some(_) => {
+                    database.add(&NewRepository {
+                        id: id.into(),
+                        name: record.folder.name().into(),
+                        path: record.folder.clone(),
+                        kind: kind_of(host, record),
+                        added_at: now.clone(),
+                    });
+                    database.running(id, record.target.port());
+                }
+                None => {
+                    let state = database.state(id);
+                    let port = record.target.port();
+                    if !matches!(state, Some((true, other)) if other.is_some() && other != port) {
+                        database.stopped(id);
+                    }
                 }
             }
         },
@@ -315,7 +339,15 @@ fn told<T>(path: &str, edited: Result<Edited<T>, EditFault>) -> Result<Vec<Strin
         edited => edited?,
     };
     let torn = edited.torn.as_ref().map(|torn| {
-        format!("warning: {path} was torn; it is kept as {}, and it lost {}", torn.kept, torn.lost)
+        let lost = match torn.lost.bytes {
+            0 => "it ends there".to_owned(),
+            bytes => format!("{bytes} bytes of it could not be read"),
+        };
+        format!(
+            "warning: {path} was torn at {} ({lost}); it is kept as {}, and what the records of \
+             instances know was written again",
+            torn.lost.at, torn.kept
+        )
     });
     let rivals = (edited.rivals > 0)
         .then(|| format!("warning: {path} is written by a program that takes no lock"));

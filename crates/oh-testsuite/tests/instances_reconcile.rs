@@ -351,7 +351,7 @@ fn what_the_original_application_left_is_released_or_left_alone() -> Result<()> 
     let (ports, known) = (scene.json(PORTS)?, scene.json(REPOSITORIES)?);
     ensure!(ports["instances"].get("gone").is_none(), "{ports:#}");
     ensure!(ports["instances"]["old"] == of(taken, &old), "{ports:#}");
-    ensure!(ports["availablePorts"] == json!([scene.first_port, port]), "{ports:#}");
+    ensure!(ports["availablePorts"] == available_but(&scene, &[]), "{ports:#}");
     let runs = |at: usize| known["repositories"][at]["vscodeRunning"].clone();
     ensure!((runs(0), runs(1), runs(2)) == (json!(false), json!(true), json!(false)), "{known:#}");
     let left = settled(&scene)?;
@@ -513,5 +513,191 @@ fn an_editor_of_another_folder_is_not_adopted() -> Result<()> {
     ensure!(left.iter().any(|line| line.contains("opens another folder")), "{left:?}");
     ensure!(!editor.has_ended()?);
     editor.stop()?;
+    Ok(())
+}
+
+/// The ports of the range without some, as they are to be available.
+fn available_but(scene: &Instances, taken: &[&Value]) -> Value {
+    let range = (scene.first_port..scene.first_port + 12).map(Value::from);
+    range.filter(|port| !taken.contains(&port)).collect()
+}
+
+/// Leaves so many bytes of a file, in place.
+fn cut(scene: &Instances, path: &str, bytes: usize) -> Result<()> {
+    let whole = fs::read(scene.lab.at(path))?;
+    fs::write(scene.lab.at(path), whole.get(..bytes).context("it is shorter")?)?;
+    Ok(())
+}
+
+#[test]
+fn a_stop_that_meets_torn_databases_loses_nothing_of_what_runs() -> Result<()> {
+    let scene = Instances::new("")?;
+    let (hello, other) = (scene.start("hello")?, scene.start("other")?);
+    let third = scene.start("third")?;
+    cut(&scene, PORTS, 200)?;
+    cut(&scene, REPOSITORIES, 100)?;
+    let said = scene.run(&["stop", "other"])?.expect(0)?;
+    ensure!(said.stderr.contains("vscode-ports.json was torn at instances"), "{said:?}");
+    ensure!(said.stderr.contains("repositories.json was torn at"), "{said:?}");
+    ensure!(said.stderr.contains("what the records of instances know was written again"));
+    let ports = scene.json(PORTS)?;
+    let instances = ports["instances"].as_object().context("no object")?;
+    ensure!(instances.len() == 2, "{ports:#}");
+    for (id, instance) in [("hello", &hello), ("third", &third)] {
+        ensure!(instances[id]["port"] == instance["port"], "{ports:#}");
+        ensure!(instances[id]["pid"] == instance["supervisor_pid"], "{ports:#}");
+    }
+    let available = available_but(&scene, &[&hello["port"], &third["port"]]);
+    ensure!(ports["availablePorts"] == available, "{ports:#}");
+    let known = scene.json(REPOSITORIES)?;
+    let known = known["repositories"].as_array().context("no list")?;
+    let runs = |id: &str| {
+        let found = known.iter().find(|known| known["id"] == json!(id));
+        found.map(|known| (known["vscodeRunning"].clone(), known["vscodePort"].clone()))
+    };
+    for (id, instance) in [("hello", &hello), ("third", &third)] {
+        ensure!(runs(id) == Some((json!(true), instance["port"].clone())), "{known:#?}");
+    }
+    ensure!(runs("other") == Some((json!(false), Value::Null)), "{known:#?}");
+    ensure!(settled(&scene)?.is_empty());
+    // The next one gets a port of nobody.
+    let again = scene.start("other")?;
+    ensure!(again["port"] == other["port"], "{again:#}");
+    ensure!(settled(&scene)?.is_empty());
+    // And so where there is no file any more.
+    fs::remove_file(scene.lab.at(PORTS))?;
+    fs::remove_file(scene.lab.at(REPOSITORIES))?;
+    scene.run(&["stop", "third"])?.expect(0)?;
+    let ports = scene.json(PORTS)?;
+    ensure!(ports["instances"].as_object().is_some_and(|all| all.len() == 2), "{ports:#}");
+    let available = available_but(&scene, &[&hello["port"], &other["port"]]);
+    ensure!(ports["availablePorts"] == available, "{ports:#}");
+    ensure!(settled(&scene)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn available_ports_that_are_in_use_or_missing_are_written_anew() -> Result<()> {
+    let scene = Instances::new("")?;
+    let hello = scene.start("hello")?;
+    let port = scene.first_port;
+    ensure!(hello["port"] == json!(port), "{hello:#}");
+    let step = "write anew: availablePorts of /var/www/ai-desktop/data/vscode-ports.json: ";
+    let beyond = json!(65_000);
+    for (written, why, more) in [
+        (None, "there is no such list".to_owned(), None),
+        (
+            Some(json!([port, port + 2, port + 11, port + 11, beyond])),
+            format!("it has port {port}, which is that of hello"),
+            Some(beyond),
+        ),
+        (Some(json!([port + 1])), format!("it lacks port {}, which nobody has", port + 2), None),
+    ] {
+        let mut ports = scene.json(PORTS)?;
+        let members = ports.as_object_mut().context("no object")?;
+        match written {
+            Some(written) => drop(members.insert("availablePorts".into(), written)),
+            None => drop(members.remove("availablePorts")),
+        }
+        scene.lab.write(PORTS, &ports.to_string())?;
+        let planned = without_changes(&scene, &["reconcile", "--dry-run"])?;
+        ensure!(planned.stdout.contains(&format!("{step}{why}\n")), "{planned:?}");
+        let lines = reconcile(&scene, &[], 0)?;
+        ensure!(lines.len() == 2 && lines[0] == format!("{step}{why}"), "{lines:?}");
+        let mut available = available_but(&scene, &[&hello["port"]]);
+        available.as_array_mut().context("no list")?.extend(more);
+        ensure!(scene.json(PORTS)?["availablePorts"] == available, "{:#}", scene.json(PORTS)?);
+        ensure!(entry(&scene, "hello")?["port"] == hello["port"]);
+        ensure!(settled(&scene)?.is_empty());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_start_and_a_reconciling_save_torn_databases() -> Result<()> {
+    let scene = Instances::new("")?;
+    let hello = scene.start("hello")?;
+    cut(&scene, PORTS, 0)?;
+    // A start that is refused tells of it too.
+    let said = scene.run(&["start", "--repo", "/var/www/github/nowhere"])?.expect(2)?;
+    ensure!(said.stderr.contains("vscode-ports.json was torn at its beginning"), "{said:?}");
+    ensure!(entry(&scene, "hello")?["port"] == hello["port"]);
+    cut(&scene, PORTS, 0)?;
+    let other = scene.repository("other")?;
+    let said = scene.run(&["start", "--repo", &other])?.expect(0)?;
+    ensure!(said.stderr.contains("vscode-ports.json was torn at its beginning"), "{said:?}");
+    let ports = scene.json(PORTS)?;
+    let taken = [&ports["instances"]["hello"]["port"], &ports["instances"]["other"]["port"]];
+    ensure!(*taken[0] == hello["port"] && taken[1].is_u64(), "{ports:#}");
+    ensure!(ports["availablePorts"] == available_but(&scene, &taken), "{ports:#}");
+    cut(&scene, REPOSITORIES, 0)?;
+    let said = scene.run(&["start", "--session", "4f1c"])?.expect(0)?;
+    ensure!(said.stderr.contains("repositories.json was torn at its beginning"), "{said:?}");
+    ensure!(settled(&scene)?.is_empty());
+    // Who cannot save it is told who does.
+    cut(&scene, PORTS, 150)?;
+    let said = scene.lab.run(&["apply"])?.expect(4)?;
+    ensure!(said.stderr.contains("oh-instances reconcile"), "{said:?}");
+    ensure!(!said.stderr.contains("move it away"), "{said:?}");
+    let kept = |name: &str| name.starts_with("vscode-ports.json.torn-");
+    let folder = scene.lab.at("var/www/ai-desktop/data");
+    let count = || -> Result<usize> {
+        let names = fs::read_dir(&folder)?.collect::<std::io::Result<Vec<_>>>()?;
+        Ok(names.iter().filter(|name| name.file_name().to_str().is_some_and(kept)).count())
+    };
+    ensure!(count()? == 2);
+    let planned = without_changes(&scene, &["reconcile", "--dry-run"])?;
+    let step = "write anew: /var/www/ai-desktop/data/vscode-ports.json: it is torn (";
+    ensure!(planned.stdout.contains(step), "{planned:?}");
+    let said = scene.run(&["reconcile"])?.expect(0)?;
+    ensure!(said.stdout.contains(&format!("done      {step}")), "{said:?}");
+    ensure!(!said.stdout.contains("left alone"), "{said:?}");
+    ensure!(count()? == 3);
+    let after = scene.json(PORTS)?;
+    for id in ["hello", "other"] {
+        let is = |key: &str| after["instances"][id][key] == ports["instances"][id][key];
+        ensure!(is("port") && is("pid") && is("repoPath"), "{after:#}{ports:#}");
+    }
+    ensure!(after["availablePorts"] == ports["availablePorts"], "{after:#}");
+    ensure!(settled(&scene)?.is_empty());
+    ensure!(is_routed(&scene, "hello")? && is_routed(&scene, "4f1c")?);
+    // What has no entry of its own is stopped beside a torn one too.
+    cut(&scene, PORTS, 150)?;
+    scene.run(&["stop", "4f1c"])?.expect(0)?;
+    ensure!(!is_routed(&scene, "4f1c")? && settled(&scene)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_whole_is_released_where_it_is_dead() -> Result<()> {
+    let scene = Instances::new("")?;
+    scene.start("hello")?;
+    let folder = scene.repository("dead")?;
+    let stranger = TcpListener::bind(("127.0.0.1", 0))?;
+    let taken = stranger.local_addr()?.port();
+    let port = scene.first_port + 5;
+    let mut ports = scene.json(PORTS)?;
+    ports["instances"]["dead"] = json!({ "port": port, "pid": 999_999, "more": [1] });
+    ports["instances"]["alive"] = json!({ "port": taken, "pid": 999_999, "more": [1] });
+    ports["availablePorts"] = available_but(&scene, &[&json!(scene.first_port), &json!(port)]);
+    scene.lab.write(PORTS, &ports.to_string())?;
+    let mut known = scene.json(REPOSITORIES)?;
+    known["repositories"].as_array_mut().context("no list")?.push(json!({
+        "id": "dead", "name": "dead", "path": folder, "type": "folder",
+        "vscodePort": port, "vscodeRunning": true }));
+    scene.lab.write(REPOSITORIES, &known.to_string())?;
+    let lines = reconcile(&scene, &[], 0)?;
+    let released = format!("release dead: nobody listens on port {port} (its entry: ");
+    ensure!(lines.len() == 2 && lines[0].starts_with(&released), "{lines:?}");
+    let after = scene.json(PORTS)?;
+    ensure!(after["instances"].get("dead").is_none(), "{after:#}");
+    ensure!(after["instances"]["alive"] == ports["instances"]["alive"], "{after:#}");
+    let available = available_but(&scene, &[&json!(scene.first_port)]);
+    ensure!(after["availablePorts"] == available, "{after:#}");
+    let known = scene.json(REPOSITORIES)?;
+    ensure!(known["repositories"][1]["vscodeRunning"] == json!(false), "{known:#}");
+    let left = settled(&scene)?;
+    ensure!(left.len() == 1 && left[0].starts_with("alive: its entry: "), "{left:?}");
+    drop(stranger);
     Ok(())
 }

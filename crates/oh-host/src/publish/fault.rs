@@ -48,6 +48,8 @@ pub enum PublishFault {
         path: String,
         /// Why.
         why: String,
+        /// It is torn, so that what is whole of it can be saved.
+        is_torn: bool,
     },
     /// The records of editors cannot be used.
     #[error("could not read the records of editors")]
@@ -226,9 +228,11 @@ impl Diagnostic for PublishFault {
                 vec!["put a real folder there, or set sessions.directory to one".into()]
             }
             Self::Sessions(fault) => fault.hint().map(Hint::from).into_iter().collect(),
-            Self::Database { path, .. } => {
-                vec![format!("mend {path}, or move it away if there are no repositories").into()]
+            Self::Database { is_torn: true, .. } => {
+                let lead = "keep it beside, and write anew what is whole of it and what runs, with";
+                vec![Hint::run(lead, Command::ours("oh-instances", &["reconcile"]))]
             }
+            Self::Database { path, .. } => vec![format!("mend {path}").into()],
             Self::Instances(fault) => fault.hint().into_iter().map(Hint::from).collect(),
             Self::Nginx(NginxFault::Run(CommandFault::Start { .. })) => {
                 vec!["install nginx, or set nginx.program to where it is".into()]

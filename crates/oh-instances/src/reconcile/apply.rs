@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use oh_host::atomic::Change;
 use oh_host::folder::Memory;
 use oh_host::instances::{self, Phase, Record, STATE_SCHEMA, State, Wanted};
 use oh_host::lock::{Held, Leases, Locks, Share, World};
@@ -111,6 +112,15 @@ impl Run<'_> {
     fn carry_out(&mut self, step: &Step, world: &mut Held<'_, World>) -> Result<Outcome, NotDone> {
         let id = match step {
             Step::Publish => return self.publish(world),
+            Step::WriteAnew(database, ..) => {
+                let mut held = world.leases([], PURPOSE, Duration::ZERO).map_err(Fault::from)?;
+                let (change, notes) = inputs::mend(self.host, *database, &mut held)?;
+                self.done.notes.extend(notes);
+                return Ok(match change {
+                    Change::Unchanged => Outcome::AlreadyDone,
+                    Change::Changed => Outcome::Done,
+                });
+            }
             Step::Release(id, _) => {
                 // An id that can be no instance's is nobody's to take.
                 let mut held = match InstanceId::parse(id) {
@@ -201,7 +211,7 @@ impl Run<'_> {
                     return Err(fault);
                 }
             }
-            Step::Adopt(_) | Step::Release(..) | Step::Publish => {}
+            Step::Adopt(_) | Step::Release(..) | Step::WriteAnew(..) | Step::Publish => {}
         }
         Ok(Outcome::Done)
     }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use oh_host::databases::{self, EditFault, Place};
 use oh_host::instances::{self, Phase, Record, State};
 use oh_host::process::{Glance, Pid, ProcessDir, pids, settle};
-use oh_host::publish::{self, Host};
+use oh_host::publish::{self, Host, PublishFault};
 use oh_host::spawn::TOKEN_KEY;
-use oh_model::databases::{PortDocument, RepositoriesDocument};
+use oh_model::databases::{Lost, PortDocument, RepositoriesDocument};
 use oh_model::id::InstanceId;
 use oh_model::instance::Subject;
 use oh_model::plan::Exclusion;
@@ -16,6 +16,7 @@ use oh_model::port::Port;
 use super::strays::{self, Stray};
 use crate::editor::Places;
 use crate::fault::Fault;
+use crate::inputs::Database;
 use crate::look::{self, Condition, Found};
 use crate::report::chain;
 use crate::{inputs, ready};
@@ -34,8 +35,22 @@ pub(crate) struct Facts {
     pub(crate) unread: Vec<Exclusion>,
     /// Processes in our folders that no record knows.
     pub(crate) orphans: Vec<(Pid, String)>,
+    /// The databases that are to be written anew.
+    pub(crate) unfit: Vec<Unfit>,
     /// Whether nginx serves what it should.
     pub(crate) publishing: Publishing,
+}
+
+/// A database that the original application could not work with, or that would have it give away
+/// ports which are in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unfit {
+    pub(crate) database: Database,
+    /// It is torn: nothing else of it is to be done before.
+    pub(crate) is_torn: bool,
+    /// What is to be written.
+    pub(crate) what: String,
+    pub(crate) why: String,
 }
 
 impl Facts {
@@ -94,11 +109,13 @@ pub(crate) enum Publishing {
     Unknown(String),
 }
 
-/// Both databases; `None` where there is no such file, or where it is torn: then it tells nothing.
+/// Both databases; `None` where there is no such file. Of one that is torn, what is whole.
 #[derive(Debug, Default)]
 pub(crate) struct Databases {
     pub(crate) ports: Option<PortDocument>,
     pub(crate) repositories: Option<RepositoriesDocument>,
+    /// What they lack that are torn.
+    pub(crate) torn: [Option<Lost>; 2],
     /// Why one of them cannot be used at all.
     pub(crate) unknown: Option<String>,
     /// Whether their folders are there: without, nobody is told anything.
@@ -148,7 +165,9 @@ pub(crate) fn gather(host: &Host) -> Result<Facts, Fault> {
     } else {
         (Vec::new(), Vec::new())
     };
-    Ok(Facts { instances, strays, unread, orphans, publishing: publishing(host) })
+    let unfit = unfit(host, &databases);
+    let publishing = publishing(host, databases.torn.iter().any(Option::is_some));
+    Ok(Facts { instances, strays, unread, orphans, unfit, publishing })
 }
 
 /// Looks at one instance again; `None` where it has no record any more.
@@ -228,19 +247,24 @@ fn words(
         let entry = databases.ports.as_ref().and_then(|ports| ports.entry(id));
         // One with another port is of an editor that somebody else started since.
         any |= matches!(&entry, Some(entry) if entry.as_ref().is_ok_and(|one| one.port == port));
-        stands.push(matches!(entry, Some(Ok(entry)) if entry.port == port
-            && entry.repo_path == record.folder.as_str()
-            && supervisor.is_none_or(|pid| pid == entry.pid)));
+        // Whoever writes a torn one anew puts ours into it.
+        if databases.torn[0].is_none() {
+            stands.push(matches!(entry, Some(Ok(entry)) if entry.port == port
+                && entry.repo_path == record.folder.as_str()
+                && supervisor.is_none_or(|pid| pid == entry.pid)));
+        }
     }
     if databases.folders[1] {
         let state = databases.repositories.as_ref().and_then(|known| known.state(id));
         let is_ours = state == Some((true, record.target.port()));
         any |= is_ours;
-        stands.push(is_ours);
+        if databases.torn[1].is_none() {
+            stands.push(is_ours);
+        }
     }
     Ok(match (any, stands.iter().all(|stands| *stands)) {
         // Where nobody is told anything, all that is to be told stands and nothing has to go.
-        (_, true) if stands.is_empty() && !record.announced => Words::Nothing,
+        (false, true) if stands.is_empty() && !record.announced => Words::Nothing,
         (_, true) => Words::All,
         (true, false) => Words::Some,
         (false, false) => Words::Nothing,
@@ -257,22 +281,54 @@ pub(crate) fn databases(host: &Host) -> Databases {
         let folder = host.root.real(path).map(|path| path.parent());
         folder.is_ok_and(|folder| std::fs::metadata(folder.as_str()).is_ok())
     };
-    let ports = kept(databases::read(place(&settings.port_database)), &mut unknown);
-    let repositories = kept(databases::read(place(&settings.repository_database)), &mut unknown);
+    let (path, other) = (&settings.port_database, &settings.repository_database);
+    let (ports, torn) = kept(databases::read_what_is_whole(place(path)), &mut unknown);
+    let (repositories, other) = kept(databases::read_what_is_whole(place(other)), &mut unknown);
+    let torn = [torn, other];
     let folders = [&settings.port_database, &settings.repository_database].map(has_folder);
-    Databases { ports, repositories, unknown, folders }
+    Databases { ports, repositories, torn, unknown, folders }
 }
 
-fn kept<D>(read: Result<Option<D>, EditFault>, unknown: &mut Option<String>) -> Option<D> {
+fn kept<D>(
+    read: Result<Option<(D, Option<Lost>)>, EditFault>,
+    unknown: &mut Option<String>,
+) -> (Option<D>, Option<Lost>) {
     match read {
-        Ok(document) => document,
-        // The next write mends it.
-        Err(EditFault::Torn { .. }) => None,
+        Ok(Some((document, lost))) => (Some(document), lost),
+        Ok(None) => (None, None),
         Err(fault) => {
             unknown.get_or_insert(chain(&fault));
-            None
+            (None, None)
         }
     }
+}
+
+/// Finds what is to be written anew.
+fn unfit(host: &Host, databases: &Databases) -> Vec<Unfit> {
+    let settings = &host.settings.instances;
+    let [ports, repositories] = &databases.torn;
+    let torn = |database, path: &oh_model::path::InRoot, lost: &Lost| Unfit {
+        database,
+        is_torn: true,
+        what: path.to_string(),
+        why: format!("it is torn ({lost})"),
+    };
+    let mut unfit = Vec::new();
+    if let Some(lost) = ports {
+        unfit.push(torn(Database::Ports, &settings.port_database, lost));
+    } else if let Some(why) = databases.ports.as_ref().and_then(|ports| ports.unfit(settings.ports))
+    {
+        unfit.push(Unfit {
+            database: Database::Ports,
+            is_torn: false,
+            what: format!("availablePorts of {}", settings.port_database),
+            why,
+        });
+    }
+    if let Some(lost) = repositories {
+        unfit.push(torn(Database::Repositories, &settings.repository_database, lost));
+    }
+    unfit
 }
 
 /// Who carries a token of an instance.
@@ -320,7 +376,7 @@ fn tokens(host: &Host) -> Result<Tokens, Fault> {
     Ok(tokens)
 }
 
-fn publishing(host: &Host) -> Publishing {
+fn publishing(host: &Host, is_torn: bool) -> Publishing {
     let planned = publish::gather(host).and_then(|facts| publish::plan(&facts));
     match planned {
         // A login is made by who is there to read it.
@@ -328,6 +384,8 @@ fn publishing(host: &Host) -> Publishing {
             Publishing::Settled
         }
         Ok(_) => Publishing::Due,
+        // By then it is written anew.
+        Err(PublishFault::Database { is_torn: true, .. }) if is_torn => Publishing::Due,
         Err(fault) => Publishing::Unknown(chain(&fault)),
     }
 }

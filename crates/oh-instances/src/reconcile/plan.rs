@@ -9,6 +9,7 @@ use oh_model::plan::{Exclusion, Objection, Plan};
 
 use super::facts::{Facts, Instance, Publishing, Starter, Words};
 use super::strays::{Adoption, Fate};
+use crate::inputs::Database;
 use crate::look::Condition;
 
 /// A step of reconciling. Its text is what people see.
@@ -36,6 +37,8 @@ pub(crate) enum Step {
     Adopt(Box<Adoption>),
     /// Take an entry of the databases back whose editor is gone: its id as it is written.
     Release(String, String),
+    /// Write a database anew: which, what of it, and why.
+    WriteAnew(Database, String, String),
     /// Publish the routes.
     Publish,
 }
@@ -60,13 +63,14 @@ impl fmt::Display for Step {
             Self::Start(id) => write!(f, "start {id}: it is wanted and nothing of it runs"),
             Self::Adopt(adoption) => adoption.fmt(f),
             Self::Release(id, why) => write!(f, "release {}: {why}", id.escape_debug()),
+            Self::WriteAnew(_, what, why) => write!(f, "write anew: {what}: {why}"),
             Self::Publish => f.write_str("publish the routes"),
         }
     }
 }
 
 impl Step {
-    /// The id that it is about, as it is written; `None` for the routes of all.
+    /// The id that it is about, as it is written; `None` for what is of all.
     pub(crate) fn subject(&self) -> Option<&str> {
         match self {
             Self::FinishStop(id)
@@ -80,7 +84,7 @@ impl Step {
             | Self::Start(id) => Some(id.as_str()),
             Self::Adopt(adoption) => Some(adoption.id.as_str()),
             Self::Release(id, _) => Some(id),
-            Self::Publish => None,
+            Self::WriteAnew(..) | Self::Publish => None,
         }
     }
 }
@@ -96,9 +100,14 @@ pub(crate) enum Verdict {
     Left(String),
 }
 
-/// Decides the steps, sorted by id within each kind of thing; the routes come last.
+/// Decides the steps, sorted by id within each kind of thing; what is torn comes first, the
+/// available ports behind all that changes entries, and the routes last.
 pub(crate) fn plan(facts: &Facts, start: bool) -> Plan<Step> {
-    let mut steps = Vec::new();
+    let anew = |is_torn: bool| {
+        let unfit = facts.unfit.iter().filter(move |unfit| unfit.is_torn == is_torn);
+        unfit.map(|one| Step::WriteAnew(one.database, one.what.clone(), one.why.clone()))
+    };
+    let mut steps: Vec<Step> = anew(true).collect();
     let mut exclusions = facts.unread.clone();
     for instance in &facts.instances {
         match verdict(instance, start) {
@@ -123,6 +132,7 @@ pub(crate) fn plan(facts: &Facts, start: bool) -> Plan<Step> {
         subject: format!("pid {pid} ({})", name.escape_debug()),
         reason: "it runs in the folders of an editor and no record knows it".into(),
     }));
+    steps.extend(anew(false));
     match &facts.publishing {
         Publishing::Unknown(why) => {
             exclusions.push(Exclusion { subject: "the routes".into(), reason: why.clone() });

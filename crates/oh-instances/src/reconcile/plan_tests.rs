@@ -1,4 +1,5 @@
 use super::*;
+use crate::reconcile::facts::Unfit;
 use crate::reconcile::strays::{Holder, Stray};
 use oh_host::process::{Identity, Pid};
 use oh_model::port::Port;
@@ -29,6 +30,7 @@ fn stray(id: &str) -> Stray {
         ports: [port()].into(),
         folders: ["/var/www/github/old".to_owned()].into(),
         unread: None,
+        claims_port: true,
         is_coming: false,
         holder: Holder::Nobody,
         owner: Ok(1000),
@@ -42,6 +44,7 @@ fn facts(instances: Vec<Instance>, strays: Vec<Stray>) -> Facts {
         strays,
         unread: Vec::new(),
         orphans: Vec::new(),
+        unfit: Vec::new(),
         publishing: Publishing::Settled,
     }
 }
@@ -142,6 +145,31 @@ fn the_routes_come_last_and_only_where_something_changes() {
     assert_eq!(lines[2], "publish the routes");
     let due = Facts { publishing: Publishing::Due, ..facts(vec![settled("a")], Vec::new()) };
     assert_eq!(plan(&due, false).steps, [Step::Publish]);
+}
+
+#[test]
+fn a_torn_database_comes_first_and_available_ports_behind_what_changes_them() {
+    let unfit = |database, is_torn, what: &str| Unfit {
+        database,
+        is_torn,
+        what: what.into(),
+        why: "why".into(),
+    };
+    let unfit = vec![
+        unfit(Database::Ports, false, "availablePorts of /ports"),
+        unfit(Database::Repositories, true, "/repositories"),
+    ];
+    let facts = Facts { unfit, ..facts(vec![settled("a")], vec![stray("old")]) };
+    let made = plan(&facts, false);
+    let lines: Vec<String> = made.steps.iter().map(ToString::to_string).collect();
+    let expected = [
+        "write anew: /repositories: why",
+        "release old: nobody listens on port 8888",
+        "write anew: availablePorts of /ports: why",
+        "publish the routes",
+    ];
+    assert_eq!(lines, expected);
+    assert!(objections(&facts, &made).is_ok());
 }
 
 #[test]

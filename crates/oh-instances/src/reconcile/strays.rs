@@ -41,8 +41,10 @@ pub(crate) struct Stray {
     pub(crate) ports: BTreeSet<Port>,
     /// The folders that it is said to open.
     pub(crate) folders: BTreeSet<String>,
-    /// An entry cannot be read.
+    /// An entry cannot be read whole.
     pub(crate) unread: Option<String>,
+    /// Whether its entry says which port it has, readable otherwise or not.
+    pub(crate) claims_port: bool,
     /// Whether a process with the number of the entry is a code-server with its port.
     pub(crate) is_coming: bool,
     pub(crate) holder: Holder,
@@ -107,7 +109,12 @@ impl Stray {
     /// Decides what becomes of it.
     pub(crate) fn fate(&self) -> Fate {
         if let Some(why) = &self.unread {
-            return Fate::Left(why.clone());
+            let is_dead = self.claims_port && self.holder == Holder::Nobody && !self.is_coming;
+            return if is_dead {
+                Fate::Release(format!("{} ({why})", self.gone()))
+            } else {
+                Fate::Left(why.clone())
+            };
         }
         if self.is_coming && self.holder == Holder::Nobody {
             return Fate::Left("its editor runs and does not listen".into());
@@ -209,6 +216,7 @@ struct Said {
     folders: BTreeSet<String>,
     pid: Option<Pid>,
     unread: Option<String>,
+    claims_port: bool,
 }
 
 /// Looks at each entry whose id has no record; `known` are the ids that have one, in lower case.
@@ -226,14 +234,13 @@ pub(crate) fn gather(
     if let Some(ports) = &databases.ports {
         for id in ports.ids().into_iter().filter(is_stray) {
             let of_it = said.entry(id.clone()).or_default();
-            match ports.entry(&id) {
-                Some(Ok(entry)) => {
-                    of_it.ports.insert(entry.port);
-                    of_it.folders.insert(entry.repo_path);
-                    of_it.pid = Pid::new(entry.pid);
-                }
-                Some(Err(fault)) => of_it.unread = Some(format!("its entry: {fault}")),
-                None => {}
+            let port = ports.port_of(&id);
+            of_it.claims_port = port.is_some();
+            of_it.ports.extend(port);
+            of_it.folders.extend(ports.path_of(&id));
+            of_it.pid = ports.pid_of(&id).and_then(Pid::new);
+            if let Some(Err(fault)) = ports.entry(&id) {
+                of_it.unread = Some(format!("its entry: {fault}"));
             }
         }
     }
@@ -270,8 +277,8 @@ fn stray(host: &Host, id: String, said: Said) -> Result<Stray, Fault> {
         Some(folder) if said.folders.len() == 1 => owner(host, folder),
         _ => Err("its folder is not known".into()),
     };
-    let Said { ports, folders, unread, .. } = said;
-    Ok(Stray { id, ports, folders, unread, is_coming, holder, owner, base })
+    let Said { ports, folders, unread, claims_port, .. } = said;
+    Ok(Stray { id, ports, folders, unread, claims_port, is_coming, holder, owner, base })
 }
 
 fn held(port: Port) -> Result<Holder, Fault> {

@@ -20,6 +20,7 @@ fn stray(uid: u32, line: &str) -> Stray {
         ports: [port(8888)].into(),
         folders: ["/var/www/github/old".to_owned()].into(),
         unread: None,
+        claims_port: true,
         is_coming: false,
         holder: Holder::Seen { makers: [uid].into(), members: vec![listener, member(uid, line)] },
         owner: Ok(1000),
@@ -96,6 +97,12 @@ fn what_is_not_proved_is_left_alone() {
     let two = ["/var/www/github/old".to_owned(), "/srv".to_owned()].into();
     left(&Stray { folders: two, ..good.clone() }, "several folders");
     left(&Stray { unread: Some("its entry: torn".into()), ..good.clone() }, "torn");
+    // Of an entry that cannot be read whole, and is not known to be dead, nothing is believed.
+    let nobody = Stray { holder: Holder::Nobody, ..good.clone() };
+    let partial = Stray { unread: Some("its entry: torn".into()), ..nobody };
+    left(&Stray { claims_port: false, ..partial.clone() }, "torn");
+    left(&Stray { holder: Holder::Unseen, ..partial.clone() }, "torn");
+    left(&Stray { is_coming: true, ..partial }, "torn");
     left(&Stray { is_coming: true, holder: Holder::Nobody, ..good }, "does not listen");
 }
 
@@ -103,6 +110,10 @@ fn what_is_not_proved_is_left_alone() {
 fn an_entry_without_a_listener_is_released() {
     let gone = Stray { holder: Holder::Nobody, ..stray(1000, LINE) };
     assert_eq!(gone.fate(), Fate::Release("nobody listens on port 8888".into()));
+    let why = "its entry: `projectName` has to be a text".to_owned();
+    let partial = Stray { unread: Some(why), ..gone.clone() };
+    let said = "nobody listens on port 8888 (its entry: `projectName` has to be a text)";
+    assert_eq!(partial.fate(), Fate::Release(said.into()));
     let none = Stray { ports: BTreeSet::new(), ..gone };
     assert!(matches!(none.fate(), Fate::Release(_)));
 }

@@ -55,6 +55,10 @@ pub trait Document: Sized {
     /// Writes the text as JavaScript does, `JSON.stringify(value, null, 2)`, with a final newline
     /// only if the old text had one. Where nothing was changed it is the old text, byte by byte.
     fn render(&self) -> String;
+
+    /// Says whether it was read from no whole text: it was salvaged, or there was no file. Then it
+    /// may lack what its writer knew, and whoever knows some of it has to add that.
+    fn is_anew(&self) -> bool;
 }
 
 /// Says why a database, or an entry of one, cannot be used.
@@ -139,7 +143,7 @@ impl RepositoriesDb {
 fn json(text: &str) -> Result<Value, DatabaseFault> {
     match serde_json::from_str(text) {
         Ok(root @ Value::Object(_)) => Ok(root),
-        Ok(_) => Err(DatabaseFault::Json("its root is no object".into())),
+        Ok(_) => Err(DatabaseFault::Kind { key: "the whole text", wanted: "an object" }),
         Err(fault) => Err(DatabaseFault::Json(fault.to_string())),
     }
 }

@@ -1,6 +1,7 @@
 //! `vscode-ports.json`, to be changed.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -34,8 +35,8 @@ pub struct PortEntry {
 /// The port database with all its text, to be changed entry by entry.
 ///
 /// Each change makes `instances` an object and `availablePorts` a list where they are missing or
-/// of another shape: the list is then the ports of the range that no instance has. Everything
-/// else stays as it was spelled.
+/// of another shape. Of the range the list then has each port once that no entry has, and none
+/// that one has; what else is in it stays. Everything else stays as it was spelled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortDocument {
     text: Text,
@@ -82,7 +83,6 @@ impl PortDocument {
     /// available again. Entries of others that claim the port stay: ask [`Self::holders`].
     pub fn lease(&mut self, id: &str, entry: &PortEntry, range: PortRange) {
         self.shape(range);
-        let former = self.port_of(id);
         let Some(Node::Object(instances)) = self.text.get_mut(INSTANCES) else { return };
         let fields = [
             ("port", Node::plain(entry.port.get())),
@@ -100,10 +100,7 @@ impl PortDocument {
             let members = fields.into_iter().map(|(name, value)| Member::new(name, value));
             json::set(instances, id, Node::Object(members.collect()));
         }
-        self.give_back(former, range);
-        if let Some(Node::List(items)) = self.text.get_mut(AVAILABLE) {
-            items.retain(|item| port_of(item) != Some(entry.port));
-        }
+        self.mend(range);
     }
 
     /// Removes an entry, readable or not, and makes its port available again where the range has
@@ -113,44 +110,121 @@ impl PortDocument {
             return false;
         }
         self.shape(range);
-        let former = self.port_of(id);
         if let Some(Node::Object(instances)) = self.text.get_mut(INSTANCES) {
             json::remove(instances, id);
         }
-        self.give_back(former, range);
+        self.mend(range);
         true
     }
 
-    /// Makes the available ports those of the range that no entry has.
-    ///
-    /// It brings back what the application lost by starts that failed, and both keys to their
-    /// shape.
+    /// Adds what is known of instances that run, where the database was made anew of less, and
+    /// mends it. An entry that says the same stays as it is.
+    pub fn complete(&mut self, known: &[(String, PortEntry)], range: PortRange) {
+        for (id, entry) in known {
+            let stands = self.entry(id).is_some_and(|written| {
+                written.is_ok_and(|written| {
+                    (written.port, written.pid, &written.repo_path)
+                        == (entry.port, entry.pid, &entry.repo_path)
+                })
+            });
+            if !stands {
+                self.lease(id, entry, range);
+            }
+        }
+        self.mend(range);
+    }
+
+    /// Makes both keys what the application works with, and of the range available what no entry
+    /// has: what starts that failed lost comes back, and what an entry has goes, also from beyond
+    /// the range. Other ports of beyond stay, and so does what is no port, behind the ports. Where
+    /// the ports are the right ones already, they keep their order.
     pub fn mend(&mut self, range: PortRange) {
         self.shape(range);
-        let wanted: Vec<Port> = self.free(range).collect();
-        if self.available().as_ref() != Some(&wanted) {
-            self.set(AVAILABLE, list(wanted.into_iter()));
+        let taken = self.taken();
+        let missing = self.missing(range);
+        let Some(Node::List(items)) = self.text.get_mut(AVAILABLE) else { return };
+        let mut seen = BTreeSet::new();
+        items.retain(|item| match meant_port(item) {
+            Some(port) if taken.contains(&port) => false,
+            // Once, and spelled as the application does.
+            Some(port) if range.contains(port) => port_of(item).is_some() && seen.insert(port),
+            _ => true,
+        });
+        if !missing.is_empty() {
+            items.extend(missing.into_iter().map(|port| Node::plain(port.get())));
+            items.sort_by_key(|item| (port_of(item).is_none(), port_of(item)));
         }
+    }
+
+    /// Says why [`Self::mend`] would change something; `None` where it would not.
+    pub fn unfit(&self, range: PortRange) -> Option<String> {
+        let mut mended = self.clone();
+        mended.mend(range);
+        if mended == *self {
+            return None;
+        }
+        if !matches!(self.text.get(INSTANCES), Some(Node::Object(_))) {
+            return Some(format!("`{INSTANCES}` is no object"));
+        }
+        let Some(Node::List(items)) = self.text.get(AVAILABLE) else {
+            return Some("there is no such list".into());
+        };
+        let listed: Vec<Port> = items.iter().filter_map(meant_port).collect();
+        let used = self.claims().into_iter().find_map(|(id, port)| {
+            let port = port.filter(|port| listed.contains(port))?;
+            Some(format!("it has port {port}, which is that of {}", id.escape_debug()))
+        });
+        let twice = || {
+            let mut seen = BTreeSet::new();
+            let twice =
+                listed.iter().find(|port| range.contains(**port) && !seen.insert(**port))?;
+            Some(format!("it has port {twice} twice"))
+        };
+        let missing = || {
+            let first = self.missing(range).first().copied()?;
+            Some(format!("it lacks port {first}, which nobody has"))
+        };
+        let strange = || Some("a port of it is spelled strangely".into());
+        used.or_else(twice).or_else(missing).or_else(strange)
+    }
+
+    /// Returns the port of an entry that may be unreadable otherwise.
+    pub fn port_of(&self, id: &str) -> Option<Port> {
+        port_of(json::last(self.instances(), id)?.get("port")?)
+    }
+
+    /// Returns the process of an entry that may be unreadable otherwise.
+    pub fn pid_of(&self, id: &str) -> Option<u32> {
+        pid_of(json::last(self.instances(), id)?)
+    }
+
+    /// Returns the folder of an entry that may be unreadable otherwise.
+    pub fn path_of(&self, id: &str) -> Option<String> {
+        json::last(self.instances(), id)?.get("repoPath")?.text()
     }
 
     fn instances(&self) -> &[Member] {
         self.text.get(INSTANCES).and_then(Node::members).unwrap_or_default()
     }
 
-    fn port_of(&self, id: &str) -> Option<Port> {
-        port_of(json::last(self.instances(), id)?.get("port")?)
-    }
-
-    /// Returns which port each entry claims; of equal ids the last counts.
+    /// Returns which port each entry claims; of equal ids the last counts. One that is spelled
+    /// strangely is claimed too: its editor may run.
     fn claims(&self) -> BTreeMap<String, Option<Port>> {
-        let claim =
-            |member: &Member| Some((member.meant()?, member.value.get("port").and_then(port_of)));
+        let claim = |member: &Member| {
+            Some((member.meant()?, member.value.get("port").and_then(meant_port)))
+        };
         self.instances().iter().filter_map(claim).collect()
     }
 
-    fn free(&self, range: PortRange) -> impl Iterator<Item = Port> {
-        let taken: BTreeSet<Port> = self.claims().into_values().flatten().collect();
-        range.ports().filter(move |port| !taken.contains(port))
+    fn taken(&self) -> BTreeSet<Port> {
+        self.claims().into_values().flatten().collect()
+    }
+
+    /// The ports of the range that nobody has and that are not available.
+    fn missing(&self, range: PortRange) -> Vec<Port> {
+        let (taken, listed) = (self.taken(), self.available().unwrap_or_default());
+        let is_missing = |port: &Port| !taken.contains(port) && !listed.contains(port);
+        range.ports().filter(is_missing).collect()
     }
 
     /// Gives both keys the shape that the application works with.
@@ -159,8 +233,9 @@ impl PortDocument {
             self.set(INSTANCES, Node::Object(Vec::new()));
         }
         if !matches!(self.text.get(AVAILABLE), Some(Node::List(_))) {
-            let free = list(self.free(range));
-            self.set(AVAILABLE, free);
+            self.set(AVAILABLE, Node::List(Vec::new()));
+            let free = self.missing(range).into_iter().map(|port| Node::plain(port.get()));
+            self.set(AVAILABLE, Node::List(free.collect()));
         }
     }
 
@@ -168,19 +243,6 @@ impl PortDocument {
         match self.text.get_mut(name) {
             Some(old) => *old = value,
             None => self.text.members.push(Member::new(name, value)),
-        }
-    }
-
-    /// Makes a port available that an entry had: sorted, without doubles, what is no port last.
-    fn give_back(&mut self, port: Option<Port>, range: PortRange) {
-        let Some(port) = port.filter(|port| range.contains(*port)) else { return };
-        if !self.holders(port).is_empty() {
-            return;
-        }
-        if let Some(Node::List(items)) = self.text.get_mut(AVAILABLE) {
-            items.push(Node::plain(port.get()));
-            items.sort_by_key(|item| (port_of(item).is_none(), port_of(item)));
-            items.dedup_by(|one, next| port_of(one).is_some() && port_of(one) == port_of(next));
         }
     }
 }
@@ -212,15 +274,29 @@ impl Document for PortDocument {
     fn render(&self) -> String {
         self.text.render()
     }
-}
 
-fn list(ports: impl Iterator<Item = Port>) -> Node {
-    Node::List(ports.map(|port| Node::plain(port.get())).collect())
+    fn is_anew(&self) -> bool {
+        self.text.is_anew()
+    }
 }
 
 fn port_of(node: &Node) -> Option<Port> {
     let value = node.value()?;
     value.as_u64().and_then(Port::new)
+}
+
+/// Reads a port as a program in JavaScript may use it, which takes `8888.0` and `"8888"` too.
+fn meant_port(node: &Node) -> Option<Port> {
+    let number = match node.value()? {
+        Value::String(text) => text.trim().parse::<f64>().ok()?,
+        Value::Number(number) => number.as_f64()?,
+        _ => return None,
+    };
+    Port::new(format!("{number}").parse().ok()?)
+}
+
+fn pid_of(node: &Node) -> Option<u32> {
+    node.get("pid")?.value()?.as_u64().and_then(|pid| u32::try_from(pid).ok())
 }
 
 fn entry(node: &Node) -> Result<PortEntry, DatabaseFault> {
@@ -229,11 +305,10 @@ fn entry(node: &Node) -> Result<PortEntry, DatabaseFault> {
         text.ok_or(DatabaseFault::Kind { key, wanted: "a text" })
     };
     let port = node.get("port").and_then(port_of);
-    let pid = node.get("pid").and_then(Node::value);
-    let pid = pid.as_ref().and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
     Ok(PortEntry {
         port: port.ok_or(DatabaseFault::Kind { key: "port", wanted: "a port (1 to 65535)" })?,
-        pid: pid.ok_or(DatabaseFault::Kind { key: "pid", wanted: "the number of a process" })?,
+        pid: pid_of(node)
+            .ok_or(DatabaseFault::Kind { key: "pid", wanted: "the number of a process" })?,
         project_name: text("projectName")?,
         repo_path: text("repoPath")?,
         started_at: text("startedAt")?,

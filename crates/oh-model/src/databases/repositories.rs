@@ -140,6 +140,17 @@ impl RepositoriesDocument {
         true
     }
 
+    /// Adds what is known of repositories, where the database was made anew of less: each with the
+    /// port of its editor, where one runs (`Some(None)` on a unix socket).
+    pub fn complete(&mut self, known: &[(NewRepository, Option<Option<Port>>)]) {
+        for (repository, running) in known {
+            self.add(repository);
+            if let Some(port) = running {
+                self.running(&repository.id, *port);
+            }
+        }
+    }
+
     fn entries(&self) -> &[Node] {
         match self.text.get(REPOSITORIES) {
             Some(Node::List(entries)) => entries,
@@ -186,6 +197,10 @@ impl Document for RepositoriesDocument {
 
     fn render(&self) -> String {
         self.text.render()
+    }
+
+    fn is_anew(&self) -> bool {
+        self.text.is_anew()
     }
 }
 

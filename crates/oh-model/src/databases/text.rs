@@ -44,6 +44,10 @@ impl Text {
         text
     }
 
+    pub(super) const fn is_anew(&self) -> bool {
+        self.original.is_none()
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Node> {
         json::last(&self.members, name)
     }

@@ -1,3 +1,4 @@
+use alloc::string::ToString;
 use alloc::vec;
 
 use super::*;
@@ -95,7 +96,7 @@ fn what_an_edit_does_not_mean_stays_as_it_was_spelled() {
 #[test]
 fn an_edit_that_changes_nothing_gives_the_same_bytes() {
     let written = "{ \"instances\":{\"a\":{\"port\":8888,\"pid\":1,\"projectName\":\"\\u0061\",\
-                   \"repoPath\":\"/a\",\"startedAt\":\"x\"}},\"availablePorts\":[8890,8889] }";
+                   \"repoPath\":\"/a\",\"startedAt\":\"x\"}},\"availablePorts\":[8891,8890,8889] }";
     let mut same = document(written);
     let known = same.entry("a").unwrap().unwrap();
     same.lease("a", &known, range());
@@ -104,10 +105,10 @@ fn an_edit_that_changes_nothing_gives_the_same_bytes() {
     // There and back is nothing either.
     same.lease("c", &entry(8891, 3), range());
     assert_ne!(same.render(), written);
-    let mut back = document("{\"instances\":{},\"availablePorts\":[8888,8889]}\n");
+    let mut back = document("{\"instances\":{},\"availablePorts\":[8888,8889,8890,8891]}\n");
     back.lease("c", &entry(8888, 3), range());
     back.release("c", range());
-    assert_eq!(back.render(), "{\"instances\":{},\"availablePorts\":[8888,8889]}\n");
+    assert_eq!(back.render(), "{\"instances\":{},\"availablePorts\":[8888,8889,8890,8891]}\n");
 }
 
 #[test]
@@ -132,19 +133,20 @@ fn a_released_port_is_available_again_once_sorted_and_only_in_the_range() {
     assert!(written.render().contains(lines), "{}", written.render());
     assert_eq!(written.ids(), vec![""; 0]);
 
+    let all = vec![port(8888), port(8889), port(8890), port(8891)];
     let foreign = r#"{"instances":{"a":{"port":9000}},"availablePorts":[8888]}"#;
     let mut foreign = document(foreign);
     foreign.release("a", range());
-    assert_eq!(foreign.available(), Some(vec![port(8888)]));
+    assert_eq!(foreign.available(), Some(all.clone()));
 
     // Another entry claims it still.
     let twice = r#"{"instances":{"a":{"port":8889},"b":{"port":8889}},"availablePorts":[8891]}"#;
     let mut twice = document(twice);
     assert_eq!(twice.holders(port(8889)), ["a", "b"]);
     twice.release("a", range());
-    assert_eq!(twice.available(), Some(vec![port(8891)]));
+    assert_eq!(twice.available(), Some(vec![port(8888), port(8890), port(8891)]));
     twice.release("b", range());
-    assert_eq!(twice.available(), Some(vec![port(8889), port(8891)]));
+    assert_eq!(twice.available(), Some(all));
 }
 
 #[test]
@@ -171,6 +173,74 @@ fn mending_brings_back_what_failed_starts_lost() {
     let mut leaked = document("{\"instances\":{\"a\":{\"port\":8889}},\"availablePorts\":[]}");
     leaked.mend(range());
     assert_eq!(leaked.available(), Some(vec![port(8888), port(8890), port(8891)]));
+}
+
+#[test]
+fn ports_that_are_not_as_they_should_be_are_told_and_mended_once() {
+    let of = |available: &str| {
+        let text = [
+            "{\"instances\":{\"a\":{\"port\":8888},\"b\":{\"port\":\"8890\"}},",
+            "\"availablePorts\":",
+            available,
+            "}",
+        ];
+        document(&text.concat())
+    };
+    for (written, why, mended) in [
+        ("[8888,8889,8891]", "it has port 8888, which is that of a", "8889 8891"),
+        // An editor may run on it, however it is spelled.
+        ("[8889,8890,8891]", "it has port 8890, which is that of b", "8889 8891"),
+        ("[8889,\"8888\",8891]", "it has port 8888, which is that of a", "8889 8891"),
+        ("[8891,8889,8891]", "it has port 8891 twice", "8891 8889"),
+        ("[8891]", "it lacks port 8889, which nobody has", "8889 8891"),
+        ("[]", "it lacks port 8889, which nobody has", "8889 8891"),
+        ("[8889,8891.0]", "it lacks port 8891, which nobody has", "8889 8891"),
+        ("{}", "there is no such list", "8889 8891"),
+        ("null", "there is no such list", "8889 8891"),
+        // What is not of the range is somebody else's.
+        ("[9000,8891]", "it lacks port 8889, which nobody has", "8889 8891 9000"),
+    ] {
+        let mut unfit = of(written);
+        assert_eq!(unfit.unfit(range()).as_deref(), Some(why), "{written}");
+        unfit.mend(range());
+        let available: Vec<String> =
+            unfit.available().unwrap().iter().map(|port| port.get().to_string()).collect();
+        assert_eq!(available.join(" "), mended, "{written}");
+        assert_eq!(unfit.unfit(range()), None, "{}", unfit.render());
+    }
+    for fit in ["[8889,8891]", "[8891,8889]", "[9000,8891,8889]", "[8889,null,8891,9000,9000]"] {
+        let mut same = of(fit);
+        assert_eq!(same.unfit(range()), None, "{fit}");
+        let written = same.render();
+        same.mend(range());
+        assert_eq!(same.render(), written);
+    }
+    let mut reset = document("{\"instances\":[]}");
+    assert_eq!(reset.unfit(range()).as_deref(), Some("`instances` is no object"));
+    reset.mend(range());
+    assert_eq!(reset.unfit(range()), None);
+}
+
+#[test]
+fn what_is_written_says_all_ports_that_nobody_has() {
+    let text = "{\"instances\":{\"a\":{\"port\":8889}},\"availablePorts\":[8889,8889,9000]}";
+    let mut leased = document(text);
+    leased.lease("b", &entry(8891, 1), range());
+    assert_eq!(leased.available(), Some(vec![port(8888), port(8890), port(9000)]));
+    let mut released = document(text);
+    released.release("a", range());
+    assert_eq!(released.unfit(range()), None);
+    assert_eq!(released.available().unwrap().len(), 5);
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_whole_still_says_its_port() {
+    let text = "{\"instances\":{\"a\":{\"port\":8889,\"pid\":7,\"repoPath\":\"/a\"},\"b\":5}}";
+    let dead = document(text);
+    assert!(dead.entry("a").unwrap().is_err());
+    assert_eq!((dead.port_of("a"), dead.pid_of("a")), (Some(port(8889)), Some(7)));
+    assert_eq!(dead.path_of("a").as_deref(), Some("/a"));
+    assert_eq!((dead.port_of("b"), dead.pid_of("b"), dead.path_of("b")), (None, None, None));
 }
 
 #[test]

@@ -4,8 +4,11 @@ use alloc::vec;
 
 use proptest::prelude::*;
 
-use super::super::{Document, PortDocument, RepositoriesDocument};
+use super::super::{
+    Document, NewRepository, PortDocument, PortEntry, RepositoriesDocument, RepositoryKind,
+};
 use super::*;
+use crate::port::Port;
 
 /// A port database as the application writes it: twelve instances from a number on.
 fn ports(from: usize) -> String {
@@ -109,6 +112,86 @@ fn cut_at_every_byte<D: Document>(text: &str) {
 fn every_entry_that_was_whole_before_the_cut_is_saved_and_none_invented() {
     cut_at_every_byte::<PortDocument>(&ports(0));
     cut_at_every_byte::<RepositoriesDocument>(&repositories(0));
+}
+
+/// What our records know of the instance with a number: it runs.
+fn known(number: usize) -> (String, PortEntry, NewRepository) {
+    let (id, folder) = (format!("repo-{number}"), format!("/var/www/github/repo-{number}"));
+    let entry = PortEntry {
+        port: Port::new(8888 + number as u64).unwrap(),
+        pid: 4000 + 37 * number as u32,
+        project_name: id.clone(),
+        repo_path: folder.clone(),
+        started_at: "2026-11-21T14:50:00.000Z".into(),
+    };
+    let repository = NewRepository {
+        id: id.clone(),
+        name: id.clone(),
+        path: crate::path::InRoot::parse(&folder).unwrap(),
+        kind: RepositoryKind::Folder,
+        added_at: "2026-11-21T14:50:00.000Z".into(),
+    };
+    (id, entry, repository)
+}
+
+#[test]
+fn wherever_a_database_is_cut_off_what_runs_is_in_it_and_no_port_is_given_away_twice() {
+    // Half of the twelve are ours and run; the others are only in the database.
+    let ours: Vec<(String, PortEntry)> =
+        (0..6).map(|number| known(2 * number)).map(|(id, entry, _)| (id, entry)).collect();
+    let whole = ports(0);
+    for cut in 0..=whole.len() {
+        let (mut document, _) = PortDocument::salvage(whole.as_bytes().get(..cut).unwrap());
+        assert!(document.is_anew());
+        let before = document.ids();
+        document.complete(&ours, range());
+        let text = document.render();
+        // As the original application reads it.
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let instances = read["instances"].as_object().unwrap();
+        let available = read["availablePorts"].as_array().unwrap();
+        for (id, entry) in &ours {
+            assert_eq!(instances[id]["port"], entry.port.get(), "{cut}: {text}");
+            assert_eq!(instances[id]["pid"], entry.pid, "{cut}: {text}");
+            assert_eq!(instances[id]["repoPath"], *entry.repo_path, "{cut}: {text}");
+        }
+        assert!(before.iter().all(|id| instances.contains_key(id)), "{cut}: {text}");
+        let used: Vec<_> = instances.values().map(|entry| entry["port"].clone()).collect();
+        let free = range().ports().map(|port| serde_json::Value::from(port.get()));
+        let free: Vec<_> = free.filter(|port| !used.contains(port)).collect();
+        assert_eq!(*available, free, "{cut}: {text}");
+        assert_eq!(document.unfit(range()), None);
+        // Again it is nothing, and what was read whole is not spoken of as made anew.
+        let mut again = PortDocument::parse(&text).unwrap();
+        assert!(!again.is_anew());
+        again.complete(&ours, range());
+        assert_eq!(again.render(), text, "{cut}");
+    }
+}
+
+#[test]
+fn wherever_the_repositories_are_cut_off_those_of_our_records_are_in_them() {
+    let port = |number: usize| Port::new(8888 + number as u64).unwrap();
+    // One runs on a port, one on a socket, one does not run.
+    let ours = [(known(2).2, Some(Some(port(2)))), (known(7).2, Some(None)), (known(9).2, None)];
+    let whole = repositories(0);
+    for cut in 0..=whole.len() {
+        let (mut document, _) = RepositoriesDocument::salvage(whole.as_bytes().get(..cut).unwrap());
+        assert!(document.is_anew());
+        let before = document.ids();
+        document.complete(&ours);
+        let text = document.render();
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(read["repositories"].is_array(), "{cut}: {text}");
+        assert_eq!(document.state("repo-2"), Some((true, Some(port(2)))), "{cut}: {text}");
+        assert_eq!(document.state("repo-7"), Some((true, None)), "{cut}: {text}");
+        assert_eq!(document.state("repo-9"), Some((false, None)), "{cut}: {text}");
+        let ids = document.ids();
+        assert!(before.iter().all(|id| ids.contains(id)), "{cut}: {text}");
+        let mut again = RepositoriesDocument::parse(&text).unwrap();
+        again.complete(&ours);
+        assert_eq!(again.render(), text, "{cut}");
+    }
 }
 
 #[test]
