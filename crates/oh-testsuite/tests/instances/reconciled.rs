@@ -97,7 +97,8 @@ pub(crate) fn without_changes(scene: &Instances, arguments: &[&str]) -> Result<S
     let is_change = |line: &&str| {
         let Some((_, call)) = line.split_once(' ') else { return false };
         let call = call.trim_start();
-        let is_call = call.contains('(');
+        // The rest of a call that another one came between has been counted.
+        let is_call = call.contains('(') && !call.starts_with("<...");
         is_call && (!call.starts_with("openat(") || call.contains("O_CREAT"))
     };
     ensure!(text.lines().count() > 10, "too few calls to be true: {text}");
