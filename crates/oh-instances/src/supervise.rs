@@ -19,13 +19,14 @@ use oh_host::logs;
 use oh_host::process::Identity;
 use oh_host::publish::{self, Asked, Host, PublishFault};
 use oh_host::signals::Signals;
-use oh_host::sockets::{BindProbe, bind_probe_everywhere};
+use oh_host::sockets::{self, BindProbe, bind_probe_everywhere};
 use oh_host::spawn;
 use oh_host::stop::{self, Target};
 use oh_model::exit::Exit;
 use oh_model::id::InstanceId;
 use oh_model::idleness::Activity;
 use oh_model::instance::Server;
+use oh_model::listening::{Listens, Whose};
 use oh_model::port::Port;
 use oh_model::restart::{self, End, Next, Policy};
 use oh_term::{Answer, Common, Failure};
@@ -307,7 +308,10 @@ impl<'h> Run<'h> {
         let ports: Vec<Port> = self.record.target.port().into_iter().collect();
         for port in ports {
             while bind_probe_everywhere(port)? == BindProbe::Taken {
-                if Instant::now() >= deadline {
+                // As long as it is waited for a stranger is routed to.
+                let whose = Whose { owner: self.record.uid, named: None };
+                let listens = sockets::listening().on(port, whose);
+                if matches!(listens, Listens::Stranger(_)) || Instant::now() >= deadline {
                     let holder = crate::look::holder(port);
                     return Err(Fault::NotReady(format!("port {port} is taken by {holder}")));
                 }

@@ -87,10 +87,14 @@ fn repository(host: &Host, path: &str) -> Result<(InRoot, RealPath, Way), Refusa
         "" if path.starts_with('/') => "/",
         trimmed => trimmed,
     };
-    let (folder, real) = if trimmed.starts_with('/') {
+    let (folder, real) = if trimmed.starts_with('/') || trimmed.is_empty() {
         let folder = InRoot::parse(trimmed).map_err(fault)?;
-        let real = host.root.real(&folder).map_err(fault)?;
-        (folder, real)
+        // As hints name it.
+        let as_real = RealPath::parse(trimmed).ok().filter(|_| !host.root.is_system());
+        match as_real.and_then(|real| Some((host.root.inside(&real)?, real))) {
+            Some(below) => below,
+            None => (folder.clone(), host.root.real(&folder).map_err(fault)?),
+        }
     } else {
         let here = std::env::current_dir().and_then(|here| here.canonicalize());
         let here = here.map_err(|source| Refusal::Look { path: ".".into(), source })?;

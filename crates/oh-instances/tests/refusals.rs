@@ -77,6 +77,8 @@ fn each_thing_that_is_no_repository_is_refused_by_its_reason() {
         ("/var/www/github/.github", "an id begins with a letter or a digit"),
         ("/var/www/github/a.b", "the id a-b is that of /var/www/github/a-b"),
         ("", "cannot be used as a path"),
+        // As hints name it, with the root.
+        (&dir.path().join("var/www/github/link").display().to_string(), "leads through a symbolic"),
     ] {
         let (code, said) = start(dir.path(), &["--repo", path]);
         assert_eq!(code, 2, "{path:?}: {said}");

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -495,6 +496,57 @@ fn pauses_of_a_start(scene: &Instances) -> Option<u64> {
 fn stop_for_now(pid: u32) -> Result<()> {
     let raw = Pid::from_raw(i32::try_from(pid)?).context("no pid")?;
     Ok(kill_process(raw, Signal::STOP)?)
+}
+
+#[test]
+fn a_stranger_who_takes_the_port_of_a_killed_editor_is_not_served() -> Result<()> {
+    if fs::metadata("/proc/self")?.uid() != 0 {
+        return Ok(());
+    }
+    let scene = Instances::new("")?;
+    let instance = scene.start("hello")?;
+    let login = lab::basic("openhands", &scene.login()?);
+    // Whoever asks for the port again and again has it first.
+    let is_over = AtomicBool::new(false);
+    let stranger = thread::scope(|scope| -> Result<TcpListener> {
+        let port = scene.first_port;
+        let is_over = &is_over;
+        let stranger = scope.spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                if let Ok(taken) = TcpListener::bind(("127.0.0.1", port)) {
+                    return Some(taken);
+                }
+            }
+            None
+        });
+        for id in
+            scene.processes()?.iter().filter(|(_, line)| line.contains("entry")).map(|one| *one.0)
+        {
+            kill(id)?;
+        }
+        let gone = wait::until_true("the editor's end", BOUND, || {
+            pid(&instance, "pid").is_ok_and(is_dead) && (stranger.is_finished())
+        });
+        is_over.store(true, Ordering::Relaxed);
+        gone?;
+        stranger.join().map_err(|_| anyhow!("the stranger panicked"))?.context("no port")
+    })?;
+    // Another user's listener there is no reason to wait.
+    let why = wait::until("the supervisor's word", BOUND, || {
+        Ok(scene.json(STATE)?["phase"]["failed"]["why"].as_str().map(str::to_owned))
+    })?;
+    let own = format!("port {} is taken by pid {} (", scene.first_port, std::process::id());
+    ensure!(why.contains(&own), "{why}");
+    wait::until("its route to go", BOUND, || {
+        // The stranger answers nothing.
+        let answer = scene.lab.get("/vscode/hello/x", &[("Authorization", &login)]);
+        Ok(answer.is_ok_and(|answer| answer.status == 404).then_some(()))
+    })?;
+    // Whoever asks for it gets another port.
+    let again = scene.start("hello")?;
+    ensure!(again["port"] == json!(scene.first_port + 1), "{again:#}");
+    drop(stranger);
+    Ok(())
 }
 
 #[test]

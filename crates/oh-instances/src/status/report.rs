@@ -48,6 +48,7 @@ pub(super) fn human(host: &Host, view: &View, one: &One, details: &Details) -> S
 fn state_shown(one: &One) -> String {
     match one.standing.word {
         "running" => "runs".into(),
+        "unsupervised" => "runs, and nobody watches it (unsupervised)".into(),
         _ => format!("is not running ({})", one.standing.shown),
     }
 }
