@@ -108,7 +108,8 @@ impl Scene {
     /// Fails unless the new routes are served, to whoever has the password.
     fn serves_new(&self) -> Result<()> {
         if !matches!(self.change, Change::First) {
-            ensure!(self.lab.routed("new")? == Ok(self.new), "the new session is not served");
+            let new = self.lab.routed("new")?;
+            ensure!(new == Ok(self.new), "the new session is not served, but {new:?}");
             return Ok(());
         }
         // A run that was killed took its password along; there is a way to a new one.
