@@ -147,7 +147,13 @@ impl Browser {
         let port = line.trim_end_matches('.').rsplit(' ').next().unwrap_or_default();
         let mut browser =
             Browser { driver, session: format!("http://127.0.0.1:{port}/session"), profile };
-        let answer = browser.call("POST", "", &browser.capabilities(&chromium, switches))?;
+        let wish = browser.capabilities(&chromium, switches);
+        let mut answer = browser.call("POST", "", &wish);
+        // Chromium itself ends now and then right after its start, before any page of ours.
+        if answer.as_ref().is_err_and(|fault| fault.to_string().contains("session not created")) {
+            answer = browser.call("POST", "", &wish);
+        }
+        let answer = answer?;
         let id = answer.get("sessionId").and_then(Value::as_str).context("no session came")?;
         browser.session = format!("{}/{id}", browser.session);
         Ok(browser)
