@@ -20,6 +20,7 @@ use oh_model::path::RealPath;
 use oh_model::routes::FileNumber;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::users::OwnerSet;
@@ -43,7 +44,8 @@ const WARY: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 /// What a path leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FileKind {
     /// A regular file.
     Regular,
@@ -446,11 +448,11 @@ pub(crate) fn read_owned_bytes(
     }))
 }
 
-/// Calls back with each name of a folder but `.` and `..`, until the answer is false.
-pub(crate) fn each_name(
-    folder: BorrowedFd<'_>,
-    mut take: impl FnMut(&[u8]) -> bool,
-) -> Result<(), Errno> {
+/// Calls back with each name of an open folder but `.` and `..`, until the answer is false.
+///
+/// # Errors
+/// The system's.
+pub fn each_name(folder: BorrowedFd<'_>, mut take: impl FnMut(&[u8]) -> bool) -> Result<(), Errno> {
     let mut buffer = vec![MaybeUninit::uninit(); LISTING_BYTES];
     let mut listing = RawDir::new(folder, &mut buffer);
     while let Some(entry) = listing.next() {

@@ -155,6 +155,14 @@ pub fn remove(root: &Root, id: &InstanceId) -> Result<Removed, InstanceFault> {
     Ok(atomic::remove_file(&file(root, RECORDS_FOLDER, id)?)?)
 }
 
+/// Returns where a record is, or would be.
+///
+/// # Errors
+/// [`InstanceFault`] where the path is too long.
+pub fn path(root: &Root, id: &InstanceId) -> Result<RealPath, InstanceFault> {
+    Ok(file(root, RECORDS_FOLDER, id)?)
+}
+
 /// Reads what the supervisor of an instance says; `None` where it has said nothing in this boot.
 ///
 /// # Errors
@@ -238,6 +246,14 @@ fn file(root: &Root, folder: &str, id: &InstanceId) -> Result<RealPath, PathFaul
 
 fn real(root: &Root, path: &str) -> Result<RealPath, PathFault> {
     InRoot::parse(path).and_then(|path| root.real(&path))
+}
+
+/// Returns where the editor of an id listens that has no port, below the folder of sockets.
+///
+/// # Errors
+/// [`PathFault`] where the path is too long.
+pub fn socket(root: &Root, sockets: &InRoot, id: &InstanceId) -> Result<RealPath, PathFault> {
+    root.real(sockets)?.join(&format!("vscode/{}/socket", id.folded()))
 }
 
 /// Returns what to end (see [`crate::stop`]) so that nothing of an instance lives, its supervisor

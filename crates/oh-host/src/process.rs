@@ -11,6 +11,7 @@
 //! do.
 
 mod exec;
+mod opened;
 
 use core::fmt;
 use core::num::NonZeroU32;

@@ -113,7 +113,8 @@ impl Removed {
         }
     }
 
-    fn add(&mut self, other: Self) {
+    /// Adds what else was done.
+    pub fn add(&mut self, other: Self) {
         self.files += other.files;
         self.folders += other.folders;
         self.bytes += other.bytes;

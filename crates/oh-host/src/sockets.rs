@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::process::{self, ProcessDir, ProcessFault};
 
-pub use connections::{Connections, SocketConnections};
+pub use connections::{Connections, SocketConnections, listening_paths};
 
 /// The tables of IPv4 and IPv6; proc(5) has their format.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];

@@ -96,6 +96,17 @@ pub fn stop(targets: &[Target], grace: Duration) -> Result<Vec<Outcome>, StopFau
     Run::new(targets)?.run(grace)
 }
 
+/// Says whether anything lives that belongs to the targets, and touches nothing.
+///
+/// # Errors
+/// [`StopFault`].
+pub fn any_alive(targets: &[Target]) -> Result<bool, StopFault> {
+    let mut run = Run::new(targets)?;
+    run.meet_leaders()?;
+    run.gather()?;
+    run.any_alive()
+}
+
 /// Stops what belongs to the target, and all children of this process with what descends from them.
 ///
 /// For a process to which the orphans of what it started come (`PR_SET_CHILD_SUBREAPER` of prctl(2)):

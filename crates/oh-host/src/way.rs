@@ -194,7 +194,10 @@ impl Way {
     }
 
     /// Opens the last folder for listing and syncing.
-    pub(crate) fn open(&self) -> Result<OwnedFd, WayFault> {
+    ///
+    /// # Errors
+    /// [`WayFault::Open`].
+    pub fn open(&self) -> Result<OwnedFd, WayFault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::openat(&self.here, ".", flags, Mode::empty())
             .map_err(|errno| open(&self.shown("."), errno))

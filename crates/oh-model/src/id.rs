@@ -7,6 +7,7 @@
 use alloc::string::String;
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The longest id, in bytes.
@@ -47,7 +48,8 @@ fn check(text: &str) -> Result<(), IdFault> {
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
         impl $name {
@@ -69,6 +71,21 @@ macro_rules! id_type {
             /// route, because the keys of an nginx `map` ignore case.
             pub fn folded(&self) -> String {
                 self.0.to_ascii_lowercase()
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdFault;
+
+            fn try_from(text: String) -> Result<Self, IdFault> {
+                check(&text)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
             }
         }
 

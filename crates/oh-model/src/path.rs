@@ -8,6 +8,7 @@
 use alloc::string::String;
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The longest path that Linux takes, in bytes, with its closing NUL.
@@ -55,7 +56,8 @@ fn check(text: &str) -> Result<(), PathFault> {
 macro_rules! path_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
         impl $name {
@@ -94,6 +96,21 @@ macro_rules! path_type {
             pub fn join(&self, below: &str) -> Result<Self, PathFault> {
                 let base = self.0.trim_end_matches('/');
                 Self::parse(&alloc::format!("{base}/{below}"))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = PathFault;
+
+            fn try_from(text: String) -> Result<Self, PathFault> {
+                check(&text)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(path: $name) -> Self {
+                path.0
             }
         }
 

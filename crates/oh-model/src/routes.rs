@@ -16,7 +16,7 @@
 //! routed: see [`crate::listening`]. Where an editor has a record (`instance`), its listener has to be
 //! the record's user, and what it asks for is presented to nobody else: see `recorded`.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -187,6 +187,8 @@ pub struct Routes {
     pub announced: Vec<Announced>,
     /// The ports of editors that have a record, routed or not.
     pub recorded: Vec<Port>,
+    /// The ids of repositories, folded, routed or not: no session is routed by one.
+    pub repository_ids: BTreeSet<String>,
     /// Why nobody knows who listens, where that is so: then every claim is believed, and no key is
     /// presented on a port.
     pub listening_unknown: Option<String>,
@@ -243,6 +245,7 @@ pub fn agree(inputs: &Inputs, policy: &Policy) -> Routes {
     }
     known.reserve(&mut claims);
     records.reserve(&mut claims);
+    routes.repository_ids.extend(claims.ids.keys().cloned());
     if let Listening::Unknown(why) = &inputs.listening {
         routes.listening_unknown = Some(why.clone());
     }

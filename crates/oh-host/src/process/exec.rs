@@ -1,13 +1,16 @@
 //! The moment of an exec, in which a process has neither arguments nor an environment.
 //!
 //! It is over in a moment and worth waiting for: what is missed in it may be what is looked for. But
-//! anybody can make processes that look so for ever (one whose first thread has ended does), so a
-//! look at many waits once for all of them together, and not for each.
+//! anybody may make processes that look so for ever, so a look at many waits once for all of them
+//! together, and not for each. One whose first thread has ended shows what it has in its others.
 
 use core::time::Duration;
+use std::os::fd::AsFd as _;
 use std::time::Instant;
 
-use super::{ARGUMENT_BYTES_MAX, ProcessDir, ProcessFault};
+use rustix::fs::{Mode, OFlags};
+
+use super::{ARGUMENT_BYTES_MAX, ProcessDir, ProcessFault, each_name};
 
 /// How long one look waits for those in the moment of an exec.
 const EXEC_WAIT: Duration = Duration::from_millis(20);
@@ -60,17 +63,46 @@ impl ProcessDir {
 
     /// Reads `cmdline` or `environ` as it is, and says where that may be the moment of an exec.
     pub(super) fn glance(&self, name: &str) -> Result<Glance<Vec<u8>>, ProcessFault> {
-        let bytes = self.read(name, ARGUMENT_BYTES_MAX)?;
-        if !bytes.is_empty() {
-            return Ok(Glance::Seen(bytes));
+        let bytes = match self.read(name, ARGUMENT_BYTES_MAX) {
+            Ok(bytes) if !bytes.is_empty() => return Ok(Glance::Seen(bytes)),
+            Ok(bytes) => bytes,
+            // What the first thread had is gone for the kernel too.
+            Err(fault) if fault.is_gone() => Vec::new(),
+            Err(fault) => return Err(fault),
+        };
+        let stat = self.stat()?;
+        if stat.state == 'Z' && stat.threads > 1 {
+            return Ok(Glance::Seen(self.read_of_a_thread(name)?));
         }
         if !self.read("cmdline", ARGUMENT_BYTES_MAX)?.is_empty() {
             // The moment is over; an environment that is empty now is so.
             return Ok(Glance::Seen(self.read(name, ARGUMENT_BYTES_MAX)?));
         }
-        let stat = self.stat()?;
         let has_none = stat.is_dead() || stat.is_kernel;
         Ok(if has_none { Glance::Seen(bytes) } else { Glance::InExec })
+    }
+
+    /// Reads what all threads of a process have in common from the first one that has it.
+    fn read_of_a_thread(&self, name: &str) -> Result<Vec<u8>, ProcessFault> {
+        let fault = |errno: rustix::io::Errno| {
+            ProcessFault::of("list the threads of", self.pid(), errno.into())
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let threads = rustix::fs::openat(&self.folder, "task", flags, Mode::empty());
+        let mut numbers: Vec<String> = Vec::new();
+        each_name(threads.map_err(fault)?.as_fd(), |number| {
+            numbers.extend(core::str::from_utf8(number).ok().map(str::to_owned));
+            true
+        })
+        .map_err(fault)?;
+        for number in numbers {
+            match self.read(&format!("task/{number}/{name}"), ARGUMENT_BYTES_MAX) {
+                Ok(bytes) if bytes.is_empty() => {}
+                Err(fault) if fault.is_gone() => {}
+                read => return read,
+            }
+        }
+        Ok(Vec::new())
     }
 }
 

@@ -4,7 +4,7 @@
 //! the server's end has the server's port. No connection that goes out has a port that somebody
 //! listens on: the kernel passes those over when it chooses one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 
@@ -98,6 +98,29 @@ impl SocketConnections {
     }
 }
 
+/// What the kernel's table says of a socket that waits for connections (`__SO_ACCEPTCON` of the
+/// kernel's net.h).
+const ACCEPTS: &[u8] = b"00010000";
+
+/// Returns the paths of the unix sockets of this network namespace that wait for connections, as they
+/// were bound: a file may have been moved or removed since.
+///
+/// # Errors
+/// [`SocketFault::Read`].
+pub fn listening_paths() -> Result<BTreeSet<Vec<u8>>, SocketFault> {
+    let bytes = std::fs::read(UNIX_TABLE)
+        .map_err(|source: io::Error| SocketFault::Read { path: UNIX_TABLE, source })?;
+    let line = |line: &[u8]| {
+        // Number, references, protocol, flags, type, state, inode, path.
+        let mut fields = line.splitn(7, |byte| *byte == b' ');
+        let is_listening = fields.nth(3) == Some(ACCEPTS);
+        let rest = fields.nth(2)?.trim_ascii_start();
+        let (_, path) = rest.split_at(rest.iter().position(|byte| *byte == b' ')? + 1);
+        (is_listening && path.starts_with(b"/")).then(|| path.to_vec())
+    };
+    Ok(bytes.split(|byte| *byte == b'\n').skip(1).filter_map(line).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
@@ -156,6 +179,20 @@ mod tests {
         let count = |all: Vec<Listener>| all.iter().filter(|one| one.address == address).count();
         assert_eq!(count(of_tables(ESTABLISHED).unwrap()), 1);
         assert_eq!(count(diag::established().unwrap()), 1);
+    }
+
+    #[test]
+    fn a_socket_that_waits_is_told_from_what_is_connected() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("with a blank");
+        let bytes = path.to_str().unwrap().as_bytes().to_vec();
+        let server = UnixListener::bind(&path).unwrap();
+        let client = UnixStream::connect(&path).unwrap();
+        let accepted = server.accept().unwrap();
+        assert!(listening_paths().unwrap().contains(&bytes));
+        drop(server);
+        assert!(!listening_paths().unwrap().contains(&bytes));
+        drop((client, accepted));
     }
 
     #[test]

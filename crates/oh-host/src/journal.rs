@@ -1,0 +1,379 @@
+//! Journals of runs: what a run was going to do is on the disk before it does it.
+//!
+//! A journal is a file of its own, one JSON document a line, that only grows: the first line says
+//! what the run is, each further one what is about to be done or what became of it. A line counts
+//! once it is synced, and a last line without its end was never finished, so whoever wrote it did
+//! nothing of what it says. Journals are their user's alone (0600 in a folder 0700): they name what
+//! was secret in what a run looked at.
+//!
+//! What a line means is the tool's; here it is any type that can be written and read.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+
+use jiff::Timestamp;
+use oh_model::path::{InRoot, PathFault, RealPath};
+use oh_model::run::RunId;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use crate::atomic::{self, FileFault, Meta};
+use crate::folder::{TrustFault, each_name, read_trusted};
+use crate::root::Root;
+
+/// Where journals are, below the root; mode 0700.
+pub const JOURNALS_FOLDER: &str = "/var/lib/openhands-toolkit/journal";
+
+/// The largest journal that is read, in bytes: 100,000 steps have about 60 MB.
+const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// How the name of a journal ends.
+const SUFFIX: &str = ".jsonl";
+
+const FOLDER: Meta = Meta { mode: 0o700, owner: None };
+
+/// Says why a journal was not begun, gone on with, or read.
+#[derive(Debug, Error)]
+pub enum JournalFault {
+    /// The folder of journals has no path below this root.
+    #[error("the folder of journals has no path below this root")]
+    Path(#[from] PathFault),
+    /// The folder of journals cannot be made, or is not ours.
+    #[error("the folder of journals cannot be used")]
+    Folder(#[source] FileFault),
+    /// A system call failed.
+    #[error("cannot {doing} the journal {path}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The journal.
+        path: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Too many runs began in this second.
+    #[error("too many runs began at {0}")]
+    Crowded(RunId),
+    /// A journal is not ours alone, or too large.
+    #[error("the journal of the run {run} is not believed")]
+    Untrusted {
+        /// The run.
+        run: RunId,
+        /// Why.
+        source: TrustFault,
+    },
+    /// A line is none of this tool's.
+    #[error("{path}:{line}: {fault}")]
+    Line {
+        /// The journal.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// There is no such run.
+    #[error("there is no run {0}")]
+    Unknown(RunId),
+}
+
+impl JournalFault {
+    /// Says whether the disk is full, or the user's part of it.
+    pub fn is_no_space(&self) -> bool {
+        let kind = match self {
+            Self::Folder(fault) => return fault.is_no_space(),
+            Self::Io { source, .. } => source.kind(),
+            _ => return false,
+        };
+        matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+/// A journal that is being written.
+#[derive(Debug)]
+pub struct Journal {
+    run: RunId,
+    path: RealPath,
+    file: File,
+    /// How many bytes of it are whole lines.
+    length: u64,
+}
+
+impl Journal {
+    /// Begins the journal of a run of `tool`, with its first line.
+    ///
+    /// # Errors
+    /// [`JournalFault`]; then there is none.
+    pub fn begin(
+        root: &Root,
+        tool: &str,
+        now: Timestamp,
+        first: impl FnOnce(&RunId) -> String,
+    ) -> Result<Self, JournalFault> {
+        let path = folder(root)?;
+        atomic::create_dirs(&path, FOLDER).map_err(JournalFault::Folder)?;
+        let folder = open_folder(&path)?;
+        let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let named = RunId::parse(&time).map_err(|fault| JournalFault::Io {
+            doing: "name",
+            path: path.to_string(),
+            source: io::Error::other(fault),
+        })?;
+        let mut run = named.clone();
+        let (name, file) = loop {
+            let name = file_name(tool, &run);
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            match rustix::fs::openat(&folder, &name, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(file) => break (name, File::from(file)),
+                Err(Errno::EXIST) => {
+                    run = run.next().ok_or_else(|| JournalFault::Crowded(named.clone()))?;
+                }
+                Err(errno) => return Err(fault("make", &format!("{path}/{name}"), errno)),
+            }
+        };
+        let mut journal = Self { path: path.join(&name)?, file, length: 0, run };
+        let line = first(&journal.run);
+        let begun = journal.append(&line).and_then(|()| {
+            rustix::fs::fsync(&folder).map_err(|errno| fault("sync the folder of", &path, errno))
+        });
+        if let Err(fault) = begun {
+            // One without a first line says nothing.
+            rustix::fs::unlinkat(&folder, &name, AtFlags::empty()).ok();
+            return Err(fault);
+        }
+        Ok(journal)
+    }
+
+    /// Goes on with the journal of a run.
+    ///
+    /// # Errors
+    /// [`JournalFault`].
+    pub fn reopen(root: &Root, tool: &str, run: &RunId) -> Result<Self, JournalFault> {
+        let length = text(root, tool, run)?.length;
+        let path = folder(root)?.join(&file_name(tool, run))?;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path.as_str(), flags, Mode::empty())
+            .map_err(|errno| fault("open", &path, errno))?;
+        Ok(Self { path, file: File::from(file), length, run: run.clone() })
+    }
+
+    /// The run whose journal it is.
+    pub fn run(&self) -> &RunId {
+        &self.run
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &RealPath {
+        &self.path
+    }
+
+    /// Adds a line; when it returns, the disk has it.
+    ///
+    /// # Errors
+    /// [`JournalFault`]; then the journal is as it was.
+    pub fn note(&mut self, entry: &impl Serialize) -> Result<(), JournalFault> {
+        self.append(&line(entry))
+    }
+
+    fn append(&mut self, line: &str) -> Result<(), JournalFault> {
+        let io = |doing, source| JournalFault::Io { doing, path: self.path.to_string(), source };
+        let bytes = format!("{line}\n");
+        let written = self.file.write_all_at(bytes.as_bytes(), self.length);
+        let written = written.and_then(|()| self.file.sync_data());
+        if let Err(source) = written {
+            // Half a line would be taken for the end of the journal by whoever goes on with it.
+            drop(self.file.set_len(self.length));
+            return Err(io("write to", source));
+        }
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// What a journal says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told<H, E> {
+    /// Its first line.
+    pub head: H,
+    /// The others.
+    pub entries: Vec<E>,
+}
+
+/// Writes a value as a line of a journal.
+pub fn line(value: &impl Serialize) -> String {
+    // Values of ours have no keys that are no text, which is all that could fail.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Reads the journal of a run.
+///
+/// # Errors
+/// [`JournalFault`]; a last line that was not finished is none.
+pub fn read<H: DeserializeOwned, E: DeserializeOwned>(
+    root: &Root,
+    tool: &str,
+    run: &RunId,
+) -> Result<Told<H, E>, JournalFault> {
+    let text = text(root, tool, run)?;
+    let path = folder(root)?.join(&file_name(tool, run))?;
+    let bad =
+        |line: usize, fault: String| JournalFault::Line { path: path.to_string(), line, fault };
+    let mut lines = text.text.lines().enumerate();
+    let (_, first) = lines.next().ok_or_else(|| bad(1, "it is empty".into()))?;
+    let head = serde_json::from_str(first).map_err(|fault| bad(1, fault.to_string()))?;
+    let entry = |(at, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|fault| bad(at + 1, fault.to_string()))
+    };
+    let entries = lines.map(entry).collect::<Result<_, _>>()?;
+    Ok(Told { head, entries })
+}
+
+/// Returns the runs of a tool that left a journal, the oldest first.
+///
+/// # Errors
+/// [`JournalFault`]; that there is no folder is none.
+pub fn runs(root: &Root, tool: &str) -> Result<Vec<RunId>, JournalFault> {
+    let path = folder(root)?;
+    let folder = match open_folder(&path) {
+        Ok(folder) => folder,
+        Err(JournalFault::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(Vec::new());
+        }
+        Err(fault) => return Err(fault),
+    };
+    let mut runs = Vec::new();
+    each_name(folder.as_fd(), |name| {
+        let name = core::str::from_utf8(name).unwrap_or_default();
+        let of_tool = name.strip_prefix(tool).and_then(|name| name.strip_prefix('-'));
+        let run = of_tool.and_then(|name| name.strip_suffix(SUFFIX));
+        runs.extend(run.and_then(|run| RunId::parse(run).ok()));
+        true
+    })
+    .map_err(|errno| fault("list", &path, errno))?;
+    runs.sort();
+    Ok(runs)
+}
+
+/// Takes a journal away.
+///
+/// # Errors
+/// [`JournalFault`]; that there is none is no fault.
+pub fn forget(root: &Root, tool: &str, run: &RunId) -> Result<(), JournalFault> {
+    let path = folder(root)?.join(&file_name(tool, run))?;
+    match std::fs::remove_file(path.as_str()) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(JournalFault::Io { doing: "remove", path: path.to_string(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The whole lines of a journal.
+struct Text {
+    text: String,
+    length: u64,
+}
+
+fn text(root: &Root, tool: &str, run: &RunId) -> Result<Text, JournalFault> {
+    let path = folder(root)?.join(&file_name(tool, run))?;
+    let read = read_trusted(root, &path, JOURNAL_BYTES_MAX);
+    let read = read.map_err(|source| JournalFault::Untrusted { run: run.clone(), source })?;
+    let mut text = read.ok_or_else(|| JournalFault::Unknown(run.clone()))?;
+    text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+    let length = text.len() as u64;
+    Ok(Text { text, length })
+}
+
+fn folder(root: &Root) -> Result<RealPath, JournalFault> {
+    Ok(root.real(&InRoot::parse(JOURNALS_FOLDER)?)?)
+}
+
+fn open_folder(path: &RealPath) -> Result<OwnedFd, JournalFault> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path.as_str(), flags, Mode::empty())
+        .map_err(|errno| fault("open the folder of", path, errno))
+}
+
+fn file_name(tool: &str, run: &RunId) -> String {
+    format!("{tool}-{run}{SUFFIX}")
+}
+
+fn fault(doing: &'static str, path: &dyn core::fmt::Display, errno: Errno) -> JournalFault {
+    JournalFault::Io { doing, path: path.to_string(), source: errno.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const TOOL: &str = "oh-test";
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let root = Root::below(dir.path()).unwrap();
+        (dir, root)
+    }
+
+    fn begin(root: &Root) -> Journal {
+        let now: Timestamp = "2026-11-20T03:02:11Z".parse().unwrap();
+        Journal::begin(root, TOOL, now, |run| line(&run.to_string())).unwrap()
+    }
+
+    #[test]
+    fn what_was_noted_is_read_in_order() {
+        let (_dir, root) = root();
+        let mut journal = begin(&root);
+        assert_eq!(journal.run().to_string(), "20261120T030211Z");
+        journal.note(&1_u32).unwrap();
+        let mode = fs::metadata(journal.path().as_str()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        let second = begin(&root);
+        assert_eq!(second.run().to_string(), "20261120T030211Z-2");
+        let run = journal.run().clone();
+        drop(journal);
+        Journal::reopen(&root, TOOL, &run).unwrap().note(&2_u32).unwrap();
+        let told: Told<String, u32> = read(&root, TOOL, &run).unwrap();
+        assert_eq!(told, Told { head: run.to_string(), entries: vec![1, 2] });
+        assert_eq!(runs(&root, TOOL).unwrap(), [run.clone(), second.run().clone()]);
+        forget(&root, TOOL, &run).unwrap();
+        let gone = read::<String, u32>(&root, TOOL, &run).unwrap_err();
+        assert_eq!(gone.to_string(), "there is no run 20261120T030211Z");
+        assert!(runs(&root, "oh").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_line_that_was_not_finished_counts_for_nothing() {
+        let (_dir, root) = root();
+        let mut journal = begin(&root);
+        journal.note(&1_u32).unwrap();
+        let (run, path) = (journal.run().clone(), journal.path().clone());
+        drop(journal);
+        let mut torn = fs::read(path.as_str()).unwrap();
+        torn.extend_from_slice(b"23");
+        fs::write(path.as_str(), torn).unwrap();
+        let told: Told<String, u32> = read(&root, TOOL, &run).unwrap();
+        assert_eq!(told.entries, [1]);
+        Journal::reopen(&root, TOOL, &run).unwrap().note(&4_u32).unwrap();
+        let told: Told<String, u32> = read(&root, TOOL, &run).unwrap();
+        assert_eq!(told.entries, [1, 4]);
+    }
+
+    #[test]
+    fn a_line_of_something_else_is_named() {
+        let (_dir, root) = root();
+        let mut journal = begin(&root);
+        journal.note(&"x").unwrap();
+        let fault = read::<String, u32>(&root, TOOL, journal.run()).unwrap_err().to_string();
+        assert!(fault.contains("oh-test-20261120T030211Z.jsonl:2: invalid type"), "{fault}");
+    }
+}

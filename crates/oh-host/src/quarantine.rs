@@ -1,0 +1,482 @@
+//! Out of the way by a rename: what is taken away can come back, byte by byte, until it is purged.
+//!
+//! A thing is known by its file system and number, so that what somebody puts in its place between
+//! the look and the rename is neither taken nor lost: a rename follows no link, what turns out to be
+//! something else is put back at once, and nothing is ever renamed over something. A rename works
+//! within one mount, so each mount has a quarantine of its own: ours is a folder of the toolkit, and
+//! where that is on another mount, a folder at the top of the mount. Each is its user's alone (0700),
+//! and what was a stranger's name there already is passed by.
+//!
+//! Who may be deprived of what is decided elsewhere. Nothing here is undone or removed by itself.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use oh_model::escaped::Name;
+use oh_model::path::{InRoot, PathFault, RealPath};
+use oh_model::run::RunId;
+use rustix::fs::{AtFlags, RenameFlags, Statx, StatxFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::atomic::{self, FileFault, Meta};
+use crate::folder::FileKind;
+use crate::remove::{self, Removed, Rules};
+use crate::root::Root;
+use crate::way::{Way, WayFault};
+
+/// The quarantine of the mount that it is on, below the root; mode 0700.
+pub const QUARANTINE_FOLDER: &str = "/var/lib/openhands-toolkit/quarantine";
+
+/// How the quarantine at the top of another mount is called; more follow with `-1` and so on, where
+/// the name is a stranger's.
+pub const QUARANTINE_NAME: &str = ".openhands-toolkit-quarantine";
+
+/// How many names of strangers are passed by at the top of a mount.
+const STRANGERS_MAX: usize = 64;
+
+const PRIVATE: Meta = Meta { mode: 0o700, owner: None };
+
+/// Says why something was neither taken nor put back.
+#[derive(Debug, Error)]
+pub enum QuarantineFault {
+    /// A path does not fit below this root.
+    #[error("a path of the quarantine cannot be used")]
+    Path(#[from] PathFault),
+    /// The folder of the quarantine cannot be made, or is not ours.
+    #[error("the quarantine cannot be used")]
+    Folder(#[from] FileFault),
+    /// The way to a thing is not to be gone.
+    #[error("the folder that it is in cannot be opened")]
+    Way(#[from] WayFault),
+    /// A system call failed.
+    #[error("cannot {doing} {path}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which path.
+        path: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The mount of a thing has no folder for a quarantine.
+    #[error("there is no quarantine on its mount ({mount}): {why}")]
+    NoPlace {
+        /// Where it is mounted.
+        mount: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A name in a folder, and which very thing it led to when it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thing {
+    /// The folder that it is in.
+    pub folder: RealPath,
+    /// Which folder that is.
+    pub folder_number: Number,
+    /// Its name there.
+    pub name: Name,
+    /// Which thing it is.
+    pub number: Number,
+    /// What it is.
+    pub kind: FileKind,
+    /// Whose it is.
+    pub uid: u32,
+    /// When it was last changed, in nanoseconds since the epoch; for a folder, what is in it.
+    pub modified_ns: i64,
+    /// How long it is, in bytes; of no meaning for anything but a file.
+    pub size_bytes: u64,
+    /// Whether something is mounted in its place.
+    pub is_mount: bool,
+}
+
+impl Thing {
+    /// Its path, for people.
+    pub fn shown(&self) -> String {
+        format!("{}/{}", self.folder.as_str().trim_end_matches('/'), self.name)
+    }
+}
+
+/// Which file or folder of this machine: no other one of its time has the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Number {
+    /// The major and minor number of its file system's device.
+    pub device: (u32, u32),
+    /// Its inode there.
+    pub inode: u64,
+}
+
+impl Number {
+    fn of(stat: &Statx) -> Self {
+        Self { device: (stat.stx_dev_major, stat.stx_dev_minor), inode: stat.stx_ino }
+    }
+}
+
+/// Where a thing is that was taken away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// The folder of the run in a quarantine.
+    pub folder: RealPath,
+    /// The name of the thing there.
+    pub number: usize,
+}
+
+impl Place {
+    fn name(&self) -> String {
+        self.number.to_string()
+    }
+}
+
+/// What became of a thing that was to be taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is in its place now.
+    Moved,
+    /// It was there already.
+    Already,
+    /// There is no such name any more.
+    Gone,
+    /// The name leads to something else by now, which stays.
+    Another,
+}
+
+/// What became of a thing that was to be put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Back {
+    /// It is where it was.
+    Moved,
+    /// It was there already.
+    Already,
+    /// It is in no place any more: it was purged.
+    Purged,
+    /// Something new has its name, which stays.
+    Occupied,
+    /// The folder that it was in is another one by now.
+    AnotherFolder,
+}
+
+/// Looks at a name in a folder; `None` where there is nothing.
+///
+/// # Errors
+/// [`QuarantineFault`].
+pub fn look(folder: &RealPath, name: &Name) -> Result<Option<Thing>, QuarantineFault> {
+    let way = match Way::to(folder) {
+        Err(WayFault::NoFolder { .. }) => return Ok(None),
+        way => way?,
+    };
+    look_in(way.as_fd(), folder, name)
+}
+
+/// The same in an open folder.
+///
+/// # Errors
+/// [`QuarantineFault`].
+pub fn look_in(
+    open: BorrowedFd<'_>,
+    folder: &RealPath,
+    name: &Name,
+) -> Result<Option<Thing>, QuarantineFault> {
+    let shown = || format!("{folder}/{name}");
+    let above =
+        stat(open, c"", AtFlags::EMPTY_PATH).map_err(|errno| io("look at", folder, errno))?;
+    let cause = |errno| io("look at", shown(), errno);
+    let Some(stat) = stat_or_none(open, &c_name(name.as_bytes())).map_err(cause)? else {
+        return Ok(None);
+    };
+    let seconds = stat.stx_mtime.tv_sec.saturating_mul(1_000_000_000);
+    Ok(Some(Thing {
+        folder: folder.clone(),
+        folder_number: Number::of(&above),
+        name: name.clone(),
+        number: Number::of(&stat),
+        kind: FileKind::of_mode(stat.stx_mode.into()),
+        uid: stat.stx_uid,
+        modified_ns: seconds.saturating_add(stat.stx_mtime.tv_nsec.into()),
+        size_bytes: stat.stx_size,
+        is_mount: stat.stx_mnt_id != above.stx_mnt_id,
+    }))
+}
+
+/// The quarantines of a run, one for each mount.
+#[derive(Debug)]
+pub struct Quarantine<'r> {
+    root: &'r Root,
+    run: RunId,
+    /// The folders of the run, by the number of their mount.
+    folders: BTreeMap<u64, RealPath>,
+}
+
+impl<'r> Quarantine<'r> {
+    /// Begins with none.
+    pub fn new(root: &'r Root, run: RunId) -> Self {
+        Self { root, run, folders: BTreeMap::new() }
+    }
+
+    /// Makes the place that a thing will have, so that it can be written down before it is taken.
+    ///
+    /// # Errors
+    /// [`QuarantineFault`].
+    pub fn place(&mut self, thing: &Thing, number: usize) -> Result<Place, QuarantineFault> {
+        let way = Way::to(&thing.folder)?;
+        let above = stat(way.as_fd(), c"", AtFlags::EMPTY_PATH)
+            .map_err(|errno| io("look at", &thing.folder, errno))?;
+        let mount = above.stx_mnt_id;
+        let folder = match self.folders.get(&mount) {
+            Some(folder) => folder.clone(),
+            None => {
+                let folder = self.folder_on(mount)?.join(&self.run.to_string())?;
+                atomic::create_dirs(&folder, PRIVATE)?;
+                self.folders.insert(mount, folder.clone());
+                folder
+            }
+        };
+        Ok(Place { folder, number })
+    }
+
+    /// Finds or makes the quarantine of a mount.
+    fn folder_on(&self, mount: u64) -> Result<RealPath, QuarantineFault> {
+        let own = self.root.real(&InRoot::parse(QUARANTINE_FOLDER)?)?;
+        atomic::create_dirs(&own, PRIVATE)?;
+        let way = Way::to(&own)?;
+        let there = stat(way.as_fd(), c"", AtFlags::EMPTY_PATH)
+            .map_err(|errno| io("look at", &own, errno))?;
+        if there.stx_mnt_id == mount {
+            return Ok(own);
+        }
+        let top = mount_point(mount)?;
+        let none = |why: &str| QuarantineFault::NoPlace { mount: top.to_string(), why: why.into() };
+        if self.root.inside(&top).is_none() {
+            return Err(none("it is above the root"));
+        }
+        for stranger in 0..STRANGERS_MAX {
+            let name = match stranger {
+                0 => QUARANTINE_NAME.to_owned(),
+                number => format!("{QUARANTINE_NAME}-{number}"),
+            };
+            let folder = top.join(&name)?;
+            match atomic::create_dirs(&folder, PRIVATE) {
+                Ok(_) if is_ours_on(&folder, mount)? => return Ok(folder),
+                Ok(_)
+                | Err(
+                    FileFault::NotAFolder { .. }
+                    | FileFault::FolderOwner { .. }
+                    | FileFault::FolderWritable { .. }
+                    | FileFault::Exchanged { .. },
+                ) => {}
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Err(none("others have all its names"))
+    }
+}
+
+/// Takes a thing away into its place; what is there by now instead of it stays.
+///
+/// # Errors
+/// [`QuarantineFault`]; the thing is where it was, or in its place.
+pub fn take(thing: &Thing, place: &Place) -> Result<Taken, QuarantineFault> {
+    let store = own_folder(&place.folder)?;
+    let (name, number) = (c_name(thing.name.as_bytes()), c_name(place.name().as_bytes()));
+    let cause = |errno| io("move away", thing.shown(), errno);
+    if let Some(there) = stat_or_none(store.as_fd(), &number).map_err(cause)? {
+        return Ok(if Number::of(&there) == thing.number {
+            Taken::Already
+        } else {
+            Taken::Another
+        });
+    }
+    let way = match Way::to(&thing.folder) {
+        Err(WayFault::NoFolder { .. }) => return Ok(Taken::Gone),
+        way => way?,
+    };
+    match stat_or_none(way.as_fd(), &name).map_err(cause)? {
+        None => return Ok(Taken::Gone),
+        Some(now) if Number::of(&now) != thing.number => return Ok(Taken::Another),
+        Some(_) => {}
+    }
+    let from = way.open()?;
+    match rename(from.as_fd(), &name, store.as_fd(), &number) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(Taken::Gone),
+        Err(errno) => return Err(cause(errno)),
+    }
+    // Whoever may write to the folder may have put something else there since it was looked at.
+    let moved = stat_or_none(store.as_fd(), &number).map_err(cause)?;
+    if moved.is_none_or(|moved| Number::of(&moved) != thing.number) {
+        rename(store.as_fd(), &number, from.as_fd(), &name)
+            .map_err(|errno| io("put back what had taken the place of", thing.shown(), errno))?;
+        return Ok(Taken::Another);
+    }
+    for folder in [&store, &from] {
+        rustix::fs::fsync(folder).map_err(cause)?;
+    }
+    Ok(Taken::Moved)
+}
+
+/// Puts a thing back from its place to where it was.
+///
+/// # Errors
+/// [`QuarantineFault`]; the thing is in its place, or where it was.
+pub fn put_back(thing: &Thing, place: &Place) -> Result<Back, QuarantineFault> {
+    let (name, number) = (c_name(thing.name.as_bytes()), c_name(place.name().as_bytes()));
+    let cause = |errno| io("put back", thing.shown(), errno);
+    let store = match own_folder(&place.folder) {
+        Ok(store) => Some(store),
+        Err(QuarantineFault::Way(WayFault::NoFolder { .. })) => None,
+        Err(fault) => return Err(fault),
+    };
+    let held = match &store {
+        Some(store) => stat_or_none(store.as_fd(), &number).map_err(cause)?,
+        None => None,
+    };
+    let way = match Way::to(&thing.folder) {
+        Err(WayFault::NoFolder { .. }) => return Ok(Back::AnotherFolder),
+        way => way?,
+    };
+    let above = stat(way.as_fd(), c"", AtFlags::EMPTY_PATH).map_err(cause)?;
+    let there = stat_or_none(way.as_fd(), &name).map_err(cause)?;
+    let (Some(store), Some(_)) = (store, held.filter(|held| Number::of(held) == thing.number))
+    else {
+        let is_back = there.is_some_and(|there| Number::of(&there) == thing.number);
+        return Ok(if is_back { Back::Already } else { Back::Purged });
+    };
+    if Number::of(&above) != thing.folder_number {
+        return Ok(Back::AnotherFolder);
+    }
+    let to = way.open()?;
+    match rename(store.as_fd(), &number, to.as_fd(), &name) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Ok(Back::Occupied),
+        Err(errno) => return Err(cause(errno)),
+    }
+    for folder in [&to, &store] {
+        rustix::fs::fsync(folder).map_err(cause)?;
+    }
+    Ok(Back::Moved)
+}
+
+/// Removes what is in a place for good, whosever it is; what is mounted in it stays, and is named.
+///
+/// # Errors
+/// [`QuarantineFault`] where the place is not ours. That nothing is there is none.
+pub fn purge(place: &Place, rules: Rules<'_>) -> Result<Removed, QuarantineFault> {
+    let store = match own_folder(&place.folder) {
+        Ok(store) => store,
+        Err(QuarantineFault::Way(WayFault::NoFolder { .. })) => return Ok(Removed::default()),
+        Err(fault) => return Err(fault),
+    };
+    let shown = Path::new(place.folder.as_str());
+    let name = place.name();
+    Ok(remove::remove_in(store.as_fd(), OsStr::from_bytes(name.as_bytes()), shown, rules))
+}
+
+/// Removes the folder of a run where nothing is in it any more.
+pub fn close(folder: &RealPath) {
+    // One that is not empty, or gone, is as it is to be.
+    drop(std::fs::remove_dir(folder.as_str()));
+}
+
+/// Opens a folder of a quarantine, which has to be ours alone.
+fn own_folder(folder: &RealPath) -> Result<OwnedFd, QuarantineFault> {
+    let way = Way::to(folder)?;
+    let own = rustix::process::geteuid().as_raw();
+    if let Some(last) = way.passed().last() {
+        if last.uid != own {
+            let (path, uid) = (folder.to_string(), last.uid);
+            return Err(FileFault::FolderOwner { path, uid, expected: own }.into());
+        }
+        if last.mode & 0o077 != 0 {
+            let (path, mode) = (folder.to_string(), last.mode);
+            return Err(FileFault::FolderWritable { path, mode }.into());
+        }
+    }
+    Ok(way.open()?)
+}
+
+/// Says whether a folder is ours alone and on this mount.
+fn is_ours_on(folder: &RealPath, mount: u64) -> Result<bool, QuarantineFault> {
+    let open = match own_folder(folder) {
+        Ok(open) => open,
+        Err(QuarantineFault::Folder(_)) => return Ok(false),
+        Err(fault) => return Err(fault),
+    };
+    let there = stat(open.as_fd(), c"", AtFlags::EMPTY_PATH);
+    Ok(there.map_err(|errno| io("look at", folder, errno))?.stx_mnt_id == mount)
+}
+
+/// Returns where a mount is (proc_pid_mountinfo(5)).
+fn mount_point(mount: u64) -> Result<RealPath, QuarantineFault> {
+    const MOUNTS: &str = "/proc/self/mountinfo";
+    let text = std::fs::read_to_string(MOUNTS);
+    let text =
+        text.map_err(|source| QuarantineFault::Io { doing: "read", path: MOUNTS.into(), source })?;
+    let none = |why: String| QuarantineFault::NoPlace { mount: format!("mount {mount}"), why };
+    let line = text.lines().find(|line| line.split(' ').next() == Some(&mount.to_string()));
+    let point = line.and_then(|line| line.split(' ').nth(4));
+    let point = point.ok_or_else(|| none("nobody knows where it is".into()))?;
+    RealPath::parse(&octal(point)).map_err(|fault| none(fault.to_string()))
+}
+
+/// Reads the blanks and backslashes of a path in `/proc/self/mountinfo`: `\040`.
+fn octal(text: &str) -> String {
+    let mut parts = text.split('\\');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match (code, part.get(3..)) {
+            (Some(code), Some(rest)) => {
+                plain.push(code.into());
+                plain.push_str(rest);
+            }
+            _ => {
+                plain.push('\\');
+                plain.push_str(part);
+            }
+        }
+    }
+    plain
+}
+
+fn stat(folder: BorrowedFd<'_>, name: &core::ffi::CStr, flags: AtFlags) -> Result<Statx, Errno> {
+    let wanted = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);
+    rustix::fs::statx(folder, name, flags | AtFlags::NO_AUTOMOUNT, wanted)
+}
+
+fn stat_or_none(folder: BorrowedFd<'_>, name: &core::ffi::CStr) -> Result<Option<Statx>, Errno> {
+    match stat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn rename(
+    from: BorrowedFd<'_>,
+    name: &core::ffi::CStr,
+    to: BorrowedFd<'_>,
+    new_name: &core::ffi::CStr,
+) -> Result<(), Errno> {
+    rustix::fs::renameat_with(from, name, to, new_name, RenameFlags::NOREPLACE)
+}
+
+fn c_name(bytes: &[u8]) -> CString {
+    // A Name has no NUL, and a number neither.
+    CString::new(bytes).unwrap_or_default()
+}
+
+fn io(doing: &'static str, path: impl ToString, errno: Errno) -> QuarantineFault {
+    QuarantineFault::Io { doing, path: path.to_string(), source: errno.into() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! What editors and OpenHands leave behind: where it lies, by patterns that name one folder each.
+//!
+//! A pattern is an absolute path with at most one `*`, which stands for any bytes of one name. It is
+//! made to be dangerous in as few ways as can be: the folder is named in full, so that nothing else is
+//! searched, and where a folder is everybody's or the system's, the name has to begin with enough to
+//! be somebody's. Whether a thing that has such a name may be taken is decided by what it is, whose it
+//! is and who uses it, and not here.
+
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use thiserror::Error;
+
+use crate::path::{InRoot, PathFault};
+
+/// How many characters a name has to begin with in a folder of the system.
+pub const PREFIX_CHARACTERS_MIN: usize = 5;
+
+/// The folders of the system, of which no pattern may name all that is in them.
+const SYSTEM_FOLDERS: &[&str] = &[
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/share",
+    "/var",
+    "/var/backups",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
+    "/var/mail",
+    "/var/opt",
+    "/var/spool",
+    "/var/tmp",
+    "/var/www",
+    "/var/www/github",
+];
+
+/// The folders that no pattern may lie in, however deep.
+const NEVER: &[&str] =
+    &["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
+
+/// Says why a text is no pattern of left-overs.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PatternFault {
+    /// It is no path.
+    #[error(transparent)]
+    Path(#[from] PathFault),
+    /// It has a `*` in a folder, or two of them, or another character of a shell's patterns.
+    #[error("a pattern has one `*` at most, in its last part, and none of `? [ ] {{ }} ~ $`")]
+    Shape,
+    /// It lies in a folder of the system in which nothing is left over.
+    #[error("nothing in {0} is a left-over")]
+    Never(&'static str),
+    /// It would take all that is in a folder of the system, or somebody's home.
+    #[error(
+        "in {0} a name begins with at least {PREFIX_CHARACTERS_MIN} characters before its `*`: others \
+         have things there"
+    )]
+    Wide(String),
+}
+
+/// Where left-overs lie.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pattern {
+    folder: InRoot,
+    before: String,
+    /// What the name ends with behind the `*`; `None` where there is no `*`.
+    behind: Option<String>,
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// [`PatternFault`].
+    pub fn parse(text: &str) -> Result<Self, PatternFault> {
+        let path = InRoot::parse(text)?;
+        let (folder, name) = (path.parent(), path.name());
+        let odd = ['?', '[', ']', '{', '}', '~', '$', '\\'];
+        if folder.as_str().contains('*') || text.contains(odd) || name.is_empty() {
+            return Err(PatternFault::Shape);
+        }
+        let (before, behind) = match name.split_once('*') {
+            None => (name, None),
+            Some((_, behind)) if behind.contains('*') => return Err(PatternFault::Shape),
+            Some((before, behind)) => (before, Some(behind.to_string())),
+        };
+        let within = |above: &&&str| {
+            let below = text.strip_prefix(**above);
+            below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+        };
+        if let Some(never) = NEVER.iter().find(within) {
+            return Err(PatternFault::Never(never));
+        }
+        let is_home = folder.parent().as_str() == "/home" || folder.as_str() == "/root";
+        let is_shared = is_home || SYSTEM_FOLDERS.contains(&folder.as_str());
+        let is_system = SYSTEM_FOLDERS.contains(&text);
+        if is_system || (is_shared && before.chars().count() < PREFIX_CHARACTERS_MIN) {
+            return Err(PatternFault::Wide(folder.to_string()));
+        }
+        Ok(Self { folder, before: before.into(), behind })
+    }
+
+    /// The folder in which its things lie.
+    pub fn folder(&self) -> &InRoot {
+        &self.folder
+    }
+
+    /// Says whether a name in the folder is one that it names.
+    pub fn names(&self, name: &[u8]) -> bool {
+        match (&self.behind, name.strip_prefix(self.before.as_bytes())) {
+            (_, None) => false,
+            (None, Some(rest)) => rest.is_empty(),
+            (Some(behind), Some(rest)) => rest.ends_with(behind.as_bytes()),
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.folder.as_str().trim_end_matches('/'), self.before)?;
+        match &self.behind {
+            Some(behind) => write!(f, "*{behind}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_names_one_folder_and_the_names_in_it() {
+        for (pattern, folder, named, others) in [
+            (
+                "/tmp/code-server-*",
+                "/tmp",
+                ["code-server-userdata-a-8888", "code-server-"].as_slice(),
+                ["code-server", "my-code-server-1", "vscode-agent-1"].as_slice(),
+            ),
+            (
+                "/tmp/vscode-ipc-*.sock",
+                "/tmp",
+                ["vscode-ipc-1.sock"].as_slice(),
+                ["vscode-ipc-1.sock.bak", "vscode-ipc-"].as_slice(),
+            ),
+            (
+                "/var/www/vscode-workspaces/*",
+                "/var/www/vscode-workspaces",
+                ["a", "\n"].as_slice(),
+                [].as_slice(),
+            ),
+            (
+                "/tmp/openhands-tmux",
+                "/tmp",
+                ["openhands-tmux"].as_slice(),
+                ["openhands-tmux-1"].as_slice(),
+            ),
+        ] {
+            let parsed = Pattern::parse(pattern).unwrap();
+            assert_eq!(parsed.to_string(), pattern);
+            assert_eq!(parsed.folder().as_str(), folder);
+            for name in named {
+                assert!(parsed.names(name.as_bytes()), "{pattern} {name}");
+            }
+            for name in others {
+                assert!(!parsed.names(name.as_bytes()), "{pattern} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_would_take_more_than_it_says_is_no_pattern() {
+        for dangerous in [
+            "",
+            "/",
+            "/*",
+            "*",
+            "tmp/code-server-*",
+            "./code-server-*",
+            "~/code-server-*",
+            "$HOME/code-server-*",
+            "${TMP}/x",
+            "/tmp",
+            "/tmp/",
+            "/tmp/*",
+            "/tmp/c*",
+            "/tmp/code*",
+            "/tmp/../etc/*",
+            "/tmp/./a*",
+            "/tmp//code-server-*",
+            "/tmp/*/code-server-1",
+            "/*/code-server-*",
+            "/tmp/code-server-*-*",
+            "/tmp/code-server-?",
+            "/tmp/code-server-[0-9]",
+            "/tmp/{a,b}",
+            "/tmp/code-server-\n*",
+            "/home/*",
+            "/home/ubuntu/*",
+            "/home/ubuntu/.c*",
+            "/root/*",
+            "/root",
+            "/etc/nginx/conf.d/*",
+            "/etc",
+            "/usr/lib/code-server-*",
+            "/usr",
+            "/usr/local/bin/code-server-*",
+            "/var/*",
+            "/var/lib/*",
+            "/var/www/*",
+            "/var/www/github/*",
+            "/dev/shm/code-server-*",
+            "/proc/1234567",
+            "/sys/a",
+            "/boot/vmlinuz*",
+            "/var/tmp/*",
+            "/home",
+            "/srv/*",
+            "/run/*",
+        ] {
+            assert!(Pattern::parse(dangerous).is_err(), "{dangerous:?} is taken for a pattern");
+        }
+    }
+
+    #[test]
+    fn each_fault_says_what_a_pattern_is() {
+        let said = |text: &str| Pattern::parse(text).unwrap_err().to_string();
+        assert_eq!(said("/usr/lib/x-*"), "nothing in /usr is a left-over");
+        assert_eq!(
+            said("/tmp/*"),
+            "in /tmp a name begins with at least 5 characters before its `*`: others have things there"
+        );
+        assert_eq!(
+            said("/tmp/*/x"),
+            "a pattern has one `*` at most, in its last part, and none of `? [ ] { } ~ $`"
+        );
+        assert_eq!(said("tmp/x"), "a path begins with `/`");
+    }
+}
