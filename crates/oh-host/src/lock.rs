@@ -41,7 +41,7 @@
 //! ```
 //!
 //! One [`Locks`] per process: two of them would know nothing of each other's order. Waiting polls,
-//! is bounded and is not fair.
+//! is bounded and is not fair; who is waited for can be told ([`Locks::telling`]).
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -73,6 +73,8 @@ pub const HOLDER_SCHEMA: u32 = 1;
 const HOLDER_BYTES_MAX: usize = 4096;
 /// How long a waiting tool sleeps between two tries.
 const POLL: Duration = Duration::from_millis(20);
+/// How long a tool waits before it tells whom it waits for: most hold a lock for less.
+const TELL_AFTER: Duration = Duration::from_millis(300);
 /// The longest name of a lease or a database, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 /// How often a lock file may be exchanged under us before we give up.
@@ -283,6 +285,16 @@ struct Place {
     own: Identity,
     secret: Inheritance,
     inherited: Option<Inheritance>,
+    teller: Teller,
+}
+
+/// Who is told whom a tool waits for.
+struct Teller(Box<dyn Fn(&Holder) + Send + Sync>);
+
+impl fmt::Debug for Teller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Teller")
+    }
 }
 
 /// One file that is locked.
@@ -310,6 +322,18 @@ impl Locks {
     /// # Errors
     /// [`LockFault`] where the folder belongs to somebody else or others may write to it.
     pub fn open(root: &Root, inherited: Option<Inheritance>) -> Result<Self, LockFault> {
+        Self::telling(root, inherited, |_| {})
+    }
+
+    /// The same; whoever holds a lock that is waited for is told, once a lock, after a moment.
+    ///
+    /// # Errors
+    /// As [`Locks::open`].
+    pub fn telling(
+        root: &Root,
+        inherited: Option<Inheritance>,
+        tell: impl Fn(&Holder) + Send + Sync + 'static,
+    ) -> Result<Self, LockFault> {
         let path = folder_of(root)?;
         create_dirs(&path, Meta { mode: 0o700, owner: None }).map_err(LockFault::Folder)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -321,6 +345,7 @@ impl Locks {
             own: Identity::own().map_err(LockFault::Own)?,
             secret: Inheritance(token()?),
             inherited,
+            teller: Teller(Box::new(tell)),
         };
         Ok(Self {
             place: Arc::new(place),
@@ -465,6 +490,8 @@ impl Place {
         let file_name = format!("{name}.lock");
         let path = format!("{}/{file_name}", self.path);
         let mut exchanges = 0;
+        let tell_at = Instant::now() + TELL_AFTER;
+        let mut is_told = false;
         loop {
             let file = self.open(&file_name, &path)?;
             let tried = match share {
@@ -493,6 +520,10 @@ impl Place {
                     if until.is_some_and(|until| Instant::now() >= until) {
                         let holder = self.holder(record);
                         return Err(LockFault::Held { name: name.to_owned(), path, holder });
+                    }
+                    if !is_told && Instant::now() >= tell_at {
+                        is_told = true;
+                        (self.teller.0)(&self.holder(record));
                     }
                     std::thread::sleep(POLL);
                 }

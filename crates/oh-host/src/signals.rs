@@ -2,7 +2,8 @@
 //!
 //! A signal sets a flag and wakes whoever waits; the flags are looked at between steps. For tools
 //! that end by themselves the kernel's own way with signals is right; those of them that wait for
-//! a program take it along ([`Interrupts`]).
+//! a program take it along, and those that are in the midst of a change end it first
+//! ([`Interrupts`]).
 
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -112,10 +113,10 @@ impl Signals {
     }
 }
 
-/// Lets a signal end the program that this process waits for, and then this process.
+/// Lets a signal end what this process is in the midst of, and then this process.
 ///
-/// While nothing is waited for, a signal does what it always does. A signal that whoever started
-/// us wants ignored stays so.
+/// While it is in the midst of nothing, a signal does what it always does. A signal that whoever
+/// started us wants ignored stays so.
 #[derive(Debug, Clone)]
 pub struct Interrupts {
     /// Whether a signal ends this process at once.
@@ -150,7 +151,7 @@ impl Interrupts {
         Held { interrupts: self }
     }
 
-    /// Says whether a signal came.
+    /// Says whether a signal came that was kept back.
     pub fn is_asked(&self) -> bool {
         self.asked.load(Ordering::SeqCst) != 0
     }
@@ -160,6 +161,15 @@ impl Interrupts {
 #[derive(Debug)]
 pub struct Held<'i> {
     interrupts: &'i Interrupts,
+}
+
+impl Held<'_> {
+    /// Lets signals do again what they always do; one that came ends nothing by itself: whoever is
+    /// in the midst of a change answers it, or it came too late.
+    pub fn answered(self) {
+        let held = core::mem::ManuallyDrop::new(self);
+        held.interrupts.at_once.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Drop for Held<'_> {

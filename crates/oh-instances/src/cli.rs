@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use oh_model::session::APPS_MAX;
-use oh_term::{Answer, Common, Failure, Format, Tool};
+use oh_term::{Answer, Common, Failure, Format, Tool, duration};
 
 use crate::units::Unit;
-use crate::{commands, duration, env, idle, list, logs, reconcile, status, supervise, units};
+use crate::{commands, env, idle, list, logs, reconcile, status, supervise, units};
 
 /// Start, watch, recover and stop the editors of sessions and repositories
 ///
@@ -28,7 +28,8 @@ enum Command {
     ///
     /// One that runs already is the answer. Exit codes: 0 it runs and is served, 1 it runs and its
     /// route could not be looked after, 2 refused, 4 something could not be looked at, 5 another
-    /// command works on it, 6 failed and taken back, 8 failed and not taken back, 78 configuration.
+    /// command works on it, 6 failed and taken back, 8 failed and not taken back, 78 configuration,
+    /// 130 interrupted and taken back.
     Start(StartArguments),
     /// Stop editors: all that they started, their routes and their records
     ///
@@ -36,12 +37,13 @@ enum Command {
     /// more than a shell that waits, and nothing works. What cannot be judged is spared.
     ///
     /// Exit codes: 0 stopped or nothing to do, 1 something is left and named, 2 refused, 4 some could
-    /// not be judged, 5 another command works on it.
+    /// not be judged, 5 another command works on it, 130 interrupted before it came to all.
     Stop(StopArguments),
     /// Start an editor anew, on its port and behind its route
     ///
     /// Exit codes: 0 it runs anew and is served, 1 it does not, 2 refused, 4 something could not be
-    /// looked at, 5 another command works on it, 78 configuration.
+    /// looked at, 5 another command works on it, 78 configuration, 130 interrupted, and it goes on by
+    /// itself.
     Restart {
         /// The instance
         #[arg(value_name = "ID")]
@@ -49,7 +51,8 @@ enum Command {
     },
     /// Show every instance: how it is, what it uses, who is connected, whether it is in use
     ///
-    /// Exit codes: 0 all that are wanted run, 1 one of them does not, 4 a record cannot be read.
+    /// Exit codes: 0 all that are wanted run, 1 one of them does not, or nobody watches it, 4 a record
+    /// cannot be read.
     List {
         /// Look again and again, e.g. 500ms, 5s, 2m, until interrupted
         #[arg(
@@ -83,7 +86,7 @@ enum Command {
     /// what a database lost; releases entries whose editor is gone, and adopts editors that the
     /// original application started, where that is proved. What is left alone is named. Exit codes:
     /// 0 done or nothing to do, 1 done in part, 4 something could not be looked at, 5 done but for
-    /// what another command works on, 78 configuration.
+    /// what another command works on, 78 configuration, 130 interrupted before all was done.
     Reconcile(ReconcileArguments),
     /// Write the file of variables that OpenHands is started with
     ///

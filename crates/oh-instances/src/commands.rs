@@ -3,11 +3,13 @@
 use oh_host::instances;
 use oh_host::publish::Host;
 use oh_host::settings::{self, Wish};
+use oh_model::exit::Exit;
 use oh_model::id::InstanceId;
-use oh_term::{Answer, Common, Failure, Progress};
+use oh_term::{Answer, Common, Failure};
 
 use crate::cli::{StartArguments, StopArguments};
 use crate::fault::Fault;
+use crate::work::Work;
 use crate::{inputs, look, report, room, start, stop};
 
 /// What a command works with, and what people should know of its configuration.
@@ -26,13 +28,13 @@ pub(crate) fn context(common: &Common) -> Result<Context, Failure> {
 
 pub(crate) fn start(asked: &StartArguments, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
-    let progress = Progress::start();
+    let work = Work::begin(&host, common)?;
     // With a torn database nobody knows what may be routed, so nothing could be started.
     let salvaged = inputs::salvage(&host).map_err(|fault| room::failure(&host, fault))?;
-    match start::start(&host, asked, common, &progress) {
+    match start::start(&work, asked) {
         Ok(started) => Ok(report::started(&host, &started).notes(salvaged).notes(warnings)),
         Err(fault) => {
-            salvaged.iter().for_each(|note| progress.done("salvaged", note));
+            salvaged.iter().for_each(|note| work.progress.done("salvaged", note));
             Err(room::failure(&host, fault))
         }
     }
@@ -42,7 +44,7 @@ pub(crate) fn restart(id: &str, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
     let id = known(&host, id)?;
     let salvaged = salvage(&host);
-    let started = start::restart(&host, &id, common, &Progress::start());
+    let started = start::restart(&Work::begin(&host, common)?, &id);
     let started = started.map_err(|fault| room::failure(&host, fault))?;
     Ok(report::started(&host, &started).notes(salvaged).notes(warnings))
 }
@@ -60,15 +62,17 @@ pub(crate) fn stop(asked: &StopArguments, common: &Common) -> Result<Answer, Fai
         let found = found.collect::<Result<Vec<_>, _>>().map_err(Failure::of)?;
         return Ok(report::would_stop(&ids, &found, asked.purge).notes(warnings));
     }
-    let progress = Progress::start();
+    let work = Work::begin(&host, common)?;
     let salvaged = salvage(&host);
-    let stopped = stop::stop_all(&host, &ids, asked.purge, &progress).map_err(Failure::of)?;
-    Ok(report::stopped(&stopped).notes(salvaged).notes(warnings))
+    let stopped = stop::stop_all(&work, &ids, asked.purge).map_err(Failure::of)?;
+    let answer = report::stopped(&stopped).notes(salvaged).notes(warnings);
+    let is_cut_short = answer.exit != Exit::Ok && work.go_on().is_err();
+    Ok(if is_cut_short { answer.exit(Exit::Interrupted) } else { answer })
 }
 
 /// Writes torn databases anew, without which no route can be taken away; where that fails, what can
 /// be done without them is done all the same.
-fn salvage(host: &Host) -> Vec<String> {
+pub(crate) fn salvage(host: &Host) -> Vec<String> {
     inputs::salvage(host)
         .unwrap_or_else(|fault| vec![format!("warning: {}", report::chain(&fault))])
 }

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 
 use oh_host::atomic::{self, Meta};
 use oh_host::command::SYSTEM_PATH;
-use oh_host::instances::Record;
+use oh_host::instances::{self, Record};
 use oh_host::publish::Host;
 use oh_host::random;
 use oh_host::spawn::Spawn;
@@ -58,12 +58,12 @@ impl Places {
             (Target::Port(_), _) => None,
             (Target::Socket, None) => return Err(Refusal::NoSockets.into()),
             (Target::Socket, Some(sockets)) => {
-                let folder = below(sockets, "vscode")?.join(&id)?;
-                let socket = folder.join("socket")?;
+                let socket = instances::socket(&host.root, sockets, &record.id)?;
                 let count = socket.as_str().len();
                 if count > SOCKET_PATH_BYTES_MAX {
                     return Err(Refusal::SocketPath { path: socket.to_string(), count }.into());
                 }
+                let folder = socket.parent();
                 Some((socket, folder))
             }
         };

@@ -53,6 +53,8 @@ pub(crate) enum Refusal {
     OtherName { folder: InRoot, known: String },
     #[error("the id {id} is that of a {subject} that runs")]
     Subject { id: InstanceId, subject: &'static str },
+    #[error("the id {id} is that of a repository")]
+    OfRepository { id: InstanceId, databases: [InRoot; 2] },
     #[error("there is no user {user:?} on this machine")]
     NoUser { user: String },
     #[error("the editor would run as root, and whoever comes in would be root")]
@@ -104,7 +106,7 @@ pub(crate) enum Refusal {
     KeyOfNginx { id: InstanceId },
     #[error("{id} asks for no key")]
     NoKey { id: InstanceId },
-    #[error("all ports in use: {range} is taken by {taken}")]
+    #[error("all ports in use: {range} ({taken})")]
     NoPort { range: String, taken: String },
 }
 
@@ -171,6 +173,8 @@ pub(crate) enum Fault {
     Io(#[from] io::Error),
     #[error("it is not routed: {0}")]
     Unrouted(String),
+    #[error("interrupted")]
+    Interrupted,
     /// A restart that failed: it is stopped now.
     #[error("{id} does not run again, and was stopped")]
     Restart {
@@ -229,7 +233,7 @@ impl Diagnostic for Fault {
             Self::Record(_) | Self::Lock(_) if is_no_space(self) => Exit::Intact,
             Self::Start { left, .. } if !left.is_empty() => Exit::RollbackFailed,
             Self::Start { source, .. } => match source.exit() {
-                exit @ (Exit::Refused | Exit::Locked | Exit::Config) => exit,
+                exit @ (Exit::Refused | Exit::Locked | Exit::Config | Exit::Interrupted) => exit,
                 _ => Exit::Intact,
             },
             Self::Record(_)
@@ -238,6 +242,7 @@ impl Diagnostic for Fault {
             | Self::Lock(_)
             | Self::Usage(_)
             | Self::Log { .. } => Exit::CouldNotLook,
+            Self::Interrupted => Exit::Interrupted,
             _ => Exit::No,
         }
     }
@@ -248,6 +253,7 @@ impl Diagnostic for Fault {
                 Some("nothing was changed".into())
             }
             Self::Publish(fault) => fault.state(),
+            Self::Interrupted => Some("what was begun goes on without this command".into()),
             Self::Restart { left, .. } | Self::Start { left, .. } if !left.is_empty() => {
                 Some(format!("not taken back: {}", left.join("; ")))
             }
@@ -262,13 +268,19 @@ impl Diagnostic for Fault {
             Self::Refused(refusal) => refusal.hint().into_iter().collect(),
             Self::Publish(fault) => fault.hints(),
             Self::Database(fault) => fault.hints(),
-            Self::Start { source, left, .. } if left.is_empty() => source.hints(),
+            Self::Start { source, left, .. } if left.is_empty() => match &**source {
+                Self::Interrupted => Vec::new(),
+                source => source.hints(),
+            },
             Self::Start { .. } => {
                 vec![Hint::run("", Command::ours("oh-instances", &["reconcile"]))]
             }
             Self::Silent { pid, is_stopped: true, .. } => {
                 let command = Command::other("kill", &["-CONT", &pid.to_string()]);
                 vec![Hint::run("let it go on", command)]
+            }
+            Self::Interrupted => {
+                vec![Hint::run("look how it is", Command::ours("oh-instances", &["list"]))]
             }
             Self::Unserved => vec!["start nginx, then run the same command again".into()],
             Self::Unknown(_) => vec![Hint::run("", Command::ours("oh-instances", &["list"]))],
@@ -283,6 +295,10 @@ impl Refusal {
             Self::Id { by_name: true, .. } | Self::Collision { .. } => {
                 "give it a name of its own with --name".into()
             }
+            Self::OfRepository { databases: [repositories, ports], .. } => format!(
+                "give the session another id, or take the repository out of {repositories} and {ports}"
+            )
+            .into(),
             Self::OtherName { known, .. } => {
                 format!("leave --name out, or say --name {known}").into()
             }

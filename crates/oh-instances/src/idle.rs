@@ -9,15 +9,16 @@ use std::time::Duration;
 use oh_host::publish::Host;
 use oh_model::exit::Exit;
 use oh_model::id::InstanceId;
-use oh_term::{Answer, Common, Failure, Progress};
+use oh_term::{Answer, Common, Failure, duration, text};
 use serde_json::{Value, json};
 
 use crate::cli::StopArguments;
-use crate::commands::{Context, context, parsed};
+use crate::commands::{self, Context, context, parsed};
 use crate::fault::Fault;
+use crate::look;
 use crate::stop::{self, Stopped};
 use crate::view::{self, Depth, One, Seen, Use, because};
-use crate::{duration, look, text};
+use crate::work::Work;
 
 /// What is looked at: whether somebody came just now is worth a question.
 const DEPTH: Depth = Depth { proportional: false, heartbeat: true };
@@ -63,12 +64,17 @@ pub(crate) fn stop_idle(
     let wanted = asked.ids.iter().map(|id| parsed(id)).collect::<Result<Vec<_>, _>>()?;
     let mut lines = judged(&host, &wanted, limits).map_err(Failure::of)?;
     if !asked.dry_run {
-        let progress = Progress::start();
+        let work = Work::begin(&host, common)?;
+        let is_due = |line: &Line| matches!(line.judged, Judged::Due(_));
+        let salvaged = if lines.iter().any(is_due) { commands::salvage(&host) } else { Vec::new() };
         for line in &mut lines {
-            stop_due(&host, line, limits, asked.purge, &progress).map_err(Failure::of)?;
+            stop_due(&work, line, limits, asked.purge).map_err(Failure::of)?;
         }
+        let answer = answer(&lines, limits, false).notes(salvaged).notes(warnings);
+        let is_cut_short = answer.exit != Exit::Ok && work.go_on().is_err();
+        return Ok(if is_cut_short { answer.exit(Exit::Interrupted) } else { answer });
     }
-    Ok(answer(&lines, limits, asked.dry_run).notes(warnings))
+    Ok(answer(&lines, limits, true).notes(warnings))
 }
 
 fn judged(host: &Host, wanted: &[InstanceId], limits: Limits) -> Result<Vec<Line>, Fault> {
@@ -119,24 +125,22 @@ fn judge(in_use: &Use, limits: Limits) -> Judged {
 }
 
 /// Stops one that is due, unless it is not any more.
-fn stop_due(
-    host: &Host,
-    line: &mut Line,
-    limits: Limits,
-    purge: bool,
-    progress: &Progress,
-) -> Result<(), Fault> {
+fn stop_due(work: &Work<'_>, line: &mut Line, limits: Limits, purge: bool) -> Result<(), Fault> {
     if !matches!(line.judged, Judged::Due(_)) {
         return Ok(());
     }
-    let again = view::of(host, vec![line.id.clone()], DEPTH)?.instances.pop();
+    if work.go_on().is_err() {
+        line.judged = Judged::Unjudged("the command was interrupted before it came to it".into());
+        return Ok(());
+    }
+    let again = view::of(work.host, vec![line.id.clone()], DEPTH)?.instances.pop();
     line.judged = match again {
         Some(seen) => self::line(seen, limits).judged,
         None => Judged::Spared("it is gone by now".into()),
     };
     if matches!(line.judged, Judged::Due(_)) {
         let ids = std::slice::from_ref(&line.id);
-        line.stopped = stop::stop_all(host, ids, purge, progress)?.pop();
+        line.stopped = stop::stop_all(work, ids, purge)?.pop();
     }
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsRawFd as _;
-use std::path::Path;
 use std::time::Duration;
 
 use oh_config::Supervision;
@@ -23,10 +22,7 @@ use crate::fault::Fault;
 /// The program that starts transient units.
 const SYSTEMD_RUN: &str = "/usr/bin/systemd-run";
 
-/// The program that ends units.
-const SYSTEMCTL: &str = "/usr/bin/systemctl";
-
-/// The program that asks systemd for what [`SYSTEMCTL`] has no word for.
+/// The program that asks systemd for what systemctl has no word for.
 const BUSCTL: &str = "/usr/bin/busctl";
 
 /// systemd's service, object and interface on the bus.
@@ -35,9 +31,6 @@ const MANAGER: [&str; 3] =
 
 /// How often it is looked whether all processes of an editor are in its unit.
 const MOVES_MAX: usize = 10;
-
-/// That this folder is there says that systemd runs the machine (sd_booted(3)).
-const SYSTEMD_RUNS: &str = "/run/systemd/system";
 
 /// How long systemd may take to start a unit.
 const UNIT_LIMIT: Duration = Duration::from_secs(30);
@@ -50,7 +43,7 @@ pub(crate) fn unit(host: &Host, id: &str) -> Option<String> {
     let is_systemd = match host.settings.instances.supervision {
         Supervision::Systemd => true,
         Supervision::Process => false,
-        Supervision::Auto => is_root() && host.root.is_system() && Path::new(SYSTEMD_RUNS).is_dir(),
+        Supervision::Auto => is_root() && host.root.is_system() && oh_host::unit::is_systemd(),
     };
     is_systemd.then(|| format!("openhands-editor-{id}.service"))
 }
@@ -156,12 +149,7 @@ fn start_unit(
 
 /// Waits until a unit has ended, and with it all that is in its group; one that is not there has.
 pub(crate) fn end_unit(host: &Host, unit: &str) -> Result<(), Fault> {
-    if !Path::new(SYSTEMD_RUNS).is_dir() {
-        return Ok(());
-    }
-    let limit = Duration::from_secs(stop_seconds(host)) + UNIT_LIMIT;
-    command::run(&RealPath::parse(SYSTEMCTL)?, &["stop", "--quiet", unit], None, limit)?;
-    Ok(())
+    Ok(oh_host::unit::end(unit, Duration::from_secs(stop_seconds(host)))?)
 }
 
 /// How long systemd gives a supervisor to end its editor.

@@ -7,7 +7,6 @@
 
 mod cli;
 mod commands;
-mod duration;
 mod editor;
 mod env;
 mod fault;
@@ -27,8 +26,8 @@ mod status;
 mod stop;
 mod supervise;
 mod target;
-mod text;
 mod units;
 mod view;
+mod work;
 
 pub use cli::Cli;

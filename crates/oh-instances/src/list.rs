@@ -8,14 +8,14 @@ use oh_host::publish::Host;
 use oh_host::users::Users;
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
-use oh_term::{Answer, Common, Failure, Format, Screen};
+use oh_term::text::{bytes, percent, permille, several};
+use oh_term::{Answer, Common, Failure, Format, Screen, duration, text};
 use serde_json::{Value, json};
 
 use crate::commands::{Context, context};
 use crate::lasting::{self, Goes};
-use crate::text::{bytes, percent, permille, several};
+use crate::report;
 use crate::view::{self, Depth, One, Seen, Use, View};
-use crate::{duration, report, text};
 
 use table::{Row, WIDTH_MAX};
 
@@ -84,17 +84,7 @@ fn watch(
 /// Makes the answer of one look; `before` is the look that came before it.
 fn answer(host: &Host, users: &Users, view: &View, before: Option<&View>) -> Answer {
     let rows: Vec<Row> = view.instances.iter().map(|seen| row(host, view, before, seen)).collect();
-    let well = view.instances.iter().filter(|seen| is_well(seen)).count();
-    let mut human = match (view.instances.len(), well) {
-        (0, _) => "no instance is recorded\n".to_owned(),
-        (1, 1) => "the one instance runs\n".to_owned(),
-        (all, well) if all == well => format!("all {all} instances run\n"),
-        (all, well) => format!(
-            "{well} of {} run{}\n",
-            several(all, "instance"),
-            if well == 1 { "s" } else { "" }
-        ),
-    };
+    let mut human = format!("{}\n", counted(view));
     if !rows.is_empty() {
         human.push('\n');
         human.push_str(&table::table(&rows));
@@ -125,6 +115,30 @@ fn answer(host: &Host, users: &Users, view: &View, before: Option<&View>) -> Ans
         }
         None => answer,
     }
+}
+
+/// Says how many of them run.
+fn counted(view: &View) -> String {
+    let count = |is: fn(&Seen) -> bool| view.instances.iter().filter(|seen| is(seen)).count();
+    let unwatched = count(is_unwatched);
+    let runs = count(is_well) + unwatched;
+    let said = match (view.instances.len(), runs) {
+        (0, _) => "no instance is recorded".to_owned(),
+        (1, 1) => "the one instance runs".to_owned(),
+        (all, runs) if all == runs => format!("all {all} instances run"),
+        (all, 1) => format!("1 of {} runs", several(all, "instance")),
+        (all, runs) => format!("{runs} of {} run", several(all, "instance")),
+    };
+    match unwatched {
+        0 => said,
+        1 if runs == 1 => format!("{said}, and nobody watches it"),
+        count => format!("{said}, and nobody watches {count} of them"),
+    }
+}
+
+/// Says whether an editor runs that nobody would start again.
+fn is_unwatched(seen: &Seen) -> bool {
+    seen.what.as_ref().is_ok_and(|one| one.standing.word == "unsupervised")
 }
 
 fn is_well(seen: &Seen) -> bool {

@@ -16,14 +16,14 @@ use oh_model::hint::{Command, Hint};
 use oh_model::id::InstanceId;
 use oh_model::instance::Key;
 use oh_model::path::RealPath;
-use oh_term::{Answer, Common, Failure};
+use oh_term::{Answer, Common, Failure, text};
 use serde_json::json;
 
 use crate::cli::LogsArguments;
 use crate::commands::{Context, context, parsed};
 use crate::fault::Fault;
 use crate::lasting::{self, Goes};
-use crate::{look, text};
+use crate::look;
 
 use tail::{Added, Follower, READ_BYTES_MAX};
 

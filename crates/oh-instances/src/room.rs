@@ -17,8 +17,13 @@ use crate::fault::Fault;
 /// Turns a fault of a start into what people read, with the disks that are full.
 pub(crate) fn failure(host: &Host, fault: Fault) -> Failure {
     let is_refused = matches!(fault, Fault::Refused(_) | Fault::Unknown(_));
-    let full = if is_refused { Vec::new() } else { full(host) };
-    full.into_iter().fold(Failure::of(fault), |failure, full| failure.hint(hint(full)))
+    let hints = if is_refused { Vec::new() } else { hints(host) };
+    hints.into_iter().fold(Failure::of(fault), Failure::hint)
+}
+
+/// Says where room has to be made, for whoever could not do something.
+pub(crate) fn hints(host: &Host) -> Vec<Hint> {
+    full(host).into_iter().map(hint).collect()
 }
 
 fn hint(full: DiskFull) -> Hint {

@@ -5,31 +5,31 @@
 //! own inputs back and publishes again. One that runs already is the answer.
 
 mod ports;
+mod waiting;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use oh_host::instances::{self, Phase, Record, Wanted};
-use oh_host::lock::{Held, Leases, Locks, Share};
-use oh_host::logs;
-use oh_host::process::{Identity, Pid, ProcessDir, Sent, Signal};
+use oh_host::instances::{self, Record, Wanted};
+use oh_host::lock::{Held, Leases, Share};
+use oh_host::process::{Identity, ProcessDir, Sent, Signal};
 use oh_host::publish::{self, Host, Published, Reach, Running};
 use oh_host::random;
 use oh_host::sockets::{BindProbe, bind_probe_everywhere};
-use oh_host::spawn::Started as Child;
 use oh_host::users::{Users, is_root};
 use oh_model::id::InstanceId;
 use oh_model::instance::{Server, Subject};
-use oh_model::path::RealPath;
 use oh_model::port::Port;
 use oh_model::upstream::{Target, Upstream};
-use oh_term::{Common, Progress};
 
 use crate::cli::{StartArguments, SubjectArguments};
 use crate::editor::{self, Places};
 use crate::fault::{Fault, Refusal};
 use crate::look::{self, Condition, Found};
 use crate::target::{self, Target as Asked};
-use crate::{inputs, launch, ready, report, stop};
+use crate::work::Work;
+use crate::{inputs, launch, report, stop};
+
+use waiting::get_up;
 
 /// How long to wait for a command that works on the same instance, beyond what it may take itself.
 const LOCK_SLACK: Duration = Duration::from_secs(30);
@@ -39,9 +39,6 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a route may take until its editor answers through it.
 const REACH_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long a supervisor may take until it says anything.
-const FIRST_WORD_LIMIT: Duration = Duration::from_secs(30);
 
 /// How many ports may be lost to others during one start.
 const LOST_PORTS_MAX: usize = 3;
@@ -64,23 +61,29 @@ pub(crate) struct Started {
 }
 
 /// Starts what is asked for.
-pub(crate) fn start(
-    host: &Host,
-    asked: &StartArguments,
-    common: &Common,
-    progress: &Progress,
-) -> Result<Started, Fault> {
+pub(crate) fn start(work: &Work<'_>, asked: &StartArguments) -> Result<Started, Fault> {
+    let host = work.host;
     let target = target::target(host, asked)?;
     suits(host, target.subject, asked)?;
-    let mut locks = Locks::open(&host.root, None)?;
+    let mut locks = work.locks()?;
     let wait = lock_wait(host);
     let mut world = locks.world(Share::Shared, "oh-instances start", wait)?;
     let mut held = lease(&mut world, &target.id, "oh-instances start", wait)?;
+    work.whole(|| start_held(work, &target, asked, &mut held))
+}
+
+/// Starts what is asked for, whose lease is held; a port that is lost meanwhile is gone around.
+fn start_held(
+    work: &Work<'_>,
+    target: &Asked,
+    asked: &StartArguments,
+    held: &mut Held<'_, Leases>,
+) -> Result<Started, Fault> {
     let mut lost = Vec::new();
     loop {
-        let (record, notes) = prepared(host, &target, asked, &mut held)?;
+        let (record, notes) = prepared(work.host, target, asked, held)?;
         let port = record.target.port().filter(|_| asked.port.is_none());
-        match bring_up(host, record, common, &mut held, progress, notes) {
+        match bring_up(work, record, held, notes) {
             // Somebody took it after it was looked at; there are others.
             Err(Fault::Start { source, left, .. } | Fault::Restart { source, left, .. })
                 if left.is_empty()
@@ -119,28 +122,23 @@ fn is_taken(port: Port) -> Result<bool, Fault> {
 }
 
 /// Starts the editor of an instance anew.
-pub(crate) fn restart(
-    host: &Host,
-    id: &InstanceId,
-    common: &Common,
-    progress: &Progress,
-) -> Result<Started, Fault> {
-    let mut locks = Locks::open(&host.root, None)?;
+pub(crate) fn restart(work: &Work<'_>, id: &InstanceId) -> Result<Started, Fault> {
+    let host = work.host;
+    let mut locks = work.locks()?;
     let wait = lock_wait(host);
     let mut world = locks.world(Share::Shared, "oh-instances restart", wait)?;
     let mut held = lease(&mut world, id, "oh-instances restart", wait)?;
     let found = look::one(host, id)?.ok_or_else(|| Fault::Unknown(id.to_string()))?;
-    restart_held(host, found, common, &mut held, progress)
+    work.whole(|| restart_held(work, found, &mut held))
 }
 
 /// Starts the editor of an instance anew whose lease is held.
 pub(crate) fn restart_held(
-    host: &Host,
+    work: &Work<'_>,
     found: Found,
-    common: &Common,
     held: &mut Held<'_, Leases>,
-    progress: &Progress,
 ) -> Result<Started, Fault> {
+    let host = work.host;
     let id = &found.record.id.clone();
     if found.condition == Condition::Stopping {
         return Err(Fault::Unknown(format!("{id} that is wanted running")));
@@ -169,7 +167,7 @@ pub(crate) fn restart_held(
         let gone = Found { record, state: None, condition: Condition::Gone, ..found };
         revive(host, gone, held)?
     };
-    let started = bring_up(host, record, common, held, progress, notes)?;
+    let started = bring_up(work, record, held, notes)?;
     Ok(Started { ran_before: false, ..started })
 }
 
@@ -321,8 +319,14 @@ fn not_anothers(host: &Host, record: &Record) -> Result<(), Fault> {
 }
 
 /// Refuses what could not be published in the end, before anything is begun.
-fn servable(host: &Host) -> Result<(), Fault> {
+fn servable(host: &Host, record: &Record) -> Result<(), Fault> {
     let facts = publish::check(host)?;
+    let is_repositorys = facts.routes.repository_ids.contains(&record.id.folded());
+    if record.subject == Subject::Session && is_repositorys {
+        let settings = &host.settings.instances;
+        let databases = [&settings.repository_database, &settings.port_database].map(Clone::clone);
+        return Err(Refusal::OfRepository { id: record.id.clone(), databases }.into());
+    }
     match facts.running {
         Running::Master { .. } => Ok(()),
         Running::Nothing { .. } => Err(Refusal::NoNginx { start: facts.start_nginx() }.into()),
@@ -383,7 +387,7 @@ fn reserve(
     Places::of(host, &record)?;
     inputs::unclaimed(host, &record)?;
     not_anothers(host, &record)?;
-    servable(host)?;
+    servable(host, &record)?;
     instances::remove_state(&host.root, &record.id)?;
     if let Err(fault) = instances::write(&host.root, &record) {
         // One that the disk did not confirm stands all the same.
@@ -396,24 +400,22 @@ fn reserve(
 
 /// From a record to an editor that is served; where it fails, all of it is taken back.
 pub(crate) fn bring_up(
-    host: &Host,
+    work: &Work<'_>,
     record: Record,
-    common: &Common,
     held: &mut Held<'_, Leases>,
-    progress: &Progress,
     mut notes: Vec<String>,
 ) -> Result<Started, Fault> {
     let id = record.id.clone();
     let was_whole = record.starter.is_none();
-    let done = carry_out(host, record, common, held, progress, &mut notes);
+    let done = carry_out(work, record, held, &mut notes);
     let source = match done {
         Ok(started) => return Ok(Started { notes, ..started }),
         // It runs as it did; that its route could not be looked after is no reason to end it.
         Err(fault) if was_whole && !fault.is_of_editor() => return Err(fault),
         Err(fault) => fault,
     };
-    progress.doing(format!("take back what was begun of {id}"));
-    let left = match stop::stop_one(host, &id, false, held) {
+    work.progress.doing(format!("take back what was begun of {id}"));
+    let left = match stop::stop_one(work.host, &id, false, held) {
         Ok(stopped) => stopped.left,
         Err(fault) => vec![crate::report::chain(&fault)],
     };
@@ -427,17 +429,16 @@ pub(crate) fn bring_up(
 
 /// The same, and where it fails it is left as far as it came.
 pub(crate) fn carry_out(
-    host: &Host,
+    work: &Work<'_>,
     mut record: Record,
-    common: &Common,
     held: &mut Held<'_, Leases>,
-    progress: &Progress,
     notes: &mut Vec<String>,
 ) -> Result<Started, Fault> {
+    let host = work.host;
     let places = Places::of(host, &record)?;
     notes.extend(places.warning());
     let begun = Instant::now();
-    let up = get_up(host, &mut record, &places, common, progress)?;
+    let up = get_up(work, &mut record, &places)?;
     let mut ran_before = !up.was_launched && record.starter.is_none();
     if let (Some(unit), true) = (&record.unit, up.was_taken_over)
         && let Err(fault) = launch::take_into_unit(unit, &up.editor)
@@ -446,7 +447,7 @@ pub(crate) fn carry_out(
     }
     if !ran_before {
         let took = begun.elapsed().as_secs_f32();
-        progress.done("editor", &format!("pid {}  {took:.1} s", up.editor.pid));
+        work.progress.done("editor", &format!("pid {}  {took:.1} s", up.editor.pid));
     }
     if !record.announced {
         record.announced = true;
@@ -454,7 +455,8 @@ pub(crate) fn carry_out(
     }
     let mut supervisor = up.supervisor;
     notes.extend(inputs::announce(host, &record, supervisor, held)?);
-    progress.doing("publish its route");
+    work.go_on()?;
+    work.progress.doing("publish its route");
     let mut published = publish::publish_within(held, host, "oh-instances start")?;
     routed(&record, &published)?;
     let mut asked = Instant::now();
@@ -463,7 +465,7 @@ pub(crate) fn carry_out(
             look::one(host, &record.id)?.ok_or_else(|| Fault::Unknown(record.id.to_string()))?;
         if !found.is_ready() {
             // It was killed since; it comes again in the same place, behind the same route.
-            let up = get_up(host, &mut record, &places, common, progress)?;
+            let up = get_up(work, &mut record, &places)?;
             ran_before = false;
             if up.supervisor != supervisor {
                 // It has another pid, and its editor may have another key.
@@ -484,155 +486,16 @@ pub(crate) fn carry_out(
                 // Looked at once more: what was killed meanwhile does not run.
             }
             Err(why) if asked.elapsed() >= REACH_LIMIT => return Err(Fault::Unrouted(why)),
-            Err(_) => std::thread::sleep(PAUSE),
+            Err(_) => {
+                work.go_on()?;
+                std::thread::sleep(PAUSE);
+            }
         }
     };
     let found = Found { record, is_half_started: false, ..found };
     let generation = published.generation.to_string();
     let login = published.login;
     Ok(Started { found, ran_before, generation, login, notes: Vec::new() })
-}
-
-/// An editor that answers, and who watches it.
-struct Up {
-    supervisor: Pid,
-    editor: Identity,
-    /// Whether it was started here, or taken over.
-    was_launched: bool,
-    /// Whether nobody watched it before.
-    was_taken_over: bool,
-}
-
-/// Waits for an editor that is watched; starts a supervisor for one that is not.
-fn get_up(
-    host: &Host,
-    record: &mut Record,
-    places: &Places,
-    common: &Common,
-    progress: &Progress,
-) -> Result<Up, Fault> {
-    let id = &record.id.clone();
-    let (mut was_launched, mut was_taken_over, mut is_second) = (false, false, false);
-    loop {
-        let found = look::one(host, id)?.ok_or_else(|| Fault::Unknown(id.to_string()))?;
-        was_launched |= !found.is_ready();
-        let is_watched = found.is_watched();
-        let (mut child, mut forerunner) = (None, None);
-        if !is_watched {
-            progress.doing(format!("start the editor of {id}"));
-            was_taken_over = found.condition == Condition::Unsupervised;
-            if was_taken_over {
-                // What the configuration says of supervisors may be new since the one before.
-                let unit = launch::unit(host, &id.folded());
-                if record.unit != unit {
-                    record.unit = unit;
-                    instances::write(&host.root, record)?;
-                }
-            } else {
-                instances::remove_state(&host.root, id)?;
-            }
-            child = launch::supervisor(host, record, places, common)?;
-            forerunner = found.state.map(|state| state.supervisor);
-        }
-        progress.doing(format!("wait for the editor of {id}"));
-        match wait_until_ready(host, record, places, child, forerunner.as_ref()) {
-            // Who watched it was on its way out when we looked, or was killed since; and one that we
-            // started is replaced once where its editor lives.
-            Err(Fault::Supervisor(_)) if is_watched => was_launched = true,
-            Err(Fault::Supervisor(_)) if !is_second && lives_on(host, id)? => is_second = true,
-            Err(fault) => return Err(fault),
-            Ok((supervisor, editor)) => {
-                return Ok(Up { supervisor, editor, was_launched, was_taken_over });
-            }
-        }
-    }
-}
-
-/// Says whether an editor lives that nobody watches.
-fn lives_on(host: &Host, id: &InstanceId) -> Result<bool, Fault> {
-    Ok(look::one(host, id)?.is_some_and(|found| found.condition == Condition::Unsupervised))
-}
-
-/// Waits until the supervisor says that the editor answers; returns both.
-fn wait_until_ready(
-    host: &Host,
-    record: &Record,
-    places: &Places,
-    mut child: Option<Child>,
-    forerunner: Option<&Identity>,
-) -> Result<(Pid, Identity), Fault> {
-    let begun = Instant::now();
-    let limit = FIRST_WORD_LIMIT + Duration::from_secs(host.settings.instances.ready_timeout_s);
-    let mut heard = None;
-    loop {
-        let state = instances::read_state(&host.root, &record.id)?;
-        // What a forerunner or an earlier generation said is not of this start.
-        let state = state.filter(|state| {
-            let is_launched = match &child {
-                Some(child) => state.supervisor == child.identity,
-                // In a unit: whoever speaks and is not the one before.
-                None => forerunner != Some(&state.supervisor),
-            };
-            is_launched && state.generation == record.generation
-        });
-        heard = state.as_ref().map(|state| state.supervisor.pid).or(heard);
-        if let Some(state) = state {
-            match (&state.phase, &state.editor) {
-                // What its supervisor said is of a moment ago; one that was killed since is not ready.
-                (Phase::Ready, Some(editor))
-                    if editor.lives()?
-                        && ready::answers(record, places, editor.pid)?
-                        && state.supervisor.lives()? =>
-                {
-                    return Ok((state.supervisor.pid, editor.clone()));
-                }
-                (Phase::Failed { why }, _) => return Err(Fault::NotReady(why.clone())),
-                (Phase::Ended, _) => {
-                    let last = state.endings.last().map(|ending| ending.how.as_str());
-                    let how = last.unwrap_or("nobody knows how");
-                    return Err(Fault::NotReady(format!("it ended: {how}")));
-                }
-                (Phase::Stopped, _) => {
-                    return Err(Fault::NotReady("its supervisor was told to end".into()));
-                }
-                _ => {}
-            }
-            // It may have said why it ends since its state was read.
-            if !state.supervisor.lives()?
-                && instances::read_state(&host.root, &record.id)?.as_ref() == Some(&state)
-            {
-                return Err(Fault::Supervisor(last_words(record, places)));
-            }
-        } else if let Some(child) = &mut child
-            && let Some(status) = child.ended()?
-        {
-            return Err(Fault::Supervisor(format!("{status}{}", last_words(record, places))));
-        }
-        if begun.elapsed() >= limit {
-            return Err(silence(host, record, heard, limit));
-        }
-        std::thread::sleep(PAUSE);
-    }
-}
-
-/// Says who says nothing.
-fn silence(host: &Host, record: &Record, heard: Option<Pid>, limit: Duration) -> Fault {
-    let state = instances::read_state(&host.root, &record.id).ok().flatten();
-    let Some(pid) = heard.or(state.map(|state| state.supervisor.pid)) else {
-        return Fault::NotReady(format!("nothing was heard of it for {} s", limit.as_secs()));
-    };
-    let stat = ProcessDir::open(pid).and_then(|process| process.stat());
-    let is_stopped = stat.is_ok_and(|stat| matches!(stat.state, 'T' | 't'));
-    Fault::Silent { pid, limit_s: limit.as_secs(), is_stopped }
-}
-
-/// The last lines of a supervisor's own log, or where they are.
-fn last_words(record: &Record, places: &Places) -> String {
-    if let Some(unit) = &record.unit {
-        return format!("why is told by `journalctl --unit={unit}`");
-    }
-    let log = RealPath::parse(&format!("{}.supervisor", places.log));
-    log.map(|log| logs::last_lines(&log, &record.key)).unwrap_or_default()
 }
 
 /// Makes sure that the instance is among the routes, and that they are served.

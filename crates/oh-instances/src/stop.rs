@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use oh_host::atomic;
 use oh_host::discard;
 use oh_host::instances::{self, Record, Wanted};
-use oh_host::lock::{Held, Leases, Locks, Share};
+use oh_host::lock::{Held, Leases, Share};
 use oh_host::process::{ProcessDir, Processes, Signal};
 use oh_host::publish::{self, Host};
 use oh_host::sockets::{BindProbe, bind_probe_everywhere};
 use oh_host::stop::{self as host_stop, How, Outcome};
 use oh_model::id::InstanceId;
 use oh_model::path::RealPath;
-use oh_term::Progress;
 
 use crate::editor::{self, Kept, Places};
 use crate::fault::Fault;
 use crate::report::chain;
+use crate::work::Work;
 use crate::{inputs, launch, start};
 
 /// How long to wait for another command on the same instance.
@@ -51,33 +51,42 @@ pub(crate) struct Stopped {
     pub(crate) notes: Vec<String>,
 }
 
+impl Stopped {
+    /// One that is not stopped, and why.
+    fn not(id: &InstanceId, why: impl Into<String>) -> Self {
+        Self {
+            id: id.clone(),
+            was_there: true,
+            processes: 0,
+            left: vec![why.into()],
+            stays: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// Stops several instances, one after the other; one that fails does not keep the others.
 pub(crate) fn stop_all(
-    host: &Host,
+    work: &Work<'_>,
     ids: &[InstanceId],
     purge: bool,
-    progress: &Progress,
 ) -> Result<Vec<Stopped>, Fault> {
-    let mut locks = Locks::open(&host.root, None)?;
+    let mut locks = work.locks()?;
     let mut world = locks.world(Share::Shared, "oh-instances stop", LOCK_WAIT)?;
     let mut all = Vec::new();
     for id in ids {
-        progress.doing(format!("stop {id}"));
+        if work.go_on().is_err() {
+            all.push(Stopped::not(id, "the command was interrupted before it came to it"));
+            continue;
+        }
+        work.progress.doing(format!("stop {id}"));
         let mut held = start::lease(&mut world, id, "oh-instances stop", LOCK_WAIT)?;
         let begun = Instant::now();
-        let stopped = match stop_one(host, id, purge, &mut held) {
-            Ok(stopped) => stopped,
-            Err(fault) => Stopped {
-                id: id.clone(),
-                was_there: true,
-                processes: 0,
-                left: vec![chain(&fault)],
-                stays: Vec::new(),
-                notes: Vec::new(),
-            },
-        };
+        let stopped = work
+            .whole(|| stop_one(work.host, id, purge, &mut held))
+            .unwrap_or_else(|fault| Stopped::not(id, chain(&fault)));
         if stopped.was_there && stopped.left.is_empty() {
-            progress.done("stopped", &format!("{id}  {:.1} s", begun.elapsed().as_secs_f32()));
+            work.progress.done("stopped", &format!("{id}  {:.1} s", begun.elapsed().as_secs_f32()));
         }
         all.push(stopped);
     }

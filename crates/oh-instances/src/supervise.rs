@@ -232,12 +232,20 @@ impl<'h> Run<'h> {
     /// Takes back what others are told: a port that nobody holds any more would be routed to whoever
     /// takes it next.
     fn withdraw(&mut self) -> Result<(), Fault> {
-        if let Some(record) = instances::read(&self.host.root, &self.record.id)? {
-            instances::write(&self.host.root, &Record { announced: false, ..record })?;
-        }
-        inputs::withdraw(self.host, &self.record, &mut self.held)?;
-        self.publish()?;
-        Ok(())
+        let noted = match instances::read(&self.host.root, &self.record.id) {
+            Ok(Some(record)) => {
+                let record = Record { announced: false, ..record };
+                instances::write(&self.host.root, &record).map(drop)
+            }
+            Ok(None) => Ok(()),
+            Err(fault) => Err(fault),
+        };
+        let told = inputs::withdraw(self.host, &self.record, &mut self.held);
+        // Whatever could be taken back is not served any more; the first fault is the one to be told.
+        let published = self.publish();
+        noted?;
+        told?;
+        Ok(published?)
     }
 
     fn publish(&mut self) -> Result<(), PublishFault> {

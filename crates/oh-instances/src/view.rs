@@ -19,7 +19,8 @@ use oh_model::upstream::Target as Listens;
 use crate::editor::Places;
 use crate::fault::Fault;
 use crate::look::{self, Condition, Found};
-use crate::{ready, report, text};
+use crate::{ready, report};
+use oh_term::text;
 
 /// How old the last observation of a supervisor may be: after that nobody knows what was since.
 const OBSERVED_MAX_MS: u64 = 150_000;
@@ -238,7 +239,7 @@ fn in_use(found: &Found, look: &Look, usage: &Usage, heartbeat: Option<Heartbeat
     };
     let age_ms = look.at_ms.saturating_sub(activity.seen_ms);
     if age_ms > OBSERVED_MAX_MS {
-        let age = crate::duration::shown(age_ms);
+        let age = oh_term::duration::shown(age_ms);
         return Use::Unknown(format!("its supervisor did not observe it for {age}"));
     }
     match activity.carry(&look.observation(usage, heartbeat)).verdict(look.at_ms) {

@@ -122,7 +122,8 @@ fn the_help_of_those_that_look_says_what_they_show_and_how_they_end() {
     assert_snapshot!(help("list"), @"
     Show every instance: how it is, what it uses, who is connected, whether it is in use
 
-    Exit codes: 0 all that are wanted run, 1 one of them does not, 4 a record cannot be read.
+    Exit codes: 0 all that are wanted run, 1 one of them does not, or nobody watches it, 4 a record
+    cannot be read.
 
     Usage: oh-instances list [OPTIONS]
 
@@ -184,7 +185,7 @@ fn the_help_of_those_that_look_says_what_they_show_and_how_they_end() {
     a shell that waits, and nothing works. What cannot be judged is spared.
 
     Exit codes: 0 stopped or nothing to do, 1 something is left and named, 2 refused, 4 some could not
-    be judged, 5 another command works on it.
+    be judged, 5 another command works on it, 130 interrupted before it came to all.
 
     Usage: oh-instances stop [OPTIONS] [ID]...
 

@@ -9,10 +9,12 @@
 mod answer;
 mod args;
 mod consent;
+pub mod duration;
 mod failure;
 mod progress;
 mod run;
 mod screen;
+pub mod text;
 
 pub use answer::Answer;
 pub use args::{Common, Format};

@@ -1,6 +1,7 @@
 //! Progress on stderr: a live line on a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,10 +13,14 @@ const TICK_MS: u64 = 100;
 ///
 /// On a terminal the step under way is one live line, replaced by the next; a finished step
 /// leaves a line. Elsewhere each finished step is a line, so a log holds no control characters.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Progress {
-    bar: Option<ProgressBar>,
+    bar: Option<Arc<Live>>,
 }
+
+/// The live line, which goes with the last who has it.
+#[derive(Debug)]
+struct Live(ProgressBar);
 
 impl Progress {
     /// Looks whether stderr is a terminal and begins.
@@ -27,7 +32,7 @@ impl Progress {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(TICK_MS));
-            bar
+            Arc::new(Live(bar))
         });
         Self { bar }
     }
@@ -35,7 +40,15 @@ impl Progress {
     /// Says what is being done now.
     pub fn doing(&self, what: impl Into<String>) {
         if let Some(bar) = &self.bar {
-            bar.set_message(what.into());
+            bar.0.set_message(what.into());
+        }
+    }
+
+    /// Says who is waited for, and for what; a log has it as a line.
+    pub fn waiting(&self, whom: &str) {
+        match &self.bar {
+            Some(_) => self.doing(format!("wait for {whom}")),
+            None => self.done("waits", &format!("for {whom}")),
         }
     }
 
@@ -43,7 +56,7 @@ impl Progress {
     pub fn done(&self, what: &str, detail: &str) {
         let line = format!("  {what:<18} {detail}");
         match &self.bar {
-            Some(bar) => bar.println(line),
+            Some(bar) => bar.0.println(line),
             None => {
                 // Progress that cannot be shown (stderr is closed) is no reason to stop.
                 drop(writeln!(std::io::stderr(), "{line}"));
@@ -52,10 +65,8 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for Live {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.0.finish_and_clear();
     }
 }

@@ -717,3 +717,16 @@ fn an_editor_that_crashes_again_and_again_is_given_up_and_not_routed() -> Result
     ensure!(again["port"] == json!(scene.first_port), "{again:#}");
     Ok(())
 }
+
+#[test]
+fn a_session_by_the_id_of_a_repository_is_refused_before_anything_is_begun() -> Result<()> {
+    let scene = Instances::new("")?;
+    scene.start("hello")?;
+    scene.run(&["stop", "hello"])?.expect(0)?;
+    let said = scene.run(&["start", "--session", "Hello"])?.expect(2)?;
+    ensure!(said.stderr.contains("the id Hello is that of a repository"), "{said:?}");
+    ensure!(said.stderr.contains("nothing was changed"), "{said:?}");
+    ensure!(said.stderr.contains("hint: give the session another id"), "{said:?}");
+    ensure!(!scene.lab.at("home/ubuntu/openhands-workspace/Hello").exists(), "{said:?}");
+    Ok(())
+}

@@ -104,7 +104,10 @@ fn two_editors_are_listed_and_one_that_was_killed_is_told_of() -> Result<()> {
     })?;
     ensure!(all[0]["use"]["is_idle"].is_null() && all[1]["is_well"] == json!(true), "{all:#?}");
     let said = scene.run(&["list"])?.expect(1)?;
-    ensure!(said.stdout.starts_with("1 of 2 instances runs\n"), "{said:?}");
+    ensure!(
+        said.stdout.starts_with("all 2 instances run, and nobody watches 1 of them\n"),
+        "{said:?}"
+    );
     ensure!(said.stdout.contains("look closer: oh-instances status hello"), "{said:?}");
 
     // A record that cannot be read is a line of its own.

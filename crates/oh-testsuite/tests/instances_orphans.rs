@@ -100,6 +100,39 @@ fn what_has_rid_itself_of_every_mark_ends_with_its_editor() -> Result<()> {
 }
 
 #[test]
+fn what_goes_on_without_its_first_thread_ends_with_its_editor() -> Result<()> {
+    let scene = Instances::new("")?;
+    let repository = scene.repository("hello")?;
+    let said = scene.lab.at(repository.trim_start_matches('/')).join("left");
+    let script = "import ctypes, os, sys, threading, time\n\
+        threading.Thread(target=time.sleep, args=(300,)).start()\n\
+        open(sys.argv[1], \"w\").write(str(os.getpid()))\n\
+        ctypes.CDLL(None).pthread_exit(None)\n";
+    scene.lab.write("left.py", script)?;
+    let program = scene.lab.at("code-server");
+    let (real, left) = (fs::read_to_string(&program)?, scene.lab.at("left.py"));
+    let leave = format!("#!/bin/sh\n(setsid python3 {} {} &)\n", left.display(), said.display());
+    fs::write(&program, real.replacen("#!/bin/sh\n", &leave, 1))?;
+    let instance = scene.start("hello")?;
+    let left: u32 = wait::until("the pid of what is left", BOUND, || {
+        Ok(fs::read_to_string(&said).unwrap_or_default().parse().ok())
+    })?;
+    wait::until_true("the end of its first thread", BOUND, || {
+        line(left, "State:").is_some_and(|state| state.starts_with('Z'))
+    })?;
+    ensure!(line(left, "Threads:").is_some_and(|threads| threads != "1"), "it ended");
+    // Nobody is there any more whose child it is.
+    kill(pid(&instance, "supervisor_pid")?)?;
+    scene.run(&["stop", "hello"])?.expect(0)?;
+    let threads = line(left, "Threads:");
+    if threads.is_some() {
+        drop(kill(left));
+    }
+    ensure!(threads.is_none_or(|threads| threads == "1"), "it lives on");
+    Ok(())
+}
+
+#[test]
 fn what_an_editor_left_is_reaped_when_it_ends() -> Result<()> {
     let leaving = Leaving::new()?;
     let instance = leaving.scene.start("hello")?;

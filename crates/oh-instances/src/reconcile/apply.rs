@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use oh_host::atomic::Change;
 use oh_host::folder::Memory;
 use oh_host::instances::{self, Phase, Record, STATE_SCHEMA, State, Wanted};
-use oh_host::lock::{Held, Leases, Locks, Share, World};
+use oh_host::lock::{Held, Leases, Share, World};
 use oh_host::login::Login;
 use oh_host::process::Identity;
 use oh_host::publish::{self, Asked, Host, PublishFault};
@@ -17,7 +17,7 @@ use oh_model::id::InstanceId;
 use oh_model::instance::{Server, Subject};
 use oh_model::plan::{Confirmed, Outcome, Plan};
 use oh_model::upstream::{Target, Upstream};
-use oh_term::{Common, Failure, Progress};
+use oh_term::Failure;
 
 use super::facts::{self, Words};
 use super::plan::{Step, Verdict, verdict};
@@ -26,6 +26,7 @@ use crate::editor::{self, Places};
 use crate::fault::Fault;
 use crate::look;
 use crate::report::chain;
+use crate::work::Work;
 use crate::{inputs, launch, ready, start, stop};
 
 /// What locks are held for.
@@ -61,7 +62,7 @@ pub(super) struct Done {
 impl From<Fault> for NotDone {
     fn from(fault: Fault) -> Self {
         let exit = match fault.exit() {
-            Exit::Locked => Exit::Locked,
+            exit @ (Exit::Locked | Exit::Interrupted) => exit,
             _ => Exit::No,
         };
         Self { why: chain(&fault), exit }
@@ -78,31 +79,31 @@ impl NotDone {
 struct Run<'r> {
     host: &'r Host,
     start: bool,
-    common: &'r Common,
-    progress: &'r Progress,
+    work: &'r Work<'r>,
     done: Done,
 }
 
 /// Carries out the plan that was confirmed.
 pub(super) fn apply(
-    host: &Host,
+    work: &Work<'_>,
     plan: &Plan<Step>,
     consent: Confirmed,
     start: bool,
-    common: &Common,
-    progress: &Progress,
 ) -> Result<Done, Failure> {
     if !consent.covers(plan) {
         return Err(Failure::new(Exit::Refused, "the plan is not the one that was confirmed"));
     }
     let of = |fault: Fault| Failure::of(fault);
-    let mut locks = Locks::open(&host.root, None).map_err(|fault| of(fault.into()))?;
+    let mut locks = work.locks().map_err(|fault| of(fault.into()))?;
     let world = locks.world(Share::Shared, PURPOSE, LOCK_WAIT);
     let mut world = world.map_err(|fault| of(fault.into()))?;
-    let mut run = Run { host, start, common, progress, done: Done::default() };
+    let mut run = Run { host: work.host, start, work, done: Done::default() };
     for step in &plan.steps {
-        progress.doing(step.to_string());
-        let outcome = run.carry_out(step, &mut world);
+        work.progress.doing(step.to_string());
+        let outcome = match work.go_on() {
+            Ok(()) => work.whole(|| run.carry_out(step, &mut world)),
+            Err(interrupted) => Err(interrupted.into()),
+        };
         run.done.deeds.push(Deed { step: step.clone(), outcome });
     }
     Ok(run.done)
@@ -168,13 +169,11 @@ impl Run<'_> {
             Step::FinishStop(_) | Step::TakeBack(_) => self.stop(id, held)?,
             Step::FinishStart(_) => {
                 let notes = Vec::new();
-                let (host, common) = (self.host, self.common);
-                let started = start::bring_up(host, record, common, held, self.progress, notes)?;
+                let started = start::bring_up(self.work, record, held, notes)?;
                 self.started(started);
             }
             Step::Restart(_) => {
-                let (host, common) = (self.host, self.common);
-                let started = start::restart_held(host, found, common, held, self.progress)?;
+                let started = start::restart_held(self.work, found, held)?;
                 self.started(started);
             }
             Step::Supervise(_) | Step::Serve(_) => self.serve(record, Vec::new(), held)?,
@@ -223,8 +222,7 @@ impl Run<'_> {
         mut notes: Vec<String>,
         held: &mut Held<'_, Leases>,
     ) -> Result<(), NotDone> {
-        let (host, common) = (self.host, self.common);
-        let started = start::carry_out(host, record, common, held, self.progress, &mut notes);
+        let started = start::carry_out(self.work, record, held, &mut notes);
         self.done.notes.extend(notes);
         self.started(started?);
         Ok(())

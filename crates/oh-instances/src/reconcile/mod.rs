@@ -12,10 +12,12 @@ mod plan;
 mod report;
 mod strays;
 
-use oh_term::{Answer, Common, Failure, Progress};
+use oh_term::{Answer, Common, Failure};
 
 use crate::cli::ReconcileArguments;
 use crate::commands::{Context, context};
+use crate::room;
+use crate::work::Work;
 
 /// Reconciles, or says what would be done.
 pub(crate) fn reconcile(asked: &ReconcileArguments, common: &Common) -> Result<Answer, Failure> {
@@ -27,6 +29,9 @@ pub(crate) fn reconcile(asked: &ReconcileArguments, common: &Common) -> Result<A
     }
     plan::objections(&facts, &plan).map_err(report::refused)?;
     let consent = plan.confirm();
-    let done = apply::apply(&host, &plan, consent, asked.start, common, &Progress::start())?;
-    Ok(report::done(&plan, done, facts.is_blind()).notes(warnings))
+    let done = apply::apply(&Work::begin(&host, common)?, &plan, consent, asked.start)?;
+    let is_undone = done.deeds.iter().any(|deed| deed.outcome.is_err());
+    let hints = if is_undone { room::hints(&host) } else { Vec::new() };
+    let answer = report::done(&plan, done, facts.is_blind()).notes(warnings);
+    Ok(hints.into_iter().fold(answer, Answer::hint))
 }

@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt as _;
 use oh_host::process::{Identity, Pid, ProcessDir, Processes};
 use oh_host::publish::Host;
 use oh_host::sockets::{self, Holding};
+use oh_model::editor_command::EditorCommand;
 use oh_model::id::{InstanceId, RepoId};
 use oh_model::listening::Listening;
 use oh_model::path::{InRoot, RealPath};
@@ -20,14 +21,6 @@ use oh_model::port::Port;
 use super::facts::Databases;
 use crate::fault::Fault;
 use crate::target;
-
-/// How the folders of settings were named that the original application gave to editors, over its
-/// versions; `{port}` and a name are behind.
-const DATA_FOLDERS: [&str; 3] =
-    ["/tmp/code-server-userdata-", "/tmp/code-server-config-", "/tmp/code-server-"];
-
-/// The names of what code-server is started as: its script, or what that starts.
-const PROGRAMS: [&str; 3] = ["code-server", "entry.js", "entry"];
 
 /// How many ancestors of a listener are looked at.
 const ANCESTORS_MAX: usize = 4;
@@ -76,7 +69,8 @@ pub(crate) struct Member {
     /// Whose it is; `None` where it has the rights of one user and was started by another, who
     /// could have given it its arguments and its sockets.
     pub(crate) uid: Option<u32>,
-    pub(crate) arguments: Vec<String>,
+    /// What it was started as, where that is an editor.
+    pub(crate) command: Option<EditorCommand>,
 }
 
 /// An editor that becomes an instance.
@@ -155,7 +149,8 @@ impl Stray {
         let leader = leader.ok_or_else(|| {
             format!("pid {pid} listens on port {port}, and is no editor of the original's")
         })?;
-        if !leader.arguments.iter().any(|word| self.inside(word) == Some(folder.as_str())) {
+        let opened = format!("{}{folder}", self.base);
+        if !leader.command.as_ref().is_some_and(|command| command.names(&opened)) {
             return Err(format!("the editor on port {port} (pid {pid}) opens another folder"));
         }
         let (Some(uid), Some(of_listener)) = (leader.uid, listener.uid) else {
@@ -175,38 +170,13 @@ impl Stray {
 
     /// Says whether a process is code-server as the original application started it for a port.
     fn is_editor(&self, member: &Member, port: Port) -> bool {
-        is_editor(&self.base, &member.arguments, port)
-    }
-
-    fn inside<'p>(&self, path: &'p str) -> Option<&'p str> {
-        path.strip_prefix(self.base.as_str())
+        is_editor(&self.base, member.command.as_ref(), port)
     }
 }
 
-fn is_editor(base: &str, arguments: &[String], port: Port) -> bool {
-    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-    // The second one where a script is named to its interpreter.
-    let is_program = arguments.iter().take(2).any(|word| PROGRAMS.contains(&name(word).as_str()));
-    let port = port.to_string();
-    let has_port = values(arguments, "--bind-addr")
-        .any(|address| address.rsplit_once(':').is_some_and(|(_, own)| own == port))
-        || values(arguments, "--port").any(|own| own == port);
-    let has_folder = values(arguments, "--user-data-dir").any(|folder| {
-        let behind = |start: &&str| folder.strip_prefix(base)?.strip_prefix(*start);
-        let rest = DATA_FOLDERS.iter().find_map(behind);
-        rest.is_some_and(|rest| {
-            !rest.contains('/') && (rest == port || rest.ends_with(&format!("-{port}")))
-        })
-    });
-    is_program && has_port && has_folder
-}
-
-/// The values of an option, in both forms.
-fn values<'a>(arguments: &'a [String], name: &'a str) -> impl Iterator<Item = &'a str> {
-    arguments.iter().enumerate().filter_map(move |(at, word)| match word.strip_prefix(name)? {
-        "" => arguments.get(at + 1).map(String::as_str),
-        glued => glued.strip_prefix('='),
-    })
+/// Says whether a command line is that of code-server as the original application started it.
+fn is_editor(base: &str, command: Option<&EditorCommand>, port: Port) -> bool {
+    command.is_some_and(|command| command.has_port(port) && command.is_original(base, port))
 }
 
 /// What the databases say of one id.
@@ -270,8 +240,8 @@ fn stray(host: &Host, id: String, said: Said) -> Result<Stray, Fault> {
     }
     let is_coming = said.pid.is_some_and(|pid| {
         let arguments = ProcessDir::open(pid).and_then(|process| process.arguments());
-        let words = texts(&arguments.unwrap_or_default());
-        said.ports.iter().any(|port| is_editor(&base, &words, *port))
+        let command = EditorCommand::read(&arguments.unwrap_or_default());
+        said.ports.iter().any(|port| is_editor(&base, command.as_ref(), *port))
     });
     let owner = match said.folders.first() {
         Some(folder) if said.folders.len() == 1 => owner(host, folder),
@@ -294,9 +264,10 @@ fn held(port: Port) -> Result<Holder, Fault> {
     for pid in way.into_iter().take(ANCESTORS_MAX).filter(|pid| *pid != Pid::INIT) {
         let member = || {
             let process = ProcessDir::open(pid)?;
-            let (uid, arguments) = (process.only_uid()?, texts(&process.arguments()?));
+            let uid = process.only_uid()?;
+            let command = EditorCommand::read(&process.arguments()?);
             // Last: what was read before was this very process's.
-            Ok(Member { identity: process.identity()?, uid, arguments })
+            Ok(Member { identity: process.identity()?, uid, command })
         };
         match member() {
             Ok(member) => members.push(member),
@@ -309,10 +280,6 @@ fn held(port: Port) -> Result<Holder, Fault> {
         }
     }
     Ok(if members.is_empty() { Holder::Unseen } else { Holder::Seen { makers, members } })
-}
-
-fn texts(arguments: &[Vec<u8>]) -> Vec<String> {
-    arguments.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
 fn owner(host: &Host, folder: &str) -> Result<u32, String> {

@@ -5,8 +5,9 @@ fn port(number: u64) -> Port {
 }
 
 fn member(uid: u32, line: &str) -> Member {
-    let arguments = line.split_whitespace().map(ToOwned::to_owned).collect();
-    Member { identity: Identity::own().unwrap(), uid: Some(uid), arguments }
+    let words: Vec<_> = line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect();
+    let command = EditorCommand::read(&words);
+    Member { identity: Identity::own().unwrap(), uid: Some(uid), command }
 }
 
 /// The line of the original application.

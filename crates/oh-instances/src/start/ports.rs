@@ -95,14 +95,14 @@ pub(super) fn choose(host: &Host, wanted: &Wanted<'_>) -> Result<Choice, Fault> 
         };
         let port = match wanted.port {
             Some(number) => demanded(number, &ranges, key, &taken)?,
-            None => free(&ranges, &taken, &mut choice.notes)?,
+            None => free(&ranges, &mut taken, &mut choice.notes)?,
         };
         taken.insert(port, "this very start".into());
         choice.editor = Some(port);
     }
     for _ in 0..wanted.apps {
         let PortSet(ranges) = &host.settings.sessions.app_ports;
-        let port = free(ranges, &taken, &mut choice.notes)?;
+        let port = free(ranges, &mut taken, &mut choice.notes)?;
         taken.insert(port, "this very start".into());
         choice.apps.push(port);
     }
@@ -149,9 +149,10 @@ fn recorded(host: &Host, wanted: &Wanted<'_>) -> Result<BTreeMap<Port, String>, 
     Ok(taken)
 }
 
+/// Finds a port that nobody has; strangers that are met are looked for and named once.
 fn free(
     ranges: &[PortRange],
-    taken: &BTreeMap<Port, String>,
+    taken: &mut BTreeMap<Port, String>,
     notes: &mut Vec<String>,
 ) -> Result<Port, Fault> {
     let mut holders = Vec::new();
@@ -161,7 +162,9 @@ fn free(
         } else if bind_probe_everywhere(port)? == BindProbe::Taken {
             let stranger = look::holder(port);
             notes.push(format!("port {port} is taken by {stranger}; another one was given"));
-            holders.push(format!("port {port}: {stranger}"));
+            let holder = format!("port {port}: {stranger}");
+            holders.push(holder.clone());
+            taken.insert(port, holder);
         } else {
             return Ok(port);
         }

@@ -7,10 +7,10 @@ use oh_host::users::Users;
 use oh_model::hint::{Command, Hint};
 use oh_model::instance::Subject;
 use oh_model::upstream::Target;
+use oh_term::duration;
+use oh_term::text::{bytes, escaped, percent, permille, several};
 use serde_json::{Value, json};
 
-use crate::duration;
-use crate::text::{bytes, escaped, percent, permille, several};
 use crate::view::{self, One, Use, View};
 
 use super::{Details, Listener};

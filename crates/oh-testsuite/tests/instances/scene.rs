@@ -188,16 +188,27 @@ impl Scene {
         let key = has_key["key"].as_str().context("the editor asks for no key")?.to_owned();
         ensure!(!url.contains("tkn") && !url.contains(&key), "{url}");
         let asked = "return performance.getEntries().map((entry) => entry.name)";
-        let asked = browser.script(asked, &[])?.to_string();
-        ensure!(asked.contains("/vscode/"), "nothing was asked for: {asked}");
-        ensure!(!asked.contains(&key), "the key stands in an address: {asked}");
+        let asked: Vec<String> = serde_json::from_value(browser.script(asked, &[])?)?;
+        ensure!(asked.iter().any(|address| address.contains("/vscode/")), "nothing was asked for");
+        // VS Code's own page knows its token, and asks with it for files of extensions.
+        let is_its_own = |address: &&String| {
+            self.how.0 == Server::Openvscode && address.contains("/vscode-remote-resource?")
+        };
+        let with_key =
+            asked.iter().filter(|address| address.contains(&key) && !is_its_own(address));
+        let with_key: Vec<_> = with_key.collect();
+        ensure!(with_key.is_empty(), "the key stands in addresses: {with_key:?}");
         Ok(())
     }
 
     /// Runs a line in a new terminal of the page that is open.
     pub(crate) fn type_into_terminal(&self, browser: &Browser, line: &str) -> Result<()> {
-        editor::run_command(browser, "Terminal: Create New Terminal", BOUND)?;
-        browser.wait_for(".terminal-wrapper.active .xterm-helper-textarea:focus", BOUND)?;
+        // On a busy machine a page may be asked before it can have one; a second one does no harm.
+        let focused = |bound| {
+            editor::run_command(browser, "Terminal: Create New Terminal", BOUND)?;
+            browser.wait_for(".terminal-wrapper.active .xterm-helper-textarea:focus", bound)
+        };
+        focused(BOUND / 3).or_else(|_| focused(BOUND))?;
         browser.type_text(line)?;
         browser.press(&[Key::Enter])
     }

@@ -1,10 +1,12 @@
 //! Numbers and foreign words as people may read them.
 
+use oh_model::escaped::is_harmless;
+
 /// How many bytes the units of memory have, the largest first.
 const MEMORY_UNITS: [(u64, char); 3] = [(1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'K')];
 
 /// Writes an amount of memory: `1.2G`, `312M`.
-pub(crate) fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     let Some((unit, letter)) = MEMORY_UNITS.iter().find(|(unit, _)| count >= *unit) else {
         return format!("{count}B");
     };
@@ -16,7 +18,7 @@ pub(crate) fn bytes(count: u64) -> String {
 }
 
 /// Writes how much of one processor is used: `0.4%`, `130%`.
-pub(crate) fn percent(permille: u64) -> String {
+pub fn percent(permille: u64) -> String {
     match permille {
         0..100 => format!("{}.{}%", permille / 10, permille % 10),
         _ => format!("{}%", permille / 10),
@@ -24,36 +26,29 @@ pub(crate) fn percent(permille: u64) -> String {
 }
 
 /// Returns how much of one processor so many clock ticks are, in thousandths.
-pub(crate) fn permille(ticks: u64, ticks_per_second: u64, interval_ms: u64) -> u64 {
+pub fn permille(ticks: u64, ticks_per_second: u64, interval_ms: u64) -> u64 {
     let used_ms = u128::from(ticks) * 1000 / u128::from(ticks_per_second.max(1));
     u64::try_from(used_ms * 1000 / u128::from(interval_ms.max(1))).unwrap_or(u64::MAX)
 }
 
 /// Writes so many of something: `1 connection`, `2 connections`.
-pub(crate) fn several(count: usize, one: &str) -> String {
+pub fn several(count: usize, one: &str) -> String {
     let plural = if one.ends_with('s') { "es" } else { "s" };
     format!("{count} {one}{}", if count == 1 { "" } else { plural })
 }
 
 /// Escapes what would direct a terminal, or turn what is read around, in somebody else's words;
 /// tabs stay.
-pub(crate) fn escaped(foreign: &str) -> String {
+pub fn escaped(foreign: &str) -> String {
     let mut harmless = String::with_capacity(foreign.len());
     for letter in foreign.chars() {
-        if letter != '\t' && (letter.is_control() || is_direction(letter)) {
-            harmless.extend(letter.escape_default());
-        } else {
+        if letter == '\t' || is_harmless(letter) {
             harmless.push(letter);
+        } else {
+            harmless.extend(letter.escape_default());
         }
     }
     harmless
-}
-
-/// Says whether a letter changes the direction or the lines of what stands behind it.
-fn is_direction(letter: char) -> bool {
-    matches!(letter,
-        '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

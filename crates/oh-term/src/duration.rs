@@ -7,7 +7,10 @@ const UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// Reads a duration: numbers, each with its unit.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What a duration looks like, for people.
+pub fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration; write for instance 500ms, 5s, 2m, or 1h30m");
     let mut rest = text.trim();
     let mut sum_ms: u64 = 0;
@@ -28,7 +31,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
 }
 
 /// Writes a duration for people, in its two largest units; below a minute in seconds.
-pub(crate) fn shown(ms: u64) -> String {
+pub fn shown(ms: u64) -> String {
     let seconds = ms / 1000;
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {
