@@ -407,6 +407,25 @@ fn finish_folder(
     Ok(true)
 }
 
+/// Opens a folder that has to be of whoever runs, and open to nobody else.
+///
+/// # Errors
+/// [`FileFault`], also where there is none.
+pub fn own_folder(folder: &RealPath) -> Result<OwnedFd, FileFault> {
+    let way = Way::to(folder)?;
+    let own = rustix::process::geteuid().as_raw();
+    if let Some(last) = way.passed().last() {
+        let path = folder.to_string();
+        if last.uid != own {
+            return Err(FileFault::FolderOwner { path, uid: last.uid, expected: own });
+        }
+        if last.mode & 0o077 != 0 {
+            return Err(FileFault::FolderWritable { path, mode: last.mode });
+        }
+    }
+    Ok(way.open()?)
+}
+
 /// Removes what killed runs left in a folder: files with our name pattern whose creator no longer
 /// lives. Returns their names.
 ///

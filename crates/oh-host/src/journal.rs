@@ -16,21 +16,26 @@ use std::os::unix::fs::FileExt as _;
 use jiff::Timestamp;
 use oh_model::path::{InRoot, PathFault, RealPath};
 use oh_model::run::RunId;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::atomic::{self, FileFault, Meta};
-use crate::folder::{TrustFault, each_name, read_trusted};
+use crate::folder::each_name;
+use crate::random::{self, RandomFault};
 use crate::root::Root;
+use crate::way::WayFault;
 
 /// Where journals are, below the root; mode 0700.
 pub const JOURNALS_FOLDER: &str = "/var/lib/openhands-toolkit/journal";
 
 /// The largest journal that is read, in bytes: 100,000 steps have about 60 MB.
 const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// How a journal is called before its first line is whole.
+const TEMP_PREFIX: &str = ".new-";
 
 /// How the name of a journal ends.
 const SUFFIX: &str = ".jsonl";
@@ -59,14 +64,9 @@ pub enum JournalFault {
     /// Too many runs began in this second.
     #[error("too many runs began at {0}")]
     Crowded(RunId),
-    /// A journal is not ours alone, or too large.
-    #[error("the journal of the run {run} is not believed")]
-    Untrusted {
-        /// The run.
-        run: RunId,
-        /// Why.
-        source: TrustFault,
-    },
+    /// There is no unpredictable name.
+    #[error("a journal cannot be named")]
+    Random(#[from] RandomFault),
     /// A line is none of this tool's.
     #[error("{path}:{line}: {fault}")]
     Line {
@@ -100,8 +100,8 @@ pub struct Journal {
     run: RunId,
     path: RealPath,
     file: File,
-    /// How many bytes of it are whole lines.
-    length: u64,
+    /// How many bytes of it are whole lines; `None` where nobody knows any more.
+    length: Option<u64>,
 }
 
 impl Journal {
@@ -124,30 +124,19 @@ impl Journal {
             path: path.to_string(),
             source: io::Error::other(fault),
         })?;
-        let mut run = named.clone();
-        let (name, file) = loop {
-            let name = file_name(tool, &run);
-            let flags =
-                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match rustix::fs::openat(&folder, &name, flags, Mode::RUSR | Mode::WUSR) {
-                Ok(file) => break (name, File::from(file)),
-                Err(Errno::EXIST) => {
-                    run = run.next().ok_or_else(|| JournalFault::Crowded(named.clone()))?;
-                }
-                Err(errno) => return Err(fault("make", &format!("{path}/{name}"), errno)),
-            }
-        };
-        let mut journal = Self { path: path.join(&name)?, file, length: 0, run };
-        let line = first(&journal.run);
-        let begun = journal.append(&line).and_then(|()| {
-            rustix::fs::fsync(&folder).map_err(|errno| fault("sync the folder of", &path, errno))
-        });
-        if let Err(fault) = begun {
-            // One without a first line says nothing.
-            rustix::fs::unlinkat(&folder, &name, AtFlags::empty()).ok();
-            return Err(fault);
+        // Whole before it has its name: one that was killed on the way left no journal.
+        let temp = format!("{TEMP_PREFIX}{}", random::token()?);
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(&folder, &temp, flags, Mode::RUSR | Mode::WUSR);
+        let file = File::from(made.map_err(|errno| fault("make", &path, errno))?);
+        let placed = place(&folder, &temp, &file, &path, tool, named, first);
+        if placed.is_err() {
+            rustix::fs::unlinkat(&folder, &temp, AtFlags::empty()).ok();
         }
-        Ok(journal)
+        let (run, length) = placed?;
+        let path = path.join(&file_name(tool, &run))?;
+        Ok(Self { path, file, length: Some(length), run })
     }
 
     /// Goes on with the journal of a run.
@@ -160,7 +149,7 @@ impl Journal {
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(path.as_str(), flags, Mode::empty())
             .map_err(|errno| fault("open", &path, errno))?;
-        Ok(Self { path, file: File::from(file), length, run: run.clone() })
+        Ok(Self { path, file: File::from(file), length: Some(length), run: run.clone() })
     }
 
     /// The run whose journal it is.
@@ -184,16 +173,57 @@ impl Journal {
     fn append(&mut self, line: &str) -> Result<(), JournalFault> {
         let io = |doing, source| JournalFault::Io { doing, path: self.path.to_string(), source };
         let bytes = format!("{line}\n");
-        let written = self.file.write_all_at(bytes.as_bytes(), self.length);
-        let written = written.and_then(|()| self.file.sync_data());
-        if let Err(source) = written {
-            // Half a line would be taken for the end of the journal by whoever goes on with it.
-            drop(self.file.set_len(self.length));
-            return Err(io("write to", source));
+        let Some(length) = self.length else {
+            return Err(io("go on with", io::Error::other("its end is not known any more")));
+        };
+        let grown = length.saturating_add(bytes.len() as u64);
+        if grown > JOURNAL_BYTES_MAX {
+            // It could not be read any more.
+            return Err(io("write to", io::Error::from(io::ErrorKind::FileTooLarge)));
         }
-        self.length += bytes.len() as u64;
+        let written = self.file.write_all_at(bytes.as_bytes(), length);
+        if let Err(source) = written.and_then(|()| self.file.sync_data()) {
+            // Half a line would be taken for the end of the journal by whoever goes on with it.
+            let is_cut = self.file.set_len(length).and_then(|()| self.file.sync_data()).is_ok();
+            self.length = is_cut.then_some(length);
+            return Err(JournalFault::Io {
+                doing: "write to",
+                path: self.path.to_string(),
+                source,
+            });
+        }
+        self.length = Some(grown);
         Ok(())
     }
+}
+
+/// Writes the first line and gives the file its name; returns the run and how long the line is.
+fn place(
+    folder: &OwnedFd,
+    temp: &str,
+    file: &File,
+    path: &RealPath,
+    tool: &str,
+    named: RunId,
+    first: impl FnOnce(&RunId) -> String,
+) -> Result<(RunId, u64), JournalFault> {
+    let io = |doing, source| JournalFault::Io { doing, path: path.to_string(), source };
+    let line = format!("{}\n", first(&named));
+    file.write_all_at(line.as_bytes(), 0).map_err(|source| io("write to", source))?;
+    file.sync_data().map_err(|source| io("sync", source))?;
+    let mut run = named.clone();
+    loop {
+        let name = file_name(tool, &run);
+        match rustix::fs::renameat_with(folder, temp, folder, &name, RenameFlags::NOREPLACE) {
+            Ok(()) => break,
+            Err(Errno::EXIST) => {
+                run = run.next().ok_or_else(|| JournalFault::Crowded(named.clone()))?;
+            }
+            Err(errno) => return Err(fault("name", path, errno)),
+        }
+    }
+    rustix::fs::fsync(folder).map_err(|errno| fault("sync the folder of", path, errno))?;
+    Ok((run, line.len() as u64))
 }
 
 /// What a journal says.
@@ -282,11 +312,22 @@ struct Text {
 
 fn text(root: &Root, tool: &str, run: &RunId) -> Result<Text, JournalFault> {
     let path = folder(root)?.join(&file_name(tool, run))?;
-    let read = read_trusted(root, &path, JOURNAL_BYTES_MAX);
-    let read = read.map_err(|source| JournalFault::Untrusted { run: run.clone(), source })?;
-    let mut text = read.ok_or_else(|| JournalFault::Unknown(run.clone()))?;
-    text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
-    let length = text.len() as u64;
+    let unknown = || JournalFault::Unknown(run.clone());
+    match atomic::own_folder(&path.parent()) {
+        Ok(_) => {}
+        Err(FileFault::Way(WayFault::NoFolder { .. })) => return Err(unknown()),
+        Err(fault) => return Err(JournalFault::Folder(fault)),
+    }
+    let read = atomic::read_limited(&path, JOURNAL_BYTES_MAX).map_err(JournalFault::Folder)?;
+    let mut bytes = read.ok_or_else(unknown)?;
+    // Before it is taken for text: a line may end within a letter.
+    bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+    let length = bytes.len() as u64;
+    let text = String::from_utf8(bytes).map_err(|fault| JournalFault::Line {
+        path: path.to_string(),
+        line: 0,
+        fault: fault.to_string(),
+    })?;
     Ok(Text { text, length })
 }
 
@@ -359,7 +400,8 @@ mod tests {
         let (run, path) = (journal.run().clone(), journal.path().clone());
         drop(journal);
         let mut torn = fs::read(path.as_str()).unwrap();
-        torn.extend_from_slice(b"23");
+        // Within a letter.
+        torn.extend_from_slice(b"\"\xc3");
         fs::write(path.as_str(), torn).unwrap();
         let told: Told<String, u32> = read(&root, TOOL, &run).unwrap();
         assert_eq!(told.entries, [1]);

@@ -41,7 +41,8 @@
 //! ```
 //!
 //! One [`Locks`] per process: two of them would know nothing of each other's order. Waiting polls,
-//! is bounded and is not fair; who is waited for can be told ([`Locks::telling`]).
+//! is bounded and is not fair; who is waited for can be told, and the wait be ended
+//! ([`Locks::waiting`]).
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -93,6 +94,12 @@ pub enum LockFault {
         /// Who holds it, as far as can be told.
         holder: Holder,
     },
+    /// Whoever waited was told to end.
+    #[error("the wait for the lock {name} was interrupted")]
+    Interrupted {
+        /// The lock.
+        name: String,
+    },
     /// A lease or a database has a name that cannot be a file's.
     #[error("{0:?} cannot be the name of a lock: letters, digits, `.`, `_`, `-`, at most 64")]
     Name(String),
@@ -143,6 +150,11 @@ impl LockFault {
     /// Says whether the only fault is that somebody else holds it (exit code 5).
     pub const fn is_held(&self) -> bool {
         matches!(self, Self::Held { .. })
+    }
+
+    /// Says whether it was waited for and the wait was ended.
+    pub const fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Interrupted { .. })
     }
 }
 
@@ -285,15 +297,33 @@ struct Place {
     own: Identity,
     secret: Inheritance,
     inherited: Option<Inheritance>,
-    teller: Teller,
+    waiter: Waiter,
 }
 
-/// Who is told whom a tool waits for.
-struct Teller(Box<dyn Fn(&Holder) + Send + Sync>);
+/// What a tool does while it waits.
+pub trait Waiting: Send + Sync {
+    /// Is told who holds a lock that is waited for, once a lock, after a moment.
+    fn tell(&self, holder: &Holder);
 
-impl fmt::Debug for Teller {
+    /// Says whether to go on waiting.
+    fn goes_on(&self) -> bool {
+        true
+    }
+}
+
+/// Nobody is told, and nothing cuts the wait short.
+struct Patient;
+
+impl Waiting for Patient {
+    fn tell(&self, _holder: &Holder) {}
+}
+
+/// Who waits.
+struct Waiter(Box<dyn Waiting>);
+
+impl fmt::Debug for Waiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Teller")
+        f.write_str("Waiter")
     }
 }
 
@@ -322,17 +352,17 @@ impl Locks {
     /// # Errors
     /// [`LockFault`] where the folder belongs to somebody else or others may write to it.
     pub fn open(root: &Root, inherited: Option<Inheritance>) -> Result<Self, LockFault> {
-        Self::telling(root, inherited, |_| {})
+        Self::waiting(root, inherited, Patient)
     }
 
-    /// The same; whoever holds a lock that is waited for is told, once a lock, after a moment.
+    /// The same; `waiting` is told who is waited for, and may end the wait.
     ///
     /// # Errors
     /// As [`Locks::open`].
-    pub fn telling(
+    pub fn waiting(
         root: &Root,
         inherited: Option<Inheritance>,
-        tell: impl Fn(&Holder) + Send + Sync + 'static,
+        waiting: impl Waiting + 'static,
     ) -> Result<Self, LockFault> {
         let path = folder_of(root)?;
         create_dirs(&path, Meta { mode: 0o700, owner: None }).map_err(LockFault::Folder)?;
@@ -345,7 +375,7 @@ impl Locks {
             own: Identity::own().map_err(LockFault::Own)?,
             secret: Inheritance(token()?),
             inherited,
-            teller: Teller(Box::new(tell)),
+            waiter: Waiter(Box::new(waiting)),
         };
         Ok(Self {
             place: Arc::new(place),
@@ -523,7 +553,10 @@ impl Place {
                     }
                     if !is_told && Instant::now() >= tell_at {
                         is_told = true;
-                        (self.teller.0)(&self.holder(record));
+                        self.waiter.0.tell(&self.holder(record));
+                    }
+                    if !self.waiter.0.goes_on() {
+                        return Err(LockFault::Interrupted { name: name.to_owned() });
                     }
                     std::thread::sleep(POLL);
                 }

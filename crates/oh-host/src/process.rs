@@ -518,8 +518,7 @@ impl ProcessDir {
     /// [`ProcessFault`]; others' processes are denied to anybody but root.
     pub fn socket_inodes(&self) -> Result<BTreeSet<u64>, ProcessFault> {
         let fault = |errno: Errno| ProcessFault::of("list the files of", self.pid, errno.into());
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::openat(&self.folder, "fd", flags, Mode::empty()).map_err(fault)?;
+        let folder = self.open_files()?;
         let mut inodes = BTreeSet::new();
         let mut buffer = Vec::new();
         each_name(folder.as_fd(), |name| {

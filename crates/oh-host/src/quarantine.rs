@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -26,6 +26,7 @@ use thiserror::Error;
 
 use crate::atomic::{self, FileFault, Meta};
 use crate::folder::FileKind;
+use crate::random::{self, RandomFault};
 use crate::remove::{self, Removed, Rules};
 use crate::root::Root;
 use crate::way::{Way, WayFault};
@@ -33,18 +34,21 @@ use crate::way::{Way, WayFault};
 /// The quarantine of the mount that it is on, below the root; mode 0700.
 pub const QUARANTINE_FOLDER: &str = "/var/lib/openhands-toolkit/quarantine";
 
-/// How the quarantine at the top of another mount is called; more follow with `-1` and so on, where
-/// the name is a stranger's.
+/// How the quarantine at the top of another mount is called; where that is a stranger's, a text that
+/// nobody could have foreseen is behind it.
 pub const QUARANTINE_NAME: &str = ".openhands-toolkit-quarantine";
 
-/// How many names of strangers are passed by at the top of a mount.
-const STRANGERS_MAX: usize = 64;
+/// How many names are tried at the top of a mount.
+const ATTEMPTS_MAX: usize = 4;
 
 const PRIVATE: Meta = Meta { mode: 0o700, owner: None };
 
 /// Says why something was neither taken nor put back.
 #[derive(Debug, Error)]
 pub enum QuarantineFault {
+    /// There is no unpredictable name.
+    #[error("a quarantine cannot be named")]
+    Random(#[from] RandomFault),
     /// A path does not fit below this root.
     #[error("a path of the quarantine cannot be used")]
     Path(#[from] PathFault),
@@ -63,6 +67,12 @@ pub enum QuarantineFault {
         path: String,
         /// The system's reason.
         source: io::Error,
+    },
+    /// What is in a place is not what was moved there.
+    #[error("{path} is not what was moved there")]
+    Another {
+        /// The place.
+        path: String,
     },
     /// The mount of a thing has no folder for a quarantine.
     #[error("there is no quarantine on its mount ({mount}): {why}")]
@@ -99,25 +109,50 @@ pub struct Thing {
 }
 
 impl Thing {
+    /// Says whether another look saw the same thing, with the same owner.
+    fn is(&self, other: &Self) -> bool {
+        (self.number, self.kind, self.uid) == (other.number, other.kind, other.uid)
+    }
+
     /// Its path, for people.
     pub fn shown(&self) -> String {
         format!("{}/{}", self.folder.as_str().trim_end_matches('/'), self.name)
     }
 }
 
-/// Which file or folder of this machine: no other one of its time has the same.
+/// Which file or folder of this machine. Inodes are given anew at once, so the birth counts too where the
+/// file system tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Number {
-    /// The major and minor number of its file system's device.
+    /// The major and minor number of its file system's device: of this boot.
     pub device: (u32, u32),
     /// Its inode there.
     pub inode: u64,
+    /// When it was made, in nanoseconds since the epoch; `None` where nobody knows.
+    pub born_ns: Option<i64>,
 }
 
 impl Number {
     fn of(stat: &Statx) -> Self {
-        Self { device: (stat.stx_dev_major, stat.stx_dev_minor), inode: stat.stx_ino }
+        let knows_birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+        let (seconds, rest) = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
+        let born = seconds.saturating_mul(1_000_000_000).saturating_add(rest.into());
+        Self {
+            device: (stat.stx_dev_major, stat.stx_dev_minor),
+            inode: stat.stx_ino,
+            born_ns: knows_birth.then_some(born),
+        }
+    }
+
+    /// Says whether it is the same after another boot, which numbers devices anew.
+    const fn is_still(self, other: Self) -> bool {
+        let is_born_then = match (self.born_ns, other.born_ns) {
+            (Some(one), Some(other)) => one == other,
+            (None, None) => true,
+            _ => false,
+        };
+        self.inode == other.inode && is_born_then
     }
 }
 
@@ -138,7 +173,7 @@ impl Place {
 }
 
 /// What became of a thing that was to be taken away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
     /// It is in its place now.
     Moved,
@@ -148,6 +183,9 @@ pub enum Taken {
     Gone,
     /// The name leads to something else by now, which stays.
     Another,
+    /// Something else had its name at the very moment, was moved, and cannot go back, because
+    /// somebody has made that name again: this very thing is in the place.
+    Stranded(Box<Thing>),
 }
 
 /// What became of a thing that was to be put back.
@@ -157,8 +195,10 @@ pub enum Back {
     Moved,
     /// It was there already.
     Already,
-    /// It is in no place any more: it was purged.
-    Purged,
+    /// It is neither in its place nor where it was.
+    Missing,
+    /// What is in its place is something else, which stays there.
+    Unrecognised,
     /// Something new has its name, which stays.
     Occupied,
     /// The folder that it was in is another one by now.
@@ -193,18 +233,30 @@ pub fn look_in(
     let Some(stat) = stat_or_none(open, &c_name(name.as_bytes())).map_err(cause)? else {
         return Ok(None);
     };
+    let is_mount = stat.stx_mnt_id != above.stx_mnt_id;
+    Ok(Some(told(&stat, folder, Number::of(&above), name, is_mount)))
+}
+
+/// Puts down what the kernel tells of a thing.
+fn told(
+    stat: &Statx,
+    folder: &RealPath,
+    folder_number: Number,
+    name: &Name,
+    is_mount: bool,
+) -> Thing {
     let seconds = stat.stx_mtime.tv_sec.saturating_mul(1_000_000_000);
-    Ok(Some(Thing {
+    Thing {
         folder: folder.clone(),
-        folder_number: Number::of(&above),
+        folder_number,
         name: name.clone(),
-        number: Number::of(&stat),
+        number: Number::of(stat),
         kind: FileKind::of_mode(stat.stx_mode.into()),
         uid: stat.stx_uid,
         modified_ns: seconds.saturating_add(stat.stx_mtime.tv_nsec.into()),
         size_bytes: stat.stx_size,
-        is_mount: stat.stx_mnt_id != above.stx_mnt_id,
-    }))
+        is_mount,
+    }
 }
 
 /// The quarantines of a run, one for each mount.
@@ -258,10 +310,11 @@ impl<'r> Quarantine<'r> {
         if self.root.inside(&top).is_none() {
             return Err(none("it is above the root"));
         }
-        for stranger in 0..STRANGERS_MAX {
-            let name = match stranger {
+        // Anybody can have the plain name where everybody may write, and nobody one that is drawn.
+        for attempt in 0..ATTEMPTS_MAX {
+            let name = match attempt {
                 0 => QUARANTINE_NAME.to_owned(),
-                number => format!("{QUARANTINE_NAME}-{number}"),
+                _ => format!("{QUARANTINE_NAME}-{}", random::token()?),
             };
             let folder = top.join(&name)?;
             match atomic::create_dirs(&folder, PRIVATE) {
@@ -285,23 +338,20 @@ impl<'r> Quarantine<'r> {
 /// # Errors
 /// [`QuarantineFault`]; the thing is where it was, or in its place.
 pub fn take(thing: &Thing, place: &Place) -> Result<Taken, QuarantineFault> {
-    let store = own_folder(&place.folder)?;
+    let store = atomic::own_folder(&place.folder)?;
     let (name, number) = (c_name(thing.name.as_bytes()), c_name(place.name().as_bytes()));
     let cause = |errno| io("move away", thing.shown(), errno);
     if let Some(there) = stat_or_none(store.as_fd(), &number).map_err(cause)? {
-        return Ok(if Number::of(&there) == thing.number {
-            Taken::Already
-        } else {
-            Taken::Another
-        });
+        let is_it = Number::of(&there).is_still(thing.number);
+        return Ok(if is_it { Taken::Already } else { Taken::Another });
     }
     let way = match Way::to(&thing.folder) {
         Err(WayFault::NoFolder { .. }) => return Ok(Taken::Gone),
         way => way?,
     };
-    match stat_or_none(way.as_fd(), &name).map_err(cause)? {
+    match look_in(way.as_fd(), &thing.folder, &thing.name)? {
         None => return Ok(Taken::Gone),
-        Some(now) if Number::of(&now) != thing.number => return Ok(Taken::Another),
+        Some(now) if !now.is(thing) => return Ok(Taken::Another),
         Some(_) => {}
     }
     let from = way.open()?;
@@ -311,16 +361,28 @@ pub fn take(thing: &Thing, place: &Place) -> Result<Taken, QuarantineFault> {
         Err(errno) => return Err(cause(errno)),
     }
     // Whoever may write to the folder may have put something else there since it was looked at.
-    let moved = stat_or_none(store.as_fd(), &number).map_err(cause)?;
-    if moved.is_none_or(|moved| Number::of(&moved) != thing.number) {
-        rename(store.as_fd(), &number, from.as_fd(), &name)
-            .map_err(|errno| io("put back what had taken the place of", thing.shown(), errno))?;
-        return Ok(Taken::Another);
+    let moved = thing_in(store.as_fd(), &number, thing).map_err(cause)?;
+    if let Some(moved) = moved.filter(|moved| !moved.is(thing)) {
+        return match rename(store.as_fd(), &number, from.as_fd(), &name) {
+            Ok(()) => Ok(Taken::Another),
+            Err(Errno::EXIST) => Ok(Taken::Stranded(Box::new(moved))),
+            Err(errno) => Err(io("put back what had taken the place of", thing.shown(), errno)),
+        };
     }
     for folder in [&store, &from] {
         rustix::fs::fsync(folder).map_err(cause)?;
     }
     Ok(Taken::Moved)
+}
+
+/// What is in a place, as a thing that was where another one is to come back to.
+fn thing_in(
+    store: BorrowedFd<'_>,
+    number: &core::ffi::CStr,
+    was: &Thing,
+) -> Result<Option<Thing>, Errno> {
+    let stat = stat_or_none(store, number)?;
+    Ok(stat.map(|stat| told(&stat, &was.folder, was.folder_number, &was.name, false)))
 }
 
 /// Puts a thing back from its place to where it was.
@@ -330,10 +392,10 @@ pub fn take(thing: &Thing, place: &Place) -> Result<Taken, QuarantineFault> {
 pub fn put_back(thing: &Thing, place: &Place) -> Result<Back, QuarantineFault> {
     let (name, number) = (c_name(thing.name.as_bytes()), c_name(place.name().as_bytes()));
     let cause = |errno| io("put back", thing.shown(), errno);
-    let store = match own_folder(&place.folder) {
+    let store = match atomic::own_folder(&place.folder) {
         Ok(store) => Some(store),
-        Err(QuarantineFault::Way(WayFault::NoFolder { .. })) => None,
-        Err(fault) => return Err(fault),
+        Err(FileFault::Way(WayFault::NoFolder { .. })) => None,
+        Err(fault) => return Err(fault.into()),
     };
     let held = match &store {
         Some(store) => stat_or_none(store.as_fd(), &number).map_err(cause)?,
@@ -345,12 +407,14 @@ pub fn put_back(thing: &Thing, place: &Place) -> Result<Back, QuarantineFault> {
     };
     let above = stat(way.as_fd(), c"", AtFlags::EMPTY_PATH).map_err(cause)?;
     let there = stat_or_none(way.as_fd(), &name).map_err(cause)?;
-    let (Some(store), Some(_)) = (store, held.filter(|held| Number::of(held) == thing.number))
-    else {
-        let is_back = there.is_some_and(|there| Number::of(&there) == thing.number);
-        return Ok(if is_back { Back::Already } else { Back::Purged });
+    let is_back = there.is_some_and(|there| Number::of(&there).is_still(thing.number));
+    let (Some(store), Some(held)) = (store, held) else {
+        return Ok(if is_back { Back::Already } else { Back::Missing });
     };
-    if Number::of(&above) != thing.folder_number {
+    if !Number::of(&held).is_still(thing.number) {
+        return Ok(Back::Unrecognised);
+    }
+    if !Number::of(&above).is_still(thing.folder_number) {
         return Ok(Back::AnotherFolder);
     }
     let to = way.open()?;
@@ -365,18 +429,25 @@ pub fn put_back(thing: &Thing, place: &Place) -> Result<Back, QuarantineFault> {
     Ok(Back::Moved)
 }
 
-/// Removes what is in a place for good, whosever it is; what is mounted in it stays, and is named.
+/// Removes a thing that is in its place for good, whosever it is; what is mounted in it stays, and is
+/// named.
 ///
 /// # Errors
-/// [`QuarantineFault`] where the place is not ours. That nothing is there is none.
-pub fn purge(place: &Place, rules: Rules<'_>) -> Result<Removed, QuarantineFault> {
-    let store = match own_folder(&place.folder) {
+/// [`QuarantineFault`] where the place is not ours, or something else is in it. That nothing is there is
+/// none.
+pub fn purge(thing: &Thing, place: &Place, rules: Rules<'_>) -> Result<Removed, QuarantineFault> {
+    let store = match atomic::own_folder(&place.folder) {
         Ok(store) => store,
-        Err(QuarantineFault::Way(WayFault::NoFolder { .. })) => return Ok(Removed::default()),
-        Err(fault) => return Err(fault),
+        Err(FileFault::Way(WayFault::NoFolder { .. })) => return Ok(Removed::default()),
+        Err(fault) => return Err(fault.into()),
     };
     let shown = Path::new(place.folder.as_str());
     let name = place.name();
+    let held = stat_or_none(store.as_fd(), &c_name(name.as_bytes()));
+    let held = held.map_err(|errno| io("look at", format!("{}/{name}", place.folder), errno))?;
+    if held.is_some_and(|held| !Number::of(&held).is_still(thing.number)) {
+        return Err(QuarantineFault::Another { path: format!("{}/{name}", place.folder) });
+    }
     Ok(remove::remove_in(store.as_fd(), OsStr::from_bytes(name.as_bytes()), shown, rules))
 }
 
@@ -386,29 +457,12 @@ pub fn close(folder: &RealPath) {
     drop(std::fs::remove_dir(folder.as_str()));
 }
 
-/// Opens a folder of a quarantine, which has to be ours alone.
-fn own_folder(folder: &RealPath) -> Result<OwnedFd, QuarantineFault> {
-    let way = Way::to(folder)?;
-    let own = rustix::process::geteuid().as_raw();
-    if let Some(last) = way.passed().last() {
-        if last.uid != own {
-            let (path, uid) = (folder.to_string(), last.uid);
-            return Err(FileFault::FolderOwner { path, uid, expected: own }.into());
-        }
-        if last.mode & 0o077 != 0 {
-            let (path, mode) = (folder.to_string(), last.mode);
-            return Err(FileFault::FolderWritable { path, mode }.into());
-        }
-    }
-    Ok(way.open()?)
-}
-
 /// Says whether a folder is ours alone and on this mount.
 fn is_ours_on(folder: &RealPath, mount: u64) -> Result<bool, QuarantineFault> {
-    let open = match own_folder(folder) {
+    let open = match atomic::own_folder(folder) {
         Ok(open) => open,
-        Err(QuarantineFault::Folder(_)) => return Ok(false),
-        Err(fault) => return Err(fault),
+        Err(FileFault::FolderOwner { .. } | FileFault::FolderWritable { .. }) => return Ok(false),
+        Err(fault) => return Err(fault.into()),
     };
     let there = stat(open.as_fd(), c"", AtFlags::EMPTY_PATH);
     Ok(there.map_err(|errno| io("look at", folder, errno))?.stx_mnt_id == mount)
@@ -417,12 +471,20 @@ fn is_ours_on(folder: &RealPath, mount: u64) -> Result<bool, QuarantineFault> {
 /// Returns where a mount is (proc_pid_mountinfo(5)).
 fn mount_point(mount: u64) -> Result<RealPath, QuarantineFault> {
     const MOUNTS: &str = "/proc/self/mountinfo";
-    let text = std::fs::read_to_string(MOUNTS);
-    let text =
-        text.map_err(|source| QuarantineFault::Io { doing: "read", path: MOUNTS.into(), source })?;
+    // As bytes: anybody may mount something where the path is no text.
+    let bytes = std::fs::read(MOUNTS);
+    let bytes = bytes.map_err(|source| QuarantineFault::Io {
+        doing: "read",
+        path: MOUNTS.into(),
+        source,
+    })?;
     let none = |why: String| QuarantineFault::NoPlace { mount: format!("mount {mount}"), why };
-    let line = text.lines().find(|line| line.split(' ').next() == Some(&mount.to_string()));
-    let point = line.and_then(|line| line.split(' ').nth(4));
+    let own = mount.to_string();
+    let point = bytes.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        (fields.next() == Some(own.as_bytes())).then(|| fields.nth(3))?
+    });
+    let point = point.and_then(|point| core::str::from_utf8(point).ok());
     let point = point.ok_or_else(|| none("nobody knows where it is".into()))?;
     RealPath::parse(&octal(point)).map_err(|fault| none(fault.to_string()))
 }
@@ -448,8 +510,11 @@ fn octal(text: &str) -> String {
 }
 
 fn stat(folder: BorrowedFd<'_>, name: &core::ffi::CStr, flags: AtFlags) -> Result<Statx, Errno> {
-    let wanted = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);
-    rustix::fs::statx(folder, name, flags | AtFlags::NO_AUTOMOUNT, wanted)
+    let wanted = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID).union(StatxFlags::BTIME);
+    let stat = rustix::fs::statx(folder, name, flags | AtFlags::NO_AUTOMOUNT, wanted)?;
+    // Before Linux 5.8 nobody would know what is mounted where.
+    let knows_mount = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::MNT_ID);
+    if knows_mount { Ok(stat) } else { Err(Errno::NOSYS) }
 }
 
 fn stat_or_none(folder: BorrowedFd<'_>, name: &core::ffi::CStr) -> Result<Option<Statx>, Errno> {

@@ -45,8 +45,8 @@ pub struct Spawn {
     pub log: RealPath,
     /// The user and group that it runs as, without further groups; `None` is whoever runs.
     pub user: Option<(u32, u32)>,
-    /// Whether it leads a process group of its own; one that makes a session of its own (setsid(2))
-    /// must not.
+    /// Whether it leads a process group of its own: then what is typed in our terminal is not for it.
+    /// One that makes a session of its own (setsid(2)) has to leave that group before.
     pub leads_group: bool,
     /// Folders that have to exist before, in the order in which they are made.
     pub folders: Vec<(RealPath, Meta)>,

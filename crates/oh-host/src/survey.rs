@@ -22,11 +22,8 @@ pub const ENTRIES_MAX: u64 = 200_000;
 /// How deep folders are gone into.
 const DEPTH_MAX: usize = 64;
 
-/// How deep a repository is looked for: `{workspace}/{repository}/.git`, and one more.
-const REPOSITORY_DEPTH_MAX: usize = 3;
-
 /// How many repositories and mounts are named.
-const NAMED_MAX: usize = 100;
+pub const NAMED_MAX: usize = 100;
 
 /// The unit of `stx_blocks`, in bytes (statx(2)).
 const BLOCK_BYTES: u64 = 512;
@@ -49,7 +46,7 @@ pub struct Survey {
     /// What is mounted in it, by the way there from the tree.
     pub mounts: Vec<PathBuf>,
     /// The folders in it that are git's working trees, by the way there from the tree; empty for the
-    /// tree itself.
+    /// tree itself. One more than [`NAMED_MAX`] says that there may be more.
     pub repositories: Vec<PathBuf>,
     /// What is directly in it.
     pub names: BTreeSet<Vec<u8>>,
@@ -79,6 +76,8 @@ pub fn survey(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Survey, Errno> {
 struct Walk {
     survey: Survey,
     mount: u64,
+    /// How many names were listed.
+    listed: u64,
     /// The files with several names that were counted.
     counted: BTreeSet<u64>,
 }
@@ -92,15 +91,16 @@ impl Walk {
         let mut names = Vec::new();
         let listed = each_name(folder.as_fd(), |name| {
             names.push(name.to_vec());
-            (names.len() as u64) < ENTRIES_MAX
+            self.listed += 1;
+            self.listed < ENTRIES_MAX
         });
-        self.survey.is_whole &= listed.is_ok();
+        // All names that are held at once count, at whatever depth they are.
+        self.survey.is_whole &= listed.is_ok() && self.listed < ENTRIES_MAX;
         if depth == 0 {
             self.survey.names = names.iter().cloned().collect();
         }
-        let is_repository =
-            depth <= REPOSITORY_DEPTH_MAX && names.iter().any(|name| name == b".git");
-        if is_repository && self.survey.repositories.len() < NAMED_MAX {
+        let is_repository = names.iter().any(|name| name == b".git");
+        if is_repository && self.survey.repositories.len() <= NAMED_MAX {
             self.survey.repositories.push(here.to_owned());
         }
         for name in names {
@@ -163,7 +163,11 @@ fn open(parent: BorrowedFd<'_>, name: &CStr) -> Option<OwnedFd> {
 
 fn look(folder: BorrowedFd<'_>, name: &CStr) -> Result<Statx, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    rustix::fs::statx(folder, name, flags, StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID))
+    let wanted = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);
+    let stat = rustix::fs::statx(folder, name, flags, wanted)?;
+    // Before Linux 5.8 nobody would know what is mounted where.
+    let knows_mount = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::MNT_ID);
+    if knows_mount { Ok(stat) } else { Err(Errno::NOSYS) }
 }
 
 fn is_folder(stat: &Statx) -> bool {

@@ -29,7 +29,7 @@ enum Command {
     /// One that runs already is the answer. Exit codes: 0 it runs and is served, 1 it runs and its
     /// route could not be looked after, 2 refused, 4 something could not be looked at, 5 another
     /// command works on it, 6 failed and taken back, 8 failed and not taken back, 78 configuration,
-    /// 130 interrupted and taken back.
+    /// 130 interrupted: taken back, or going on by itself where it ran before.
     Start(StartArguments),
     /// Stop editors: all that they started, their routes and their records
     ///

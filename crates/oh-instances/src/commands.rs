@@ -35,7 +35,7 @@ pub(crate) fn start(asked: &StartArguments, common: &Common) -> Result<Answer, F
         Ok(started) => Ok(report::started(&host, &started).notes(salvaged).notes(warnings)),
         Err(fault) => {
             salvaged.iter().for_each(|note| work.progress.done("salvaged", note));
-            Err(room::failure(&host, fault))
+            Err(failed(&work, fault))
         }
     }
 }
@@ -44,8 +44,8 @@ pub(crate) fn restart(id: &str, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
     let id = known(&host, id)?;
     let salvaged = salvage(&host);
-    let started = start::restart(&Work::begin(&host, common)?, &id);
-    let started = started.map_err(|fault| room::failure(&host, fault))?;
+    let work = Work::begin(&host, common)?;
+    let started = start::restart(&work, &id).map_err(|fault| failed(&work, fault))?;
     Ok(report::started(&host, &started).notes(salvaged).notes(warnings))
 }
 
@@ -66,8 +66,17 @@ pub(crate) fn stop(asked: &StopArguments, common: &Common) -> Result<Answer, Fai
     let salvaged = salvage(&host);
     let stopped = stop::stop_all(&work, &ids, asked.purge).map_err(Failure::of)?;
     let answer = report::stopped(&stopped).notes(salvaged).notes(warnings);
-    let is_cut_short = answer.exit != Exit::Ok && work.go_on().is_err();
+    let is_cut_short = stopped.iter().any(|one| one.is_skipped);
     Ok(if is_cut_short { answer.exit(Exit::Interrupted) } else { answer })
+}
+
+/// What a start that failed says: a login that was made meanwhile is nowhere else.
+fn failed(work: &Work<'_>, fault: Fault) -> Failure {
+    let failure = room::failure(work.host, fault);
+    match work.take_login() {
+        Some(login) => failure.hint(report::login(&login)),
+        None => failure,
+    }
 }
 
 /// Writes torn databases anew, without which no route can be taken away; where that fails, what can

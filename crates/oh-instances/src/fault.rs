@@ -121,7 +121,7 @@ pub(crate) enum Fault {
     #[error("there is no instance {0}")]
     Unknown(String),
     #[error("{}", if .0.is_held() { "another command is at work" } else { "could not take a lock" })]
-    Lock(#[from] LockFault),
+    Lock(#[source] LockFault),
     #[error("could not read or write a record")]
     Record(#[from] InstanceFault),
     #[error("could not look at a process")]
@@ -149,7 +149,7 @@ pub(crate) enum Fault {
     #[error("a database could not be written")]
     Database(#[from] EditFault),
     #[error("its route could not be published")]
-    Publish(#[from] PublishFault),
+    Publish(#[source] PublishFault),
     #[error("systemd did not move it into its unit: {0}")]
     Limits(String),
     #[error("no nginx runs that could serve it")]
@@ -196,6 +196,21 @@ pub(crate) enum Fault {
 /// Who was killed has said nothing.
 fn said_last(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(": {said}") }
+}
+
+impl From<LockFault> for Fault {
+    fn from(fault: LockFault) -> Self {
+        if fault.is_interrupted() { Self::Interrupted } else { Self::Lock(fault) }
+    }
+}
+
+impl From<PublishFault> for Fault {
+    fn from(fault: PublishFault) -> Self {
+        match fault {
+            PublishFault::Lock(fault) if fault.is_interrupted() => Self::Interrupted,
+            fault => Self::Publish(fault),
+        }
+    }
 }
 
 impl From<Refusal> for Fault {
@@ -280,7 +295,8 @@ impl Diagnostic for Fault {
                 vec![Hint::run("let it go on", command)]
             }
             Self::Interrupted => {
-                vec![Hint::run("look how it is", Command::ours("oh-instances", &["list"]))]
+                let reconcile = Command::ours("oh-instances", &["reconcile"]);
+                vec![Hint::run("see to what is not done by itself", reconcile)]
             }
             Self::Unserved => vec!["start nginx, then run the same command again".into()],
             Self::Unknown(_) => vec![Hint::run("", Command::ours("oh-instances", &["list"]))],

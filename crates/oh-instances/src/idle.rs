@@ -50,6 +50,14 @@ struct Line {
     id: InstanceId,
     judged: Judged,
     stopped: Option<Stopped>,
+    /// Whether the command was told to end before it came to it.
+    is_skipped: bool,
+}
+
+impl Line {
+    fn is_cut_short(&self) -> bool {
+        self.is_skipped || self.stopped.as_ref().is_some_and(|one| one.is_skipped)
+    }
 }
 
 /// Stops, or says what would be stopped.
@@ -71,7 +79,7 @@ pub(crate) fn stop_idle(
             stop_due(&work, line, limits, asked.purge).map_err(Failure::of)?;
         }
         let answer = answer(&lines, limits, false).notes(salvaged).notes(warnings);
-        let is_cut_short = answer.exit != Exit::Ok && work.go_on().is_err();
+        let is_cut_short = lines.iter().any(Line::is_cut_short);
         return Ok(if is_cut_short { answer.exit(Exit::Interrupted) } else { answer });
     }
     Ok(answer(&lines, limits, true).notes(warnings))
@@ -94,7 +102,7 @@ fn line(seen: Seen, limits: Limits) -> Line {
         Ok(one) => of_instance(one, limits),
         Err(why) => Judged::Unjudged(text::escaped(why)),
     };
-    Line { id: seen.id, judged, stopped: None }
+    Line { id: seen.id, judged, stopped: None, is_skipped: false }
 }
 
 fn of_instance(one: &One, limits: Limits) -> Judged {
@@ -131,6 +139,7 @@ fn stop_due(work: &Work<'_>, line: &mut Line, limits: Limits, purge: bool) -> Re
     }
     if work.go_on().is_err() {
         line.judged = Judged::Unjudged("the command was interrupted before it came to it".into());
+        line.is_skipped = true;
         return Ok(());
     }
     let again = view::of(work.host, vec![line.id.clone()], DEPTH)?.instances.pop();
@@ -234,6 +243,7 @@ mod tests {
                 id: InstanceId::parse(id).unwrap(),
                 judged: judge(&in_use, limits),
                 stopped: None,
+                is_skipped: false,
             })
             .into();
         let answer = answer(&lines, limits, true);

@@ -79,7 +79,7 @@ pub(crate) fn supervisor(
                 folders: vec![(log.parent(), folder)],
                 log,
                 user: None,
-                leads_group: false,
+                leads_group: true,
             })?;
             Ok(Some(started))
         }

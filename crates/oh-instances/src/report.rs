@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use oh_host::instances::Record;
+use oh_host::login::Login;
 use oh_host::publish::Host;
 use oh_host::users::Users;
 use oh_model::exit::Exit;
@@ -97,6 +98,15 @@ pub(crate) fn started(host: &Host, started: &Started) -> Answer {
         "login": login,
     });
     Answer::new(human, result).notes(started.notes.clone())
+}
+
+/// Shows a login that was made where nothing else came of it.
+pub(crate) fn login(login: &Login) -> Hint {
+    let (user, password) = (&login.user, login.password.reveal());
+    format!(
+        "the site has a login by now: {user}  {password}   (shown once; anew with: oh-nginx login)"
+    )
+    .into()
 }
 
 /// An instance for programs.

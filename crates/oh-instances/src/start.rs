@@ -412,10 +412,12 @@ pub(crate) fn bring_up(
         Ok(started) => return Ok(Started { notes, ..started }),
         // It runs as it did; that its route could not be looked after is no reason to end it.
         Err(fault) if was_whole && !fault.is_of_editor() => return Err(fault),
+        // Whoever was told to end may have taken its supervisor along before it had a session.
+        Err(_) if was_whole && work.go_on().is_err() => return Err(Fault::Interrupted),
         Err(fault) => fault,
     };
     work.progress.doing(format!("take back what was begun of {id}"));
-    let left = match stop::stop_one(work.host, &id, false, held) {
+    let left = match work.to_the_end(|| stop::stop_one(work.host, &id, false, held)) {
         Ok(stopped) => stopped.left,
         Err(fault) => vec![crate::report::chain(&fault)],
     };
@@ -458,6 +460,7 @@ pub(crate) fn carry_out(
     work.go_on()?;
     work.progress.doing("publish its route");
     let mut published = publish::publish_within(held, host, "oh-instances start")?;
+    work.keep_login(published.login.take());
     routed(&record, &published)?;
     let mut asked = Instant::now();
     let found = loop {
@@ -471,9 +474,9 @@ pub(crate) fn carry_out(
                 // It has another pid, and its editor may have another key.
                 supervisor = up.supervisor;
                 notes.extend(inputs::announce(host, &record, supervisor, held)?);
-                let again = publish::publish_within(held, host, "oh-instances start")?;
-                routed(&record, &again)?;
-                published = Published { login: published.login.or(again.login), ..again };
+                published = publish::publish_within(held, host, "oh-instances start")?;
+                work.keep_login(published.login.take());
+                routed(&record, &published)?;
             }
             asked = Instant::now();
             continue;
@@ -494,7 +497,7 @@ pub(crate) fn carry_out(
     };
     let found = Found { record, is_half_started: false, ..found };
     let generation = published.generation.to_string();
-    let login = published.login;
+    let login = work.take_login();
     Ok(Started { found, ran_before, generation, login, notes: Vec::new() })
 }
 

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use oh_host::atomic;
 use oh_host::discard;
+use oh_host::folder::Memory;
 use oh_host::instances::{self, Record, Wanted};
-use oh_host::lock::{Held, Leases, Share};
+use oh_host::lock::{Held, Leases, Share, World};
 use oh_host::process::{ProcessDir, Processes, Signal};
-use oh_host::publish::{self, Host};
+use oh_host::publish::{self, Asked, Host};
 use oh_host::sockets::{BindProbe, bind_probe_everywhere};
 use oh_host::stop::{self as host_stop, How, Outcome};
 use oh_model::id::InstanceId;
@@ -49,6 +50,8 @@ pub(crate) struct Stopped {
     pub(crate) stays: Vec<String>,
     /// What people should know.
     pub(crate) notes: Vec<String>,
+    /// Whether the command was told to end before it came to it.
+    pub(crate) is_skipped: bool,
 }
 
 impl Stopped {
@@ -61,6 +64,7 @@ impl Stopped {
             left: vec![why.into()],
             stays: Vec::new(),
             notes: Vec::new(),
+            is_skipped: false,
         }
     }
 }
@@ -73,24 +77,35 @@ pub(crate) fn stop_all(
 ) -> Result<Vec<Stopped>, Fault> {
     let mut locks = work.locks()?;
     let mut world = locks.world(Share::Shared, "oh-instances stop", LOCK_WAIT)?;
-    let mut all = Vec::new();
-    for id in ids {
-        if work.go_on().is_err() {
-            all.push(Stopped::not(id, "the command was interrupted before it came to it"));
-            continue;
-        }
-        work.progress.doing(format!("stop {id}"));
-        let mut held = start::lease(&mut world, id, "oh-instances stop", LOCK_WAIT)?;
-        let begun = Instant::now();
-        let stopped = work
-            .whole(|| stop_one(work.host, id, purge, &mut held))
-            .unwrap_or_else(|fault| Stopped::not(id, chain(&fault)));
-        if stopped.was_there && stopped.left.is_empty() {
-            work.progress.done("stopped", &format!("{id}  {:.1} s", begun.elapsed().as_secs_f32()));
-        }
-        all.push(stopped);
+    Ok(work.whole(|| ids.iter().map(|id| stop_next(work, id, purge, &mut world)).collect()))
+}
+
+/// Stops one of several, unless the command was told to end.
+fn stop_next(
+    work: &Work<'_>,
+    id: &InstanceId,
+    purge: bool,
+    world: &mut Held<'_, World>,
+) -> Stopped {
+    let interrupted = "the command was interrupted before it came to it";
+    if work.go_on().is_err() {
+        return Stopped { is_skipped: true, ..Stopped::not(id, interrupted) };
     }
-    Ok(all)
+    work.progress.doing(format!("stop {id}"));
+    let begun = Instant::now();
+    let mut held = match start::lease(world, id, "oh-instances stop", LOCK_WAIT) {
+        Ok(held) => held,
+        Err(Fault::Interrupted) => {
+            return Stopped { is_skipped: true, ..Stopped::not(id, interrupted) };
+        }
+        Err(fault) => return Stopped::not(id, chain(&fault)),
+    };
+    let stopped = work.to_the_end(|| stop_one(work.host, id, purge, &mut held));
+    let stopped = stopped.unwrap_or_else(|fault| Stopped::not(id, chain(&fault)));
+    if stopped.was_there && stopped.left.is_empty() {
+        work.progress.done("stopped", &format!("{id}  {:.1} s", begun.elapsed().as_secs_f32()));
+    }
+    stopped
 }
 
 /// Stops one instance whose lease is held.
@@ -107,6 +122,7 @@ pub(crate) fn stop_one(
         left: Vec::new(),
         stays: Vec::new(),
         notes: Vec::new(),
+        is_skipped: false,
     };
     let Some(mut record) = instances::read(&host.root, id)? else {
         if purge {
@@ -150,7 +166,9 @@ pub(crate) fn stop_one(
         instances::remove_state(&host.root, id)?;
         instances::remove(&host.root, id)?;
     }
-    if let Err(fault) = publish::publish_within(held, host, "oh-instances stop")
+    // Nobody would be shown a password that a stop makes.
+    let asked = Asked { purpose: "oh-instances stop", wait: LOCK_WAIT, may_make_login: false };
+    if let Err(fault) = publish::publish_as_asked(held, host, asked, &mut Memory::default())
         && publish::may_route(host, id, record.target).unwrap_or(true)
     {
         stopped.left.push(format!("its route: {}", chain(&fault)));

@@ -70,17 +70,12 @@ pub(crate) fn answer(id: &str, common: &Common) -> Result<Answer, Failure> {
 }
 
 fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
+    own_session()?;
     let signals = Signals::listen_with_children()?;
     let record = match instances::read(&host.root, id)? {
         Some(record) if record.wanted == Wanted::Running => record,
         _ => return Err(Fault::Unknown(id.to_string())),
     };
-    // Whoever starts us from a terminal of another instance must not take us along when that ends.
-    // Under systemd it is so already.
-    match rustix::process::setsid() {
-        Ok(_) | Err(Errno::PERM) => {}
-        Err(errno) => return Err(std::io::Error::from(errno).into()),
-    }
     // What editors leave behind becomes our child, to be reaped, and to be ended with its editor.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(std::io::Error::from)?;
@@ -100,6 +95,26 @@ fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
         run.withdraw()?;
     }
     outcome
+}
+
+/// Leaves the session of whoever starts us: what ends a terminal, or all that was started in it, must
+/// not take us along. Under systemd it is so already.
+///
+/// We lead a group of our own from the begin, so that a Ctrl-C to whoever starts us is not for us; who
+/// leads a group cannot lead a session, so we join that of our parent for the moment in between. A
+/// signal of that moment is not for us either.
+fn own_session() -> Result<(), Fault> {
+    let _not_for_us = Signals::listen()?;
+    if let Some(parent) = rustix::process::getppid()
+        && let Ok(group) = rustix::process::getpgid(Some(parent))
+    {
+        // Where it is gone, or of another session, we stay what we are.
+        rustix::process::setpgid(None, Some(group)).ok();
+    }
+    match rustix::process::setsid() {
+        Ok(_) | Err(Errno::PERM) => Ok(()),
+        Err(errno) => Err(std::io::Error::from(errno).into()),
+    }
 }
 
 /// What the supervisor holds for as long as it lives: its id, and each of its ports.
@@ -275,8 +290,9 @@ impl<'h> Run<'h> {
         if self.record.renews_key() {
             self.record.key = Some(editor::new_key()?);
             self.state.key.clone_from(&self.record.key);
-            // Whoever asked for a start publishes by himself.
-            self.is_unpublished = self.is_again;
+            // Whoever asked for a start publishes by himself, and may be interrupted before: what was
+            // served has to be served with its new key.
+            self.is_unpublished = self.is_again || self.is_announced()?;
         }
         editor::prepare(self.host, &self.record, &self.places, group)?;
         self.remove_socket()?;
@@ -293,6 +309,12 @@ impl<'h> Run<'h> {
             return Err(fault);
         }
         Ok(Some(identity))
+    }
+
+    /// Says whether others were told of it.
+    fn is_announced(&self) -> Result<bool, Fault> {
+        let record = instances::read(&self.host.root, &self.record.id)?;
+        Ok(record.is_some_and(|record| record.announced))
     }
 
     /// Refuses to start what was taken over as it was found: as root's, or without a key.

@@ -28,12 +28,19 @@ pub fn is_part(arguments: &[Vec<u8>]) -> bool {
     runs_one_of(arguments, &PARTS)
 }
 
-/// Says whether one of these is run; it is the second word where a script is named to its interpreter.
+/// What runs a script that is named to it as its first argument, in whatever way it is named.
+const INTERPRETERS: [&str; 5] = ["node", "nodejs", "sh", "bash", "dash"];
+
+/// Says whether one of these is run, by itself or by an interpreter.
 fn runs_one_of(arguments: &[Vec<u8>], names: &[&str]) -> bool {
-    let name = |path: &[u8]| path.rsplit(|byte| *byte == b'/').next().map(<[u8]>::to_vec);
-    let is_one =
-        |word: &Vec<u8>| names.iter().any(|known| name(word).as_deref() == Some(known.as_bytes()));
-    arguments.iter().take(2).any(is_one)
+    let is_one = |word: Option<&Vec<u8>>, names: &[&str]| {
+        let name = word.and_then(|word| word.rsplit(|byte| *byte == b'/').next());
+        name.is_some_and(|name| names.iter().any(|known| name == known.as_bytes()))
+    };
+    // Others run scripts too, and look at files; those are named as they were typed.
+    let is_absolute = arguments.get(1).is_some_and(|word| word.starts_with(b"/"));
+    let is_named = is_absolute || is_one(arguments.first(), &INTERPRETERS);
+    is_one(arguments.first(), names) || (is_named && is_one(arguments.get(1), names))
 }
 
 /// A command line that is an editor's.
@@ -134,6 +141,9 @@ mod tests {
             "ssh host code-server",
             "tail -f /tmp/code-server-8888.log",
             "node /srv/app/index.js code-server",
+            "vim entry.js",
+            "man code-server",
+            "sh -c code-server",
         ] {
             assert_eq!(read(other), None, "{other}");
         }

@@ -104,8 +104,8 @@ pub fn unescape(text: &str) -> Option<Vec<u8>> {
 pub fn is_harmless(character: char) -> bool {
     let directs = matches!(
         character,
-        '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}' | '\u{feff}'
+        '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{2069}' | '\u{feff}'
     );
     !character.is_control() && !directs
 }

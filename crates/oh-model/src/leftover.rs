@@ -56,9 +56,32 @@ const SYSTEM_FOLDERS: &[&str] = &[
     "/var/www/github",
 ];
 
-/// The folders that no pattern may lie in, however deep.
-const NEVER: &[&str] =
-    &["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
+/// The folders that no pattern may lie in, however deep: the system's, and the toolkit's own.
+const NEVER: &[&str] = &[
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/proc",
+    "/run/openhands-toolkit",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/var/backups",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
+    "/var/mail",
+    "/var/run",
+    "/var/spool",
+];
+
+/// Where homes are: nothing is a left-over that is a home, or in a hidden folder of one.
+const HOMES: [&str; 2] = ["/home", "/root"];
 
 /// Says why a text is no pattern of left-overs.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -112,6 +135,11 @@ impl Pattern {
         };
         if let Some(never) = NEVER.iter().find(within) {
             return Err(PatternFault::Never(never));
+        }
+        let of_homes = HOMES.iter().find(within);
+        let is_hidden = text.split('/').any(|part| part.starts_with('.'));
+        if let Some(homes) = of_homes.filter(|_| is_hidden || folder.as_str() == "/home") {
+            return Err(PatternFault::Never(homes));
         }
         let is_home = folder.parent().as_str() == "/home" || folder.as_str() == "/root";
         let is_shared = is_home || SYSTEM_FOLDERS.contains(&folder.as_str());
@@ -234,6 +262,13 @@ mod tests {
             "/var/www/github/*",
             "/dev/shm/code-server-*",
             "/proc/1234567",
+            "/home/ubuntu",
+            "/var/run/openhands-*",
+            "/lib32/openhands*",
+            "/home/ubuntu/.ssh/*",
+            "/root/.ssh/*",
+            "/var/lib/dpkg/*",
+            "/var/lib/openhands-toolkit",
             "/sys/a",
             "/boot/vmlinuz*",
             "/var/tmp/*",

@@ -71,6 +71,11 @@ macro_rules! path_type {
                 Ok(Self(String::from(text)))
             }
 
+            /// Returns `/`.
+            pub fn root() -> Self {
+                Self(String::from("/"))
+            }
+
             /// Returns the path as text.
             pub fn as_str(&self) -> &str {
                 &self.0

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use oh_host::lock::{Locks, Share};
 use oh_host::root::Root;
 use oh_testsuite::instances::Instances;
-use oh_testsuite::lab::Said;
+use oh_testsuite::lab::{Said, basic};
 use oh_testsuite::wait;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -57,6 +57,8 @@ fn a_start_that_is_interrupted_takes_back_what_it_began() -> Result<()> {
         send(&start, signal)?;
         let said = Said::from(start.wait_with_output()?).expect(130)?;
         ensure!(said.stderr.contains("because: interrupted"), "{said:?}");
+        // Nobody was shown a password, so nobody may have been given one.
+        ensure!(!scene.lab.at("etc/nginx/openhands/users").exists(), "{said:?}");
         ensure!(said.stderr.contains("what it had begun was taken back"), "{said:?}");
         ensure!(scene.processes()?.is_empty(), "{:?}", scene.processes()?);
         ensure!(records(&scene)? == 0, "a record is left");
@@ -91,6 +93,7 @@ fn what_a_start_waits_for_is_told_and_an_interrupt_ends_it_at_once() -> Result<(
 fn a_restart_that_is_interrupted_goes_on_by_itself() -> Result<()> {
     let scene = Instances::new("")?;
     let before = scene.start("hello")?;
+    let login = basic("openhands", &scene.login()?);
     waits_for_a_file(&scene, "go")?;
     let restart = spawn(&scene, &["restart", "hello"])?;
     wait::until_true("another editor to be begun", BOUND, || {
@@ -102,10 +105,36 @@ fn a_restart_that_is_interrupted_goes_on_by_itself() -> Result<()> {
     let said = Said::from(restart.wait_with_output()?).expect(130)?;
     ensure!(said.stderr.contains("what was begun goes on without this command"), "{said:?}");
     fs::write(scene.lab.at("go"), "")?;
-    wait::until("the editor to be ready", BOUND, || {
-        let status = scene.run(&["status", "hello", "--format", "json"])?.json()?;
-        Ok((status["result"]["is_well"] == json!(true)).then_some(()))
+    // Its new key is presented too: without it the editor would send visitors to its own login.
+    wait::until("the editor to be served", BOUND, || {
+        // Whoever is logged in is sent on; the page that asks for a password is 200.
+        let page = scene.lab.get("/vscode/hello/login", &[("Authorization", &login)])?;
+        Ok((page.status == 302).then_some(()))
     })
+}
+
+#[test]
+fn a_stop_that_waits_is_interrupted_and_says_what_it_did() -> Result<()> {
+    let scene = Instances::new("")?;
+    scene.start("hello")?;
+    scene.start("other")?;
+    let root = Root::below(Path::new(&scene.lab.root()))?;
+    let mut locks = Locks::open(&root, None)?;
+    let mut world = locks.world(Share::Shared, "a test", BOUND)?;
+    let other = world.leases(["instance-other"], "a test", BOUND)?;
+    let (out, err) = (scene.lab.at("out"), scene.lab.at("err"));
+    let mut command = scene.command(&["stop", "hello", "other"])?;
+    let command = command.stdout(fs::File::create(&out)?).stderr(fs::File::create(&err)?);
+    let mut stop = command.spawn()?;
+    wait::until_true("the other to be waited for", BOUND, || {
+        fs::read_to_string(&err).is_ok_and(|said| said.contains("(a test)"))
+    })?;
+    send(&stop, Signal::INT)?;
+    ensure!(stop.wait()?.code() == Some(130), "{}", fs::read_to_string(&err)?);
+    let said = fs::read_to_string(&out)?;
+    ensure!(said.starts_with("hello stopped\nother is not stopped\n"), "{said}");
+    drop(other);
+    Ok(())
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! together, and not for each. One whose first thread has ended shows what it has in its others.
 
 use core::time::Duration;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
@@ -16,6 +16,9 @@ use super::{ARGUMENT_BYTES_MAX, ProcessDir, ProcessFault, each_name};
 const EXEC_WAIT: Duration = Duration::from_millis(20);
 /// How long it waits before it looks at them again.
 const EXEC_PAUSE: Duration = Duration::from_millis(1);
+
+/// How many threads of one process are asked: anybody can have thousands.
+const THREADS_MAX: usize = 16;
 
 /// What one look at a process saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +75,9 @@ impl ProcessDir {
         };
         let stat = self.stat()?;
         if stat.state == 'Z' && stat.threads > 1 {
-            return Ok(Glance::Seen(self.read_of_a_thread(name)?));
+            // One of the others may be in the moment of an exec, which makes it the first.
+            let read = self.read_of_a_thread(name)?;
+            return Ok(read.map_or(Glance::InExec, Glance::Seen));
         }
         if !self.read("cmdline", ARGUMENT_BYTES_MAX)?.is_empty() {
             // The moment is over; an environment that is empty now is so.
@@ -82,27 +87,64 @@ impl ProcessDir {
         Ok(if has_none { Glance::Seen(bytes) } else { Glance::InExec })
     }
 
-    /// Reads what all threads of a process have in common from the first one that has it.
-    fn read_of_a_thread(&self, name: &str) -> Result<Vec<u8>, ProcessFault> {
+    /// Opens the folder of what the process has open. One whose first thread has ended shows it in its
+    /// others only.
+    pub(super) fn open_files(&self) -> Result<OwnedFd, ProcessFault> {
+        let fault = |errno: rustix::io::Errno| {
+            ProcessFault::of("list the files of", self.pid(), errno.into())
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = |path: &str| rustix::fs::openat(&self.folder, path, flags, Mode::empty());
+        let files = open("fd").map_err(fault)?;
+        let mut is_empty = true;
+        each_name(files.as_fd(), |_| {
+            is_empty = false;
+            false
+        })
+        .map_err(fault)?;
+        if is_empty && self.stat()?.threads > 1 {
+            let others = self.other_threads()?.into_iter();
+            if let Some(of_other) =
+                others.filter_map(|at| open(&format!("task/{at}/fd")).ok()).next()
+            {
+                return Ok(of_other);
+            }
+        }
+        // It was listed: from the begin, as whoever asks for it expects.
+        open("fd").map_err(fault)
+    }
+
+    /// Reads what all threads of a process have in common from one that lives; `None` where none of
+    /// those that are asked does.
+    fn read_of_a_thread(&self, name: &str) -> Result<Option<Vec<u8>>, ProcessFault> {
+        let mut seen = None;
+        for number in self.other_threads()? {
+            match self.read(&format!("task/{number}/{name}"), ARGUMENT_BYTES_MAX) {
+                // It may be on its way out, and another one have more.
+                Ok(bytes) if bytes.is_empty() => seen = Some(bytes),
+                Err(fault) if fault.is_gone() => {}
+                read => return read.map(Some),
+            }
+        }
+        Ok(seen)
+    }
+
+    /// The numbers of some threads beside the first.
+    fn other_threads(&self) -> Result<Vec<String>, ProcessFault> {
         let fault = |errno: rustix::io::Errno| {
             ProcessFault::of("list the threads of", self.pid(), errno.into())
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let threads = rustix::fs::openat(&self.folder, "task", flags, Mode::empty());
+        let own = self.pid().to_string();
         let mut numbers: Vec<String> = Vec::new();
         each_name(threads.map_err(fault)?.as_fd(), |number| {
-            numbers.extend(core::str::from_utf8(number).ok().map(str::to_owned));
-            true
+            let number = core::str::from_utf8(number).unwrap_or_default();
+            numbers.extend((number != own).then(|| number.to_owned()));
+            numbers.len() < THREADS_MAX
         })
         .map_err(fault)?;
-        for number in numbers {
-            match self.read(&format!("task/{number}/{name}"), ARGUMENT_BYTES_MAX) {
-                Ok(bytes) if bytes.is_empty() => {}
-                Err(fault) if fault.is_gone() => {}
-                read => return read,
-            }
-        }
-        Ok(Vec::new())
+        Ok(numbers)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::os::fd::AsFd as _;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{ProcessDir, ProcessFault, each_name};
@@ -15,8 +14,7 @@ impl ProcessDir {
     /// [`ProcessFault`]; others' processes are denied to anybody but root.
     pub fn opened(&self) -> Result<Vec<Vec<u8>>, ProcessFault> {
         let fault = |errno: Errno| ProcessFault::of("list the files of", self.pid(), errno.into());
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let files = rustix::fs::openat(&self.folder, "fd", flags, Mode::empty()).map_err(fault)?;
+        let files = self.open_files()?;
         let mut paths = Vec::new();
         for link in ["cwd", "root", "exe"] {
             // A thread of the kernel's has none, and what ends right now has none any more.

@@ -115,10 +115,10 @@ fn a_link_is_taken_and_not_what_it_leads_to() {
     symlink(lab.at("precious"), lab.at("tmp/a")).unwrap();
     let (thing, place) = lab.taken(b"a", 1);
     assert_eq!(thing.kind, FileKind::Link);
-    let removed = purge(&place, Rules { owners: None, progress: None }).unwrap();
+    let removed = purge(&thing, &place, Rules { owners: None, progress: None }).unwrap();
     assert_eq!((removed.files, removed.folders, removed.left_count), (1, 0, 0));
     assert!(lab.at("precious").exists());
-    assert_eq!(put_back(&thing, &place).unwrap(), Back::Purged);
+    assert_eq!(put_back(&thing, &place).unwrap(), Back::Missing);
 }
 
 #[test]
@@ -163,6 +163,34 @@ fn a_run_leaves_no_empty_folder() {
     put_back(&thing, &place).unwrap();
     close(&place.folder);
     assert!(!Path::new(place.folder.as_str()).exists());
+}
+
+#[test]
+fn what_is_not_what_was_moved_is_neither_put_back_nor_purged() {
+    let lab = Lab::new();
+    fs::write(lab.at("tmp/a"), "ours").unwrap();
+    let (thing, place) = lab.taken(b"a", 1);
+    let held = Path::new(place.folder.as_str()).join("1");
+    fs::rename(&held, held.with_extension("kept")).unwrap();
+    fs::write(&held, "another").unwrap();
+    assert_eq!(put_back(&thing, &place).unwrap(), Back::Unrecognised);
+    let fault = purge(&thing, &place, Rules { owners: None, progress: None }).unwrap_err();
+    assert!(fault.to_string().ends_with("/1 is not what was moved there"), "{fault}");
+    assert_eq!(fs::read(&held).unwrap(), b"another");
+}
+
+#[test]
+fn an_inode_that_is_given_anew_is_another_thing() {
+    let lab = Lab::new();
+    fs::write(lab.at("tmp/a"), "one").unwrap();
+    let thing = lab.look(b"a");
+    let Some(born_ns) = thing.number.born_ns else { return };
+    // The file system may or may not give the number anew; the birth is never the same.
+    let reborn = Number { born_ns: Some(born_ns - 1), ..thing.number };
+    let place = lab.place(&thing, 1);
+    assert_eq!(take(&Thing { number: reborn, ..thing.clone() }, &place).unwrap(), Taken::Another);
+    assert_eq!(take(&Thing { uid: thing.uid + 1, ..thing }, &place).unwrap(), Taken::Another);
+    assert!(lab.at("tmp/a").exists());
 }
 
 #[test]

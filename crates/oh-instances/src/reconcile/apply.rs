@@ -62,7 +62,7 @@ pub(super) struct Done {
 impl From<Fault> for NotDone {
     fn from(fault: Fault) -> Self {
         let exit = match fault.exit() {
-            exit @ (Exit::Locked | Exit::Interrupted) => exit,
+            exit @ (Exit::Locked | Exit::Interrupted | Exit::RollbackFailed) => exit,
             _ => Exit::No,
         };
         Self { why: chain(&fault), exit }
@@ -100,16 +100,26 @@ pub(super) fn apply(
     let mut run = Run { host: work.host, start, work, done: Done::default() };
     for step in &plan.steps {
         work.progress.doing(step.to_string());
+        // What a step took away is not to be served, whatever was asked since.
+        let is_due = *step == Step::Publish && run.has_changed();
         let outcome = match work.go_on() {
+            Err(interrupted) if !is_due => Err(interrupted.into()),
+            Err(_) => work.whole(|| work.to_the_end(|| run.carry_out(step, &mut world))),
             Ok(()) => work.whole(|| run.carry_out(step, &mut world)),
-            Err(interrupted) => Err(interrupted.into()),
         };
         run.done.deeds.push(Deed { step: step.clone(), outcome });
     }
+    // One that was made on the way to a step that failed is shown all the same.
+    run.done.login = run.done.login.take().or_else(|| work.take_login());
     Ok(run.done)
 }
 
 impl Run<'_> {
+    /// Says whether a step has changed something.
+    fn has_changed(&self) -> bool {
+        self.done.deeds.iter().any(|deed| !matches!(deed.outcome, Ok(Outcome::AlreadyDone)))
+    }
+
     fn carry_out(&mut self, step: &Step, world: &mut Held<'_, World>) -> Result<Outcome, NotDone> {
         let id = match step {
             Step::Publish => return self.publish(world),

@@ -71,6 +71,8 @@ pub(super) fn done(plan: &Plan<Step>, done: Done, is_blind: bool) -> Answer {
 /// A lock that is held stands back behind everything else that went wrong.
 fn worst(one: Exit, other: Exit) -> Exit {
     match (one, other) {
+        // Whoever interrupted it has to hear what could not be taken back.
+        (Exit::RollbackFailed, _) | (_, Exit::RollbackFailed) => Exit::RollbackFailed,
         (Exit::Locked, other) => other,
         (one, Exit::Locked) => one,
         (one, other) => one.worst(other),

@@ -41,6 +41,7 @@ pub(super) fn get_up(work: &Work<'_>, record: &mut Record, places: &Places) -> R
         let is_watched = found.is_watched();
         let (mut child, mut forerunner) = (None, None);
         if !is_watched {
+            work.go_on()?;
             work.progress.doing(format!("start the editor of {id}"));
             was_taken_over = found.condition == Condition::Unsupervised;
             if was_taken_over {
