@@ -8,6 +8,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+use oh_model::leftover::Pattern;
 use oh_model::path::InRoot;
 use oh_model::port::{Port, PortRange, PortRangeFault, PortSet};
 
@@ -41,6 +42,7 @@ pub(crate) enum Parsed {
     Listen(Vec<Listen>),
     Owners(Vec<Owner>),
     User(Owner),
+    Patterns(Vec<Pattern>),
 }
 
 /// Says why a value cannot be used; the caller knows where it stands.
@@ -109,7 +111,9 @@ impl Kind {
         match self {
             Self::Version | Self::Integer { .. } | Self::Port => Shape::Integer,
             Self::Ports => Shape::Integers,
-            Self::PortRanges | Self::WebOrigins | Self::Listen | Self::Owners => Shape::Texts,
+            Self::PortRanges | Self::WebOrigins | Self::Listen | Self::Owners | Self::Patterns => {
+                Shape::Texts
+            }
             Self::PortRange
             | Self::Choice(_)
             | Self::Domain
@@ -155,6 +159,7 @@ impl Kind {
             Self::Listen => "a list of addresses: \"*\", \"192.0.2.1\", \"[2001:db8::1]\"",
             Self::Owners => "a list of user names or numbers such as [\"root\", \"1000\"]",
             Self::User => "a user name or number such as \"ubuntu\" or \"1000\"",
+            Self::Patterns => "a list of patterns such as [\"/tmp/code-server-*\"]",
         };
         String::from(fixed)
     }
@@ -231,6 +236,7 @@ impl Kind {
             Self::WebOrigins => texts(items, &mut problems, web_origin).map(Parsed::WebOrigins),
             Self::Listen => texts(items, &mut problems, listen).map(Parsed::Listen),
             Self::Owners => texts(items, &mut problems, owner).map(Parsed::Owners),
+            Self::Patterns => texts(items, &mut problems, pattern).map(Parsed::Patterns),
             _ => texts(items, &mut problems, range).map(|ranges| Parsed::Ranges(PortSet(ranges))),
         };
         parsed.filter(|_| problems.is_empty()).ok_or(problems)
@@ -539,6 +545,11 @@ fn listen(text: &str) -> Result<Listen, Problem> {
             None => problem.note("\"*\", an IPv4 address, or an IPv6 address in brackets; no port"),
         }
     })
+}
+
+fn pattern(text: &str) -> Result<Pattern, Problem> {
+    Pattern::parse(text)
+        .map_err(|fault| Problem::new(format!("{} is no pattern: {fault}", quoted(text))))
 }
 
 fn owner(text: &str) -> Result<Owner, Problem> {

@@ -96,6 +96,8 @@ pub enum Kind {
     Owners,
     /// A user, by name or number.
     User,
+    /// A list of patterns of left-overs.
+    Patterns,
 }
 
 /// Holds a default in a form that a constant can have.
@@ -159,7 +161,7 @@ pub const TABLES: &[Table] = &[
         name: "instances",
         doc: "VS Code editors of repositories, and the records about them.",
     },
-    Table { name: "cleanup", doc: "For oh-cleanup; no keys yet." },
+    Table { name: "cleanup", doc: "What oh-cleanup takes for a left-over, and how long it waits." },
     Table { name: "verify", doc: "For oh-verify; no keys yet." },
     Table { name: "wscheck", doc: "For oh-wscheck." },
     Table { name: "deploy", doc: "For oh-deploy; no keys yet." },
@@ -638,6 +640,45 @@ pub const KEYS: &[Key] = &[
         Preset::Text("~/.openhands_env"),
         "The file of variables that OpenHands is started with, which oh-instances env writes: an \
          absolute path, or ~/ for the home folder of the user whom OpenHands runs as.",
+    ),
+    trusted(
+        "cleanup.leftovers",
+        Kind::Patterns,
+        Preset::Texts(&[
+            "/tmp/code-server-*",
+            "/tmp/vscode-agent-*",
+            "/tmp/vscode-ipc-*.sock",
+            "/tmp/vscode-git-*.sock",
+            "/tmp/openhands_workspace_*",
+            "/tmp/openhands-sandboxes/*",
+            "/tmp/openhands-agent-server-*",
+            "/tmp/oh_editor_history_*",
+            "/tmp/browser-use-downloads-*",
+            "/tmp/conversation-worktrees/*",
+            "/var/www/vscode-workspaces/*",
+        ]),
+        "Where editors and OpenHands leave things behind: absolute paths with one * at most, in the \
+         last part. What has such a name is a left-over only where it is a user's of \
+         cleanup.owners, and nobody uses it.",
+    ),
+    trusted(
+        "cleanup.owners",
+        Kind::Owners,
+        Preset::Texts(&["root", "ubuntu", "openhands"]),
+        "The users whose editors and left-overs may be cleaned up, by name or by number; \
+         instances.user and sessions.user are among them always.",
+    ),
+    open(
+        "cleanup.grace_s",
+        Kind::Integer { min: 0, max: 3600, unit: "seconds" },
+        Preset::Integer(5),
+        "How long a process has to end by itself before it is killed.",
+    ),
+    open(
+        "cleanup.age_min_s",
+        Kind::Integer { min: 0, max: 31_536_000, unit: "seconds" },
+        Preset::Integer(600),
+        "How long nothing may have changed in a left-over of which nobody knows whose it was.",
     ),
     open(
         "wscheck.development_ports",

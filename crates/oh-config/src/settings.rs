@@ -8,6 +8,7 @@ use core::net::SocketAddr;
 use core::num::NonZeroU64;
 
 use oh_model::instance::Server;
+use oh_model::leftover::Pattern;
 use oh_model::path::InRoot;
 use oh_model::port::{Port, PortRange, PortSet};
 use oh_model::upstream::Upstream;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub sessions: Sessions,
     /// `[toolkit.instances]`.
     pub instances: Instances,
+    /// `[toolkit.cleanup]`.
+    pub cleanup: Cleanup,
     /// `[toolkit.wscheck]`.
     pub wscheck: Wscheck,
 }
@@ -301,6 +304,19 @@ pub enum Supervision {
     Process,
 }
 
+/// What is taken for a left-over, and how long is waited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cleanup {
+    /// Where left-overs lie.
+    pub leftovers: Vec<Pattern>,
+    /// Whose they may be.
+    pub owners: Vec<Owner>,
+    /// How long a process has to end by itself, in seconds.
+    pub grace_s: u64,
+    /// How long nothing may have changed in what is nobody's, in seconds.
+    pub age_min_s: u64,
+}
+
 /// The WebSocket check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wscheck {
@@ -383,6 +399,12 @@ pub(crate) fn build(merged: &Merged, file: &str) -> Option<Settings> {
                 tasks: NonZeroU64::new(take(merged, "instances.tasks_max")?),
             },
             supervision: take(merged, "instances.supervision")?,
+        },
+        cleanup: Cleanup {
+            leftovers: take(merged, "cleanup.leftovers")?,
+            owners: take(merged, "cleanup.owners")?,
+            grace_s: take(merged, "cleanup.grace_s")?,
+            age_min_s: take(merged, "cleanup.age_min_s")?,
         },
         wscheck: Wscheck { development_ports: take(merged, "wscheck.development_ports")? },
     })
@@ -487,6 +509,7 @@ take_from! {
     Listen => Vec<Listen>,
     Owners => Vec<Owner>,
     User => Owner,
+    Patterns => Vec<Pattern>,
 }
 
 impl Take for Tls {

@@ -4,7 +4,9 @@ use alloc::format;
 use alloc::string::String;
 
 use crate::keys::{Key, TABLES};
+use crate::literal::Literal;
 use crate::text::wrap;
+use crate::write_reference::literal_is_long;
 
 /// The longest line of the example, in characters.
 const COLUMNS: usize = 98;
@@ -43,12 +45,23 @@ fn describe(text: &mut String, key: &Key) {
             if let Some(example) = key.example {
                 text.push_str(&format!("# Example: {} = {example}\n", key.name()));
             }
-            text.push_str(&format!("#{} = {literal}\n", key.name()));
+            set(text, key, &literal);
         }
         None => {
             let example = key.example.unwrap_or("");
             text.push_str(&format!("# No default. Example: {} = {example}\n", key.name()));
         }
+    }
+}
+
+fn set(text: &mut String, key: &Key, literal: &Literal) {
+    match literal {
+        Literal::List(items) if literal_is_long(items) => {
+            text.push_str(&format!("#{} = [\n", key.name()));
+            items.iter().for_each(|item| text.push_str(&format!("#{item},\n")));
+            text.push_str("#]\n");
+        }
+        literal => text.push_str(&format!("#{} = {literal}\n", key.name())),
     }
 }
 

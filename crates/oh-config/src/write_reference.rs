@@ -1,13 +1,17 @@
 //! The reference of keys in Markdown.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 
 use crate::keys::{Key, TABLES};
+use crate::literal::Literal;
 use crate::text::wrap;
 
 /// The longest line of the reference, in characters.
 const COLUMNS: usize = 100;
+
+/// The longest list that stands on one line, in characters.
+const LIST_COLUMNS: usize = 80;
 
 /// Writes docs/config.md.
 pub fn reference() -> String {
@@ -48,6 +52,10 @@ fn describe(text: &mut String, key: &Key) {
     push_paragraph(text, key.doc);
     text.push_str(&format!("- value: {}\n", key.kind.noun()));
     match key.preset.literal() {
+        Some(Literal::List(items)) if literal_is_long(&items) => {
+            text.push_str("- default, a list of:\n");
+            items.iter().for_each(|item| text.push_str(&format!("  - `{item}`\n")));
+        }
         Some(literal) => text.push_str(&format!("- default: `{literal}`\n")),
         None => text.push_str("- default: none\n"),
     }
@@ -61,6 +69,11 @@ fn describe(text: &mut String, key: &Key) {
     } else {
         text.push_str(&format!("- environment: `{}`\n\n", key.environment_name()));
     }
+}
+
+/// Says whether a list is longer than a line.
+pub(crate) fn literal_is_long(items: &[Literal]) -> bool {
+    Literal::List(items.to_vec()).to_string().chars().count() > LIST_COLUMNS
 }
 
 fn push_paragraph(text: &mut String, paragraph: &str) {

@@ -63,7 +63,12 @@ fn rule(kind: Kind) -> Json {
         }
         Kind::Port => port(),
         Kind::Choice(words) => json!({"type": "string", "enum": words}),
-        Kind::Ports | Kind::PortRanges | Kind::WebOrigins | Kind::Listen | Kind::Owners => {
+        Kind::Ports
+        | Kind::PortRanges
+        | Kind::WebOrigins
+        | Kind::Listen
+        | Kind::Owners
+        | Kind::Patterns => {
             let mut list = json!({"type": "array", "items": item(kind), "uniqueItems": true});
             if let Some(object) = list.as_object_mut().filter(|_| !kind.may_be_empty()) {
                 object.insert("minItems".to_string(), Json::from(1));
@@ -91,11 +96,17 @@ fn rule(kind: Kind) -> Json {
     }
 }
 
+/// A folder of a pattern, and its last part.
+const PART: &str = r"(/[^/*?\[\]{}~$\\]+)";
+const PART_WITH_STAR: &str = r"/[^/*?\[\]{}~$\\]*\*?[^/*?\[\]{}~$\\]*";
+
 fn item(kind: Kind) -> Json {
     match kind {
         Kind::PortRanges => text(&range()),
         Kind::Listen => text(&format!("(\\*|{})", network::bracketed())),
         Kind::Owners => text(places::OWNER),
+        // The loader knows more: the folders of the system.
+        Kind::Patterns => text(&format!("{PART}+{PART_WITH_STAR}")),
         Kind::WebOrigins => {
             let port = network::PORT;
             text(&format!("https?://({}|{})(:{port})?", network::NAME, network::bracketed()))

@@ -159,6 +159,34 @@ pub const PRINTED: &[Printed] = &[
         command: "oh-instances env",
         test: "crates/oh-testsuite/tests/instances_units.rs::every_reader_takes_the_same_values",
     },
+    Printed {
+        command: "oh-cleanup --dry-run",
+        test: "crates/oh-testsuite/tests/cleanup.rs::a_plan_that_is_only_shown_changes_nothing",
+    },
+    Printed {
+        command: "oh-cleanup --all --yes --reason 'port 8888 is stuck'",
+        test: "crates/oh-testsuite/tests/cleanup.rs::one_command_ends_in_the_clean_state_and_another_takes_it_back",
+    },
+    Printed {
+        command: "oh-cleanup runs",
+        test: "crates/oh-testsuite/tests/cleanup.rs::one_command_ends_in_the_clean_state_and_another_takes_it_back",
+    },
+    Printed {
+        command: "oh-cleanup undo",
+        test: "crates/oh-testsuite/tests/cleanup.rs::one_command_ends_in_the_clean_state_and_another_takes_it_back",
+    },
+    Printed {
+        command: "oh-cleanup purge --older-than 7d",
+        test: "crates/oh-testsuite/tests/cleanup.rs::what_was_moved_long_ago_is_removed_for_good",
+    },
+    Printed {
+        command: "oh-cleanup plan --all --output plan.json",
+        test: "crates/oh-testsuite/tests/cleanup.rs::a_plan_in_a_file_is_carried_out_as_far_as_it_is_still_true",
+    },
+    Printed {
+        command: "oh-cleanup apply plan.json --yes",
+        test: "crates/oh-testsuite/tests/cleanup.rs::a_plan_in_a_file_is_carried_out_as_far_as_it_is_still_true",
+    },
 ];
 
 /// Returns the commands of a Markdown page: in a `console` block the lines that begin with `$ `,

@@ -111,7 +111,7 @@ fn faults_of_the_command_line_repeat_the_argument() {
         "site.domain=\"x\"",
         "foo",
         "site=3",
-        "cleanup=3",
+        "verify=3",
         "schema=2",
         "ngnix.hook=/x",
         "site.upstream=localhost:3",
@@ -127,7 +127,7 @@ fn faults_of_the_command_line_repeat_the_argument() {
       hint: --set site.domain=oh.example
     --set site=3: toolkit.site: unknown key
       hint: that is a table; set one of its keys, such as site.domain
-    --set cleanup=3: toolkit.cleanup: unknown key
+    --set verify=3: toolkit.verify: unknown key
       hint: that is a table without keys
     --set schema=2: toolkit.schema: says of a file which keys it has, and belongs into it
       hint: leave it out here
@@ -184,6 +184,8 @@ fn trusted_keys_come_from_the_file_or_the_command_line_alone() {
             "instances.cpu_max_percent",
             "instances.tasks_max",
             "instances.supervision",
+            "cleanup.grace_s",
+            "cleanup.age_min_s",
             "wscheck.development_ports",
         ]
     );

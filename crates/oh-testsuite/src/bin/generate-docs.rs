@@ -12,7 +12,7 @@ use clap::Parser;
 use oh_testsuite::components;
 
 /// The tools whose help stands in docs/cli.md.
-const TOOLS: &[&str] = &["oh-nginx", "oh-instances", "oh-deploy"];
+const TOOLS: &[&str] = &["oh-nginx", "oh-instances", "oh-cleanup", "oh-deploy"];
 /// Subcommands of subcommands end here.
 const DEPTH_MAX: usize = 4;
 

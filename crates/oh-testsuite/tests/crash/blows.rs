@@ -10,7 +10,7 @@ use oh_testsuite::components;
 use oh_testsuite::lab::Said;
 
 /// The calls that change something outside the process, as strace names them.
-const CHANGING: &str = "openat,write,ftruncate,fsync,fchmod,fchown,fchownat,mkdirat,renameat,\
+const CHANGING: &str = "openat,write,pwrite64,ftruncate,fsync,fdatasync,fchmod,fchown,fchownat,mkdirat,renameat,\
                         renameat2,linkat,symlinkat,utimensat,unlinkat,rmdir,pidfd_send_signal,\
                         connect,clone3,clone";
 
@@ -38,12 +38,28 @@ impl Blow {
     pub(crate) fn fits(self, call: &str) -> bool {
         match self {
             Self::Kill => true,
-            Self::NoSpace => {
-                ["openat", "write", "fsync", "mkdirat", "linkat", "renameat"].contains(&call)
-            }
-            Self::Denied => {
-                !["write", "fsync", "ftruncate", "clone", "clone3", "connect"].contains(&call)
-            }
+            Self::NoSpace => [
+                "openat",
+                "write",
+                "pwrite64",
+                "fsync",
+                "fdatasync",
+                "mkdirat",
+                "linkat",
+                "renameat",
+            ]
+            .contains(&call),
+            Self::Denied => ![
+                "write",
+                "pwrite64",
+                "fsync",
+                "fdatasync",
+                "ftruncate",
+                "clone",
+                "clone3",
+                "connect",
+            ]
+            .contains(&call),
         }
     }
 

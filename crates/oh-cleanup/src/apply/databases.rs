@@ -1,0 +1,84 @@
+//! Takes entries out of a database: a copy first, read back and compared, then the change.
+
+use oh_host::atomic::{self, Change, Meta};
+use oh_host::databases::{self, Edited, Place};
+use oh_host::entry::digest;
+use oh_host::inputs;
+use oh_host::journal::JOURNALS_FOLDER;
+use oh_host::lock::{Held, World};
+use oh_host::publish::LOCK_WAIT;
+use oh_model::databases::{Document as _, PortDocument, RepositoriesDocument};
+use oh_model::path::{InRoot, RealPath};
+use oh_model::plan::Outcome;
+
+use super::{NotDone, PURPOSE, Run, chain};
+use crate::fault::Fault;
+use crate::journal::{TOOL, Undo};
+use crate::step::{Database, Release};
+
+/// A copy is its user's alone, as the journal is.
+const COPY: Meta = Meta { mode: 0o600, owner: None };
+
+pub(super) fn release(
+    run: &mut Run<'_>,
+    number: usize,
+    release: &Release,
+    world: &mut Held<'_, World>,
+    told: &mut Option<String>,
+) -> Result<Outcome, NotDone> {
+    let host = run.host;
+    let said = |fault: &dyn core::error::Error| NotDone::said(chain(fault));
+    let name = match release.database {
+        Database::Ports => PortDocument::NAME,
+        Database::Repositories => RepositoriesDocument::NAME,
+    };
+    let held = world.databases([name], PURPOSE, LOCK_WAIT).map_err(Fault::from)?;
+    let path = host.root.real(&release.path).map_err(Fault::from)?;
+    let bytes = atomic::read_limited(&path, databases::DATABASE_BYTES_MAX).map_err(|f| said(&f))?;
+    let Some(bytes) = bytes else { return Ok(Outcome::AlreadyDone) };
+    let copy = copy_path(run, number, &release.path)?;
+    atomic::replace(&copy, &bytes, COPY).map_err(|fault| said(&fault))?;
+    let kept = atomic::read_limited(&copy, databases::DATABASE_BYTES_MAX).map_err(|f| said(&f))?;
+    if kept.as_deref() != Some(bytes.as_slice()) {
+        return Err(NotDone::said(format!("its copy {copy} does not read back as it was written")));
+    }
+    let undo =
+        Undo::Copied { path: release.path.clone(), copy: copy.clone(), sha256: digest(&bytes) };
+    run.begin(number, undo)?;
+    let owners = inputs::owners(host);
+    let place = Place { root: &host.root, path: &release.path, owners: &owners };
+    let range = host.settings.instances.ports;
+    let edited = match release.database {
+        Database::Ports => databases::edit(&held, place, &PortDocument::empty(range), |database| {
+            for id in &release.ids {
+                database.release(id, range);
+            }
+            database.mend(range);
+        }),
+        Database::Repositories => {
+            databases::edit(&held, place, &RepositoriesDocument::empty(), |database| {
+                for id in &release.ids {
+                    database.stopped(id);
+                }
+            })
+        }
+    };
+    let Edited { change, torn, rivals, .. } = edited.map_err(|fault| said(&fault))?;
+    let mut said = format!("a copy is {copy}");
+    if let Some(torn) = torn {
+        said.push_str(&format!("; the torn one is kept as {}", torn.kept));
+    }
+    if rivals > 0 {
+        said.push_str("; a program that takes no lock writes it");
+    }
+    *told = Some(said);
+    Ok(if change == Change::Changed { Outcome::Done } else { Outcome::AlreadyDone })
+}
+
+/// Where the copy of a database is kept: beside the journal, one for each step.
+fn copy_path(run: &Run<'_>, number: usize, path: &InRoot) -> Result<RealPath, NotDone> {
+    let folder = InRoot::parse(JOURNALS_FOLDER).and_then(|path| run.host.root.real(&path));
+    let name = format!("{TOOL}-{}.{number}.{}", run.journal.run(), path.name());
+    let copy = folder.and_then(|folder| folder.join(&name));
+    Ok(copy.map_err(Fault::from)?)
+}

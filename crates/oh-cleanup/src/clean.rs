@@ -1,0 +1,181 @@
+//! The cleanup itself: look, plan, show, ask, lock, look again, do.
+
+use std::time::Duration;
+
+use oh_host::atomic::{self, Meta};
+use oh_host::boot::boot_id;
+use oh_host::lock::{Holder, Locks, Share, Waiting};
+use oh_host::publish::Host;
+use oh_host::settings::{self, Wish};
+use oh_host::signals::Interrupts;
+use oh_host::users::Users;
+use oh_model::exit::Exit;
+use oh_model::hint::{Command, Hint};
+use oh_model::path::RealPath;
+use oh_model::plan::{Objection, Plan};
+use oh_term::{Answer, Common, Failure, Progress, consent};
+
+use crate::apply::{self, PURPOSE, Run};
+use crate::cli::{ApplyArguments, CleanArguments, DoingArguments, PlanArguments, WantedArguments};
+use crate::facts::{self, Facts, Look};
+use crate::fault::Fault;
+use crate::guard::Guard;
+use crate::journal;
+use crate::plan::plan;
+use crate::planfile::PlanFile;
+use crate::report;
+use crate::request::{Kinds, Request};
+use crate::step::Step;
+
+/// How long to wait for others at work, where nobody says: a watch's tick is over by then.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// A plan names processes and files: it is its user's alone.
+const PLAN_FILE: Meta = Meta { mode: 0o600, owner: None };
+
+/// What a command works with, and what people should know of its configuration.
+pub(crate) struct Context {
+    pub(crate) host: Host,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Finds the configuration and keeps what the commands work with.
+pub(crate) fn context(common: &Common) -> Result<Context, Failure> {
+    let wish = Wish::of(common.config.clone(), common.root.clone(), common.sets.clone());
+    let found = settings::find(&wish).map_err(Failure::of)?;
+    let warnings = found.warnings();
+    Ok(Context { host: found.into_host(), warnings })
+}
+
+/// Cleans up, or says what would be done.
+pub(crate) fn clean(asked: &CleanArguments, common: &Common) -> Result<Answer, Failure> {
+    let Context { host, warnings } = context(common)?;
+    let request = request(&host, &asked.wanted).map_err(Failure::of)?;
+    let (facts, plan) = planned(&host, &request)?;
+    if asked.dry_run || plan.steps.is_empty() {
+        return Ok(report::planned(&facts, &plan, asked.dry_run).notes(warnings));
+    }
+    consent(&report::shown(&facts, &plan), asked.doing.yes)?;
+    Ok(carry_out(&host, &request, &plan, &asked.doing)?.notes(warnings))
+}
+
+/// Writes a plan into a file, or prints it.
+pub(crate) fn make(asked: &PlanArguments, common: &Common) -> Result<Answer, Failure> {
+    let Context { host, warnings } = context(common)?;
+    let request = request(&host, &asked.wanted).map_err(Failure::of)?;
+    let (facts, plan) = planned(&host, &request)?;
+    let boot_id = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
+    let file = PlanFile::of(&host, boot_id, &request, &plan);
+    let path = given(&asked.output).map_err(Failure::of)?;
+    let written = atomic::replace(&path, file.render().as_bytes(), PLAN_FILE);
+    written.map_err(|fault| Failure::of(Fault::Write(fault)))?;
+    let answer = report::planned(&facts, &plan, true).notes(warnings);
+    if plan.steps.is_empty() {
+        return Ok(answer);
+    }
+    let apply = Command::ours("oh-cleanup", &["apply", path.as_str()]);
+    Ok(answer.hint(Hint::run("carry it out", apply)))
+}
+
+/// Carries out a plan from a file, as far as it is still true.
+pub(crate) fn apply(asked: &ApplyArguments, common: &Common) -> Result<Answer, Failure> {
+    let Context { host, warnings } = context(common)?;
+    let path = given(&asked.plan).map_err(Failure::of)?;
+    let boot_id = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
+    let (request, plan) = PlanFile::read(&host, &path, &boot_id).map_err(Failure::of)?;
+    let look = Look::begin(&host).map_err(Failure::of)?;
+    refuse(&Guard::new(&look, boot_id).objections(&plan), Exit::Refused)?;
+    if plan.steps.is_empty() {
+        let facts = Facts::default();
+        return Ok(report::planned(&facts, &plan, false).notes(warnings));
+    }
+    consent(&report::shown(&Facts::default(), &plan), asked.doing.yes)?;
+    Ok(carry_out(&host, &request, &plan, &asked.doing)?.notes(warnings))
+}
+
+/// Takes a path of the command line, from the current folder where it is relative.
+fn given(path: &str) -> Result<RealPath, Fault> {
+    let bad = |why: String| Fault::Plan { path: path.escape_debug().to_string(), why };
+    let whole = std::path::absolute(path).map_err(|fault| bad(fault.to_string()))?;
+    let whole = whole.to_str().ok_or_else(|| bad("it is no text".into()))?;
+    RealPath::parse(whole).map_err(|fault| bad(fault.to_string()))
+}
+
+/// Locks, looks again, and does what was confirmed and is still meant.
+fn carry_out(
+    host: &Host,
+    request: &Request,
+    plan: &Plan<Step>,
+    asked: &DoingArguments,
+) -> Result<Answer, Failure> {
+    let consented = plan.confirm();
+    let progress = Progress::start();
+    let interrupts = Interrupts::listen().map_err(|fault| Failure::of(Fault::Signals(fault)))?;
+    let lock = |fault| Failure::of(Fault::Lock(fault));
+    let waiting = Patience(progress.clone());
+    let mut locks = Locks::waiting(&host.root, None, waiting).map_err(lock)?;
+    let wait = asked.wait.unwrap_or(LOCK_WAIT);
+    let mut world = locks.world(Share::Exclusive, PURPOSE, wait).map_err(lock)?;
+    // Whoever was asked took their time, and so did the lock.
+    progress.doing("look again");
+    let (facts, fresh) = planned(host, request)?;
+    let boot = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
+    let head = journal::head(boot, asked.reason.clone(), plan.steps.clone());
+    let journal =
+        journal::begin(&host.root, &head).map_err(|fault| Failure::of(Fault::Journal(fault)))?;
+    let run_id = journal.run().clone();
+    let grace = asked.grace.unwrap_or(Duration::from_secs(host.settings.cleanup.grace_s));
+    let run = Run { host, journal, grace, progress: &progress, interrupts: &interrupts };
+    let deeds = apply::apply(run, plan, consented, &fresh, &mut world)?;
+    // What is kept is told as it is now.
+    let told = Plan { steps: plan.steps.clone(), exclusions: fresh.exclusions };
+    Ok(report::done(&facts, &told, &deeds, &run_id))
+}
+
+/// How a cleanup waits for a lock: nothing is begun yet, so a signal ends it at once.
+struct Patience(Progress);
+
+impl Waiting for Patience {
+    fn tell(&self, holder: &Holder) {
+        self.0.waiting(&holder.to_string());
+    }
+}
+
+/// Refuses a plan that somebody objects to.
+fn refuse(objections: &[Objection], exit: Exit) -> Result<(), Failure> {
+    if objections.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<String> = objections.iter().map(ToString::to_string).collect();
+    let what = format!("the plan is refused: {}", all.join("; "));
+    Err(Failure::new(exit, what).state("nothing was changed"))
+}
+
+/// Looks, plans, and has the plan judged.
+fn planned(host: &Host, request: &Request) -> Result<(Facts, Plan<Step>), Failure> {
+    let mut look = Look::begin(host).map_err(Failure::of)?;
+    let facts = facts::gather(&mut look).map_err(Failure::of)?;
+    let plan = plan(&facts, request);
+    let boot_id = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
+    // Our planner erred.
+    refuse(&Guard::new(&look, boot_id).objections(&plan), Exit::Bug)?;
+    Ok((facts, plan))
+}
+
+fn request(host: &Host, asked: &WantedArguments) -> Result<Request, Fault> {
+    let WantedArguments { processes, temp, databases, sessions, .. } = *asked;
+    let kinds = Kinds { processes, temporary: temp, databases, sessions };
+    let is_named = processes || temp || databases || sessions;
+    let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
+    let uid = |word: &String| users.uid(word).ok_or_else(|| Fault::NoUser(word.clone()));
+    let age = asked.older_than.unwrap_or(Duration::from_secs(host.settings.cleanup.age_min_s));
+    Ok(Request {
+        kinds: if is_named { kinds } else { Kinds::ALL },
+        ids: asked.only.iter().map(|id| id.to_ascii_lowercase()).collect(),
+        uids: asked.user.iter().map(uid).collect::<Result<_, _>>()?,
+        age_min_ns: i64::try_from(age.as_nanos()).unwrap_or(i64::MAX),
+        force_active: asked.force_active,
+        force_unsaved: asked.force_unsaved,
+        reset_all: asked.reset_all,
+    })
+}

@@ -1,0 +1,187 @@
+//! The arguments of `oh-cleanup`.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use oh_model::exit::Exit;
+use oh_term::{Answer, Common, Failure, Format, Tool, duration};
+
+use crate::{clean, purge, runs, undo};
+
+/// Stop editors, and take away what they and OpenHands left behind, so that it can come back
+///
+/// What is done is shown first, and asked for. Editors that somebody works in, what belongs to others,
+/// what is in use, mounted, locked or not saved stays, and is named with the reason. What is taken away
+/// goes to a quarantine by a rename: `undo` puts it back, `purge` frees its room.
+///
+/// Exit codes: 0 done or nothing to do, 1 done in part, 2 refused, 4 something could not be looked at,
+/// 5 another command is at work, 6 failed with nothing changed, 78 configuration, 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "oh-cleanup", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    clean: CleanArguments,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write down what would be done, to be looked at and carried out later
+    ///
+    /// Exit codes: 0 written, 2 refused, 4 something could not be looked at.
+    Plan(PlanArguments),
+    /// Carry out a plan, as far as it is still true: what has changed since is not touched
+    ///
+    /// Exit codes: as without a command; 2 for a plan of another boot or root.
+    Apply(ApplyArguments),
+    /// Take back what a run did: what it moved comes back, and what it took out of databases
+    ///
+    /// Nothing is put over something new. Editors that were stopped are not started; the answer says
+    /// how. Exit codes: 0 all is back, 1 some of it is not, 2 refused, 5 another command is at work.
+    Undo {
+        /// The run; without it the last one
+        #[arg(value_name = "RUN")]
+        run: Option<String>,
+        /// Say what would come back, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show the runs that can be taken back or purged
+    ///
+    /// Exit codes: 0 shown, 4 a journal cannot be read.
+    Runs,
+    /// Remove for good what runs moved away, and so free its room
+    ///
+    /// Exit codes: 0 all is gone, 1 some of it stays, 2 refused, 5 another command is at work.
+    Purge(PurgeArguments),
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct CleanArguments {
+    #[command(flatten)]
+    pub(crate) wanted: WantedArguments,
+    #[command(flatten)]
+    pub(crate) doing: DoingArguments,
+    /// Say what would be done, and do nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArguments {
+    #[command(flatten)]
+    pub(crate) wanted: WantedArguments,
+    /// Write the plan into this file
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArguments {
+    /// The file of the plan
+    #[arg(value_name = "PLAN")]
+    pub(crate) plan: String,
+    #[command(flatten)]
+    pub(crate) doing: DoingArguments,
+}
+
+/// What is to be taken.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct WantedArguments {
+    /// Take everything: editors, left-overs, entries of databases, session files
+    #[arg(long, conflicts_with_all = ["processes", "temp", "databases", "sessions"])]
+    pub(crate) all: bool,
+    /// Take editors that run, and what is left of them
+    #[arg(long)]
+    pub(crate) processes: bool,
+    /// Take left-overs (cleanup.leftovers)
+    #[arg(long)]
+    pub(crate) temp: bool,
+    /// Take entries of databases whose editor is gone, and write torn databases anew
+    #[arg(long)]
+    pub(crate) databases: bool,
+    /// Take session files whose editor is gone
+    #[arg(long)]
+    pub(crate) sessions: bool,
+    /// Take only what belongs to this instance, session or repository
+    #[arg(long, value_name = "ID")]
+    pub(crate) only: Vec<String>,
+    /// Take only what belongs to this user
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Vec<String>,
+    /// Take left-overs in which nothing has changed for so long, e.g. 10m, 2h; 0s for all
+    #[arg(long, value_name = "AGE", value_parser = duration::parse)]
+    pub(crate) older_than: Option<Duration>,
+    /// Take editors too to which a browser is connected
+    #[arg(long)]
+    pub(crate) force_active: bool,
+    /// Take left-overs too that have work in them which is saved nowhere else
+    #[arg(long)]
+    pub(crate) force_unsaved: bool,
+    /// Take every entry of the databases, whoever listens on its port
+    #[arg(long)]
+    pub(crate) reset_all: bool,
+}
+
+/// How it is done.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct DoingArguments {
+    /// Give processes so long to end by themselves, e.g. 5s
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) grace: Option<Duration>,
+    /// Write down why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Wait so long for another command that is at work, e.g. 1m; without it 10s
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) wait: Option<Duration>,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PurgeArguments {
+    /// The runs; without one, all that --older-than names
+    #[arg(value_name = "RUN", required_unless_present = "older_than")]
+    pub(crate) runs: Vec<String>,
+    /// Purge the runs that began so long ago, e.g. 7d
+    #[arg(long, value_name = "AGE", value_parser = duration::parse, conflicts_with = "runs")]
+    pub(crate) older_than: Option<Duration>,
+    /// Say what would be removed, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+impl Tool for Cli {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    fn format(&self) -> Format {
+        self.common.format
+    }
+
+    fn carried(&self) -> Vec<String> {
+        self.common.carried()
+    }
+
+    fn answer(self) -> Result<Answer, Failure> {
+        if self.command.is_some() && self.clean != CleanArguments::default() {
+            let what = "what is to be taken is said behind the command, or without one";
+            return Err(Failure::new(Exit::Refused, what).state("nothing was changed"));
+        }
+        match self.command {
+            None => clean::clean(&self.clean, &self.common),
+            Some(Command::Plan(arguments)) => clean::make(&arguments, &self.common),
+            Some(Command::Apply(arguments)) => clean::apply(&arguments, &self.common),
+            Some(Command::Undo { run, dry_run }) => {
+                undo::undo(run.as_deref(), dry_run, &self.common)
+            }
+            Some(Command::Runs) => runs::runs(&self.common),
+            Some(Command::Purge(arguments)) => purge::purge(&arguments, &self.common),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What there is on the machine: gathered once, judged elsewhere.
+//!
+//! What cannot be looked at is a fact of its own and never dropped: a cleanup that does not see
+//! everything has to say what it did not see.
+
+mod editors;
+mod entries;
+mod leftovers;
+mod sessions;
+mod work;
+
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use oh_host::process::{Identity, Pid, Processes};
+use oh_host::publish::Host;
+use oh_host::quarantine::Thing;
+use oh_host::sockets::{self, Listener};
+use oh_host::survey::Survey;
+use oh_host::users::{OwnerSet, Users};
+use oh_model::id::InstanceId;
+use oh_model::path::{InRoot, RealPath};
+use oh_model::plan::Exclusion;
+use oh_model::port::Port;
+
+use crate::fault::Fault;
+use crate::step::Database;
+
+/// Everything that a plan is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// When it was, in nanoseconds since the epoch.
+    pub(crate) now_ns: i64,
+    pub(crate) editors: Vec<Editor>,
+    pub(crate) leftovers: Vec<Leftover>,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) entries: Vec<Entry>,
+    /// The databases that are torn, each with its file.
+    pub(crate) torn: Vec<(Database, InRoot)>,
+    /// What could not be looked at, and why.
+    pub(crate) unseen: Vec<Exclusion>,
+    /// Whether `/proc` hides others' processes from us.
+    pub(crate) is_partial: bool,
+    /// Whether nginx serves routes of ours.
+    pub(crate) is_published: bool,
+}
+
+/// An editor, or what is left of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Editor {
+    /// What it is, for people.
+    pub(crate) what: String,
+    /// Its id, where it has a record.
+    pub(crate) id: Option<InstanceId>,
+    /// Whose it is; `None` where it has one user's rights and was started by another.
+    pub(crate) uid: Option<u32>,
+    /// Whether that is one of those whose editors may be cleaned up.
+    pub(crate) is_owned: bool,
+    /// What was started first, or is left of it.
+    pub(crate) leaders: Vec<Identity>,
+    /// Its processes.
+    pub(crate) pids: BTreeSet<Pid>,
+    /// How many browsers are connected; `None` where nobody can tell, and why is not asked.
+    pub(crate) connections: Option<usize>,
+    pub(crate) port: Option<Port>,
+    /// The folders that it was given for its own things.
+    pub(crate) folders: BTreeSet<RealPath>,
+    /// Whether this very command was started in it.
+    pub(crate) is_around_us: bool,
+    /// Why it is one of ours.
+    pub(crate) why: String,
+}
+
+/// A thing that has the name of a left-over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Leftover {
+    pub(crate) thing: Thing,
+    /// Its owner, for people.
+    pub(crate) owner: String,
+    /// Whether that is one of those whose things may be cleaned up.
+    pub(crate) is_owned: bool,
+    pub(crate) survey: Survey,
+    /// Who uses it: the process, with its name and user for people.
+    pub(crate) users: Vec<(Pid, String)>,
+    /// Whether somebody listens on it, or holds its lock.
+    pub(crate) held: Option<String>,
+    /// What in it is not saved anywhere else, where it was looked for.
+    pub(crate) unsaved: Option<String>,
+}
+
+/// A file that announces a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Session {
+    /// Its id: the name of the file without its ending.
+    pub(crate) id: String,
+    pub(crate) thing: Thing,
+    /// Where its editor is to listen; `Err` says why that is not known.
+    pub(crate) life: Result<Life, String>,
+}
+
+/// Whether the editor of a session is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    Listens,
+    Gone,
+}
+
+/// What a database says of an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) database: Database,
+    pub(crate) path: InRoot,
+    /// The id, as it is written.
+    pub(crate) id: String,
+    pub(crate) port: Option<Port>,
+    /// Who listens on its port, for people; `None` where nobody does, `Err` where nobody can tell.
+    pub(crate) holder: Result<Option<String>, String>,
+}
+
+/// What is looked at, and with whose eyes.
+pub(crate) struct Look<'l> {
+    pub(crate) host: &'l Host,
+    pub(crate) users: Users,
+    /// Those whose things may be cleaned up.
+    pub(crate) owners: OwnerSet,
+    pub(crate) all: Processes,
+    /// This process and those that it came from.
+    pub(crate) own: BTreeSet<Pid>,
+    /// Who waits for connections, or why nobody can tell.
+    pub(crate) listeners: Result<Vec<Listener>, String>,
+    /// The same on unix sockets, by their paths.
+    pub(crate) listening_paths: Result<BTreeSet<Vec<u8>>, String>,
+    pub(crate) unseen: Vec<Exclusion>,
+}
+
+impl<'l> Look<'l> {
+    pub(crate) fn begin(host: &'l Host) -> Result<Self, Fault> {
+        let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
+        let all = Processes::look()?;
+        let me = Pid::own();
+        let own = all.ancestors_of(me).into_iter().chain([me]).collect();
+        let owners = owners(host, &users);
+        let listeners = sockets::listeners().map_err(|fault| fault.to_string());
+        let listening_paths = sockets::listening_paths().map_err(|fault| fault.to_string());
+        let unseen = Vec::new();
+        Ok(Self { host, users, owners, all, own, listeners, listening_paths, unseen })
+    }
+
+    /// Returns who listens on a port; `Err` where nobody can tell.
+    pub(crate) fn listener(&self, port: Port) -> Result<Option<&Listener>, String> {
+        let listeners = self.listeners.as_ref().map_err(Clone::clone)?;
+        Ok(listeners.iter().find(|one| one.address.port() == port.get()))
+    }
+
+    /// Says that something was not looked at.
+    pub(crate) fn miss(&mut self, subject: impl Into<String>, reason: impl Into<String>) {
+        self.unseen.push(Exclusion { subject: subject.into(), reason: reason.into() });
+    }
+
+    /// Names a process for people.
+    pub(crate) fn shown(&self, pid: Pid, uid: u32) -> String {
+        let name = self.all.get(pid).map(|stat| stat.name.escape_debug().to_string());
+        format!("pid {pid} ({}, user {})", name.unwrap_or_default(), self.users.shown(uid))
+    }
+}
+
+/// Looks at everything; writes nothing.
+pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
+    let editors = editors::gather(look)?;
+    let leftovers = leftovers::gather(look, &editors);
+    let sessions = sessions::gather(look);
+    let (entries, torn) = entries::gather(look);
+    let is_published = oh_host::publish::traces(look.host).is_ok_and(|traces| !traces.is_empty());
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Facts {
+        now_ns: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+        editors,
+        leftovers,
+        sessions,
+        entries,
+        torn,
+        is_partial: look.all.partial,
+        unseen: look.unseen.clone(),
+        is_published,
+    })
+}
+
+/// Those whose editors and left-overs may be cleaned up; for anybody but root that is themselves.
+fn owners(host: &Host, users: &Users) -> OwnerSet {
+    let me = rustix::process::geteuid().as_raw();
+    if me != 0 {
+        return OwnerSet::of_numbers([me]);
+    }
+    let settings = &host.settings;
+    let configured = settings.cleanup.owners.iter().map(ToString::to_string);
+    let editors = settings.instances.user.iter().chain([&settings.sessions.user]);
+    let words: Vec<String> = configured.chain(editors.map(ToString::to_string)).collect();
+    OwnerSet::of_words(words.iter().map(String::as_str), users).0
+}

@@ -1,0 +1,63 @@
+//! The files that announce sessions, and whether their editors are there.
+
+use oh_host::folder::{self, Limits};
+use oh_host::inputs;
+use oh_host::instances;
+use oh_host::quarantine;
+use oh_model::escaped::Name;
+use oh_model::id::{InstanceId, SessionId};
+use oh_model::path::RealPath;
+use oh_model::session::SessionFile;
+use oh_model::upstream::Target;
+use std::os::unix::ffi::OsStrExt as _;
+
+use super::{Life, Look, Session};
+
+pub(super) fn gather(look: &mut Look<'_>) -> Vec<Session> {
+    let settings = &look.host.settings.sessions;
+    let Ok(path) = look.host.root.real(&settings.directory) else { return Vec::new() };
+    let limits = Limits {
+        entries_max: usize::try_from(settings.sessions_max).unwrap_or(usize::MAX),
+        file_bytes_max: settings.file_bytes_max,
+    };
+    let folder = match folder::read_folder(&path, limits, &inputs::owners(look.host)) {
+        Ok(folder) => folder,
+        Err(fault) => {
+            look.miss(path.to_string(), fault.to_string());
+            return Vec::new();
+        }
+    };
+    let mut sessions = Vec::new();
+    for entry in folder.entries() {
+        let Some(id) = entry.stem().filter(|stem| SessionId::parse(stem).is_ok()) else { continue };
+        let Some(name) = Name::new(entry.name.as_bytes()) else { continue };
+        let Ok(Some(thing)) = quarantine::look(&path, &name) else { continue };
+        let life = match &entry.verdict {
+            Err(refusal) => Err(refusal.to_string()),
+            Ok(facts) => life(look, id, &facts.text),
+        };
+        sessions.push(Session { id: id.to_owned(), thing, life });
+    }
+    sessions
+}
+
+fn life(look: &Look<'_>, id: &str, text: &str) -> Result<Life, String> {
+    let file = SessionFile::parse(text).map_err(|fault| fault.to_string())?;
+    let listens = match file.target {
+        Target::Port(port) => look.listener(port)?.is_some(),
+        Target::Socket => {
+            let socket =
+                socket(look, id).ok_or("it is on a socket, and there is no folder of them")?;
+            look.listening_paths
+                .as_ref()
+                .map_err(Clone::clone)?
+                .contains(socket.as_str().as_bytes())
+        }
+    };
+    Ok(if listens { Life::Listens } else { Life::Gone })
+}
+
+fn socket(look: &Look<'_>, id: &str) -> Option<RealPath> {
+    let folder = look.host.settings.sessions.sockets.as_ref()?;
+    instances::socket(&look.host.root, folder, &InstanceId::parse(id).ok()?).ok()
+}

@@ -1,0 +1,107 @@
+//! Why a cleanup did not do what it was asked, and what to do about it.
+
+use std::io;
+
+use oh_host::atomic::FileFault;
+use oh_host::boot::BootFault;
+use oh_host::instances::InstanceFault;
+use oh_host::journal::JournalFault;
+use oh_host::lock::LockFault;
+use oh_host::process::ProcessFault;
+use oh_host::publish::PublishFault;
+use oh_host::quarantine::QuarantineFault;
+use oh_host::stop::StopFault;
+use oh_host::usage::UsageFault;
+use oh_model::diagnostic::Diagnostic;
+use oh_model::exit::Exit;
+use oh_model::hint::{Command, Hint};
+use oh_model::path::PathFault;
+use oh_model::run::{RunId, RunIdFault};
+use thiserror::Error;
+
+/// Says why something was not done.
+#[derive(Debug, Error)]
+pub(crate) enum Fault {
+    #[error("{0:?} is no user of this machine")]
+    NoUser(String),
+    #[error(transparent)]
+    RunId(#[from] RunIdFault),
+    #[error("no run has anything that could be taken back")]
+    NoRun,
+    #[error("the run {0} has nothing that could be taken back")]
+    NothingToUndo(RunId),
+    #[error("{path} is no plan of this version: {why}")]
+    Plan { path: String, why: String },
+    #[error("the plan was made {0}")]
+    Stale(String),
+    #[error("{}", if .0.is_held() { "another command is at work" } else { "could not take a lock" })]
+    Lock(#[from] LockFault),
+    #[error("could not keep a journal")]
+    Journal(#[from] JournalFault),
+    #[error("could not read or write the record of an instance")]
+    Record(#[from] InstanceFault),
+    #[error("could not look at a process")]
+    Process(#[from] ProcessFault),
+    #[error("could not look at the processes")]
+    Usage(#[from] UsageFault),
+    #[error("cannot tell which boot this is")]
+    Boot(#[from] BootFault),
+    #[error("could not move it")]
+    Quarantine(#[from] QuarantineFault),
+    #[error("could not stop it")]
+    Stop(#[from] StopFault),
+    #[error("the routes could not be published")]
+    Publish(#[from] PublishFault),
+    #[error("a path cannot be used")]
+    Path(#[from] PathFault),
+    #[error("could not write the plan")]
+    Write(#[source] FileFault),
+    #[error("could not listen to signals")]
+    Signals(#[source] io::Error),
+}
+
+impl Diagnostic for Fault {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoUser(_)
+            | Self::RunId(_)
+            | Self::NoRun
+            | Self::NothingToUndo(_)
+            | Self::Plan { .. }
+            | Self::Stale(_) => Exit::Refused,
+            Self::Lock(fault) if fault.is_held() => Exit::Locked,
+            Self::Journal(JournalFault::Unknown(_)) => Exit::Refused,
+            // Without a journal nothing is done.
+            Self::Journal(_) => Exit::Intact,
+            Self::Publish(fault) => fault.exit(),
+            Self::Lock(_)
+            | Self::Process(_)
+            | Self::Usage(_)
+            | Self::Boot(_)
+            | Self::Record(_)
+            | Self::Path(_) => Exit::CouldNotLook,
+            Self::Write(_) => Exit::Intact,
+            Self::Quarantine(_) | Self::Stop(_) | Self::Signals(_) => Exit::No,
+        }
+    }
+
+    fn state(&self) -> Option<String> {
+        match self {
+            Self::Publish(fault) => fault.state(),
+            Self::Quarantine(_) | Self::Stop(_) => None,
+            _ => Some("nothing was changed".into()),
+        }
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        let ours = |words: &[&str]| vec![Hint::run("", Command::ours("oh-cleanup", words))];
+        match self {
+            Self::RunId(_) | Self::NothingToUndo(_) | Self::Journal(JournalFault::Unknown(_)) => {
+                ours(&["runs"])
+            }
+            Self::Stale(_) => ours(&["plan", "--all", "--output", "FILE"]),
+            Self::Publish(fault) => fault.hints(),
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The journal of a cleanup: its plan, what it was about to do, and what became of it.
+//!
+//! Whatever can be undone is written down before it is done, with all that undoing needs. A run that
+//! was killed leaves a last line that says what it was about to do; whether it did is seen on the disk.
+
+use oh_host::boot::BootId;
+use oh_host::journal::{self, Journal, JournalFault, Told};
+use oh_host::process::Pid;
+use oh_host::quarantine::{Place, Thing};
+use oh_host::root::Root;
+use oh_model::path::{InRoot, RealPath};
+use oh_model::run::RunId;
+use serde::{Deserialize, Serialize};
+
+use crate::step::Step;
+
+/// Whose journals they are.
+pub(crate) const TOOL: &str = "cleanup";
+
+/// The version of what is written.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Head {
+    pub(crate) schema: u32,
+    pub(crate) tool_version: String,
+    pub(crate) boot_id: BootId,
+    /// Who ran it: the process and its user.
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    /// Why, as whoever ran it said.
+    pub(crate) reason: Option<String>,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// A further line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Line {
+    /// A step is about to be done.
+    Begin { step: usize, undo: Undo },
+    /// A step was done, or found done.
+    Done { step: usize },
+    /// A step was not done.
+    Failed { step: usize, why: String },
+    /// A step was taken back.
+    Undone { step: usize },
+    /// What a step had moved is gone for good.
+    Purged { step: usize },
+    /// The run came to its end.
+    End,
+}
+
+/// What taking a step back needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Undo {
+    /// It cannot be taken back, or needs nothing.
+    Nothing,
+    /// A thing comes back from its place.
+    Moved { thing: Box<Thing>, place: Place },
+    /// A database gets its entries back from a copy.
+    Copied { path: InRoot, copy: RealPath, sha256: String },
+}
+
+/// What is known of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) id: RunId,
+    pub(crate) head: Head,
+    pub(crate) lines: Vec<Line>,
+}
+
+impl Run {
+    /// Reads a run.
+    pub(crate) fn read(root: &Root, id: &RunId) -> Result<Self, JournalFault> {
+        let Told { head, entries } = journal::read(root, TOOL, id)?;
+        Ok(Self { id: id.clone(), head, lines: entries })
+    }
+
+    /// What can be taken back, in the order in which it was done.
+    pub(crate) fn undoable(&self) -> Vec<(usize, &Undo)> {
+        let mut undoable: Vec<(usize, &Undo)> = Vec::new();
+        for line in &self.lines {
+            match line {
+                Line::Begin { undo: Undo::Nothing, .. } | Line::Done { .. } | Line::End => {}
+                Line::Begin { step, undo } => undoable.push((*step, undo)),
+                Line::Failed { step, .. } | Line::Undone { step } | Line::Purged { step } => {
+                    undoable.retain(|(begun, _)| begun != step);
+                }
+            }
+        }
+        undoable
+    }
+
+    /// Says whether it came to its end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lines.contains(&Line::End)
+    }
+}
+
+/// Begins the journal of a run.
+pub(crate) fn begin(root: &Root, head: &Head) -> Result<Journal, JournalFault> {
+    Journal::begin(root, TOOL, jiff::Timestamp::now(), |_| journal::line(head))
+}
+
+/// Makes the first line.
+pub(crate) fn head(boot_id: BootId, reason: Option<String>, steps: Vec<Step>) -> Head {
+    Head {
+        schema: SCHEMA,
+        tool_version: env!("CARGO_PKG_VERSION").into(),
+        boot_id,
+        pid: Pid::own().get(),
+        uid: rustix::process::geteuid().as_raw(),
+        reason,
+        steps,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copied(name: &str) -> Undo {
+        let path = InRoot::parse(&format!("/data/{name}")).unwrap();
+        let copy = RealPath::parse(&format!("/kept/{name}")).unwrap();
+        Undo::Copied { path, copy, sha256: "0".repeat(64) }
+    }
+
+    fn run(lines: Vec<Line>) -> Run {
+        let boot_id = BootId::parse("123e4567-e89b-12d3-a456-426614174000").unwrap();
+        Run {
+            id: RunId::parse("20261120T030211Z").unwrap(),
+            head: head(boot_id, None, Vec::new()),
+            lines,
+        }
+    }
+
+    #[test]
+    fn what_was_begun_can_be_taken_back_until_it_was() {
+        let (a, b, c, d) = (copied("a"), copied("b"), copied("c"), copied("d"));
+        let lines = vec![
+            Line::Begin { step: 0, undo: Undo::Nothing },
+            Line::Done { step: 0 },
+            Line::Begin { step: 1, undo: a.clone() },
+            Line::Done { step: 1 },
+            Line::Begin { step: 2, undo: b },
+            Line::Failed { step: 2, why: "no".into() },
+            Line::Begin { step: 3, undo: c },
+            Line::Done { step: 3 },
+            Line::Purged { step: 3 },
+            // Killed here: it may be done.
+            Line::Begin { step: 4, undo: d.clone() },
+        ];
+        let run = run(lines);
+        assert_eq!(run.undoable(), [(1, &a), (4, &d)]);
+        assert!(!run.is_over());
+        let mut lines = run.lines;
+        lines.push(Line::Undone { step: 1 });
+        lines.push(Line::End);
+        let run = Run { lines, ..super::tests::run(Vec::new()) };
+        assert_eq!(run.undoable(), [(4, &d)]);
+        assert!(run.is_over());
+    }
+
+    #[test]
+    fn a_line_reads_back_as_it_was() {
+        for line in [
+            Line::Begin { step: 1, undo: copied("a") },
+            Line::Failed { step: 2, why: "no\nroom".into() },
+            Line::End,
+        ] {
+            let text = journal::line(&line);
+            assert!(!text.contains('\n'), "{text}");
+            assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! `oh-cleanup`: the incident tool.
+//!
+//! What is there is gathered, what is to be done is decided over it by a pure function, other code looks
+//! at that plan with distrust, and that very value is shown, asked for and carried out, step by step,
+//! each written down before it is done. Nothing is destroyed: what is taken away is renamed into a
+//! quarantine, and a journal says how it comes back.
+
+mod apply;
+mod clean;
+mod cli;
+mod facts;
+mod fault;
+mod guard;
+mod journal;
+mod plan;
+mod planfile;
+mod purge;
+mod report;
+mod request;
+mod runs;
+mod step;
+mod undo;
+
+pub use cli::Cli;

@@ -1,0 +1,303 @@
+//! Decides what is done, over the facts alone: pure, total, and in one order.
+//!
+//! An editor is stopped where it is ours to stop and nobody is connected; what belongs to one that
+//! stays, stays with it: its folders, its entries, its session. What is not done, and why, is part of
+//! the plan. Nobody's file can keep others' things from being cleaned up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oh_host::folder::FileKind;
+use oh_host::process::Pid;
+use oh_model::path::RealPath;
+use oh_model::plan::{Exclusion, Plan};
+use oh_model::port::Port;
+use oh_term::duration;
+
+use crate::facts::{Editor, Entry, Facts, Leftover, Life, Session};
+use crate::request::Request;
+use crate::step::{Database, Move, Release, Step, Stop};
+
+/// What is directly in an installed program, and in nothing that an editor leaves behind.
+const OF_PROGRAMS: [&[u8]; 4] = [b"package.json", b"node_modules", b"bin", b"out"];
+
+/// How the folders are called into which a release of an editor is unpacked, and left-overs too.
+const PROGRAM_NAME: &[u8] = b"code-server-";
+
+/// Makes the plan.
+pub(crate) fn plan(facts: &Facts, request: &Request) -> Plan<Step> {
+    let mut made = Made::default();
+    for editor in &facts.editors {
+        match stops(editor, request) {
+            Ok(true) => made.stop(editor),
+            Ok(false) => made.stay(editor),
+            Err(why) => {
+                made.stay(editor);
+                made.exclude(&editor.what, why);
+            }
+        }
+    }
+    if request.kinds.temporary {
+        facts.leftovers.iter().for_each(|one| made.leftover(one, facts, request));
+    }
+    facts.sessions.iter().for_each(|one| made.session(one, request));
+    made.entries(facts, request);
+    made.finish(facts)
+}
+
+/// Says whether an editor is stopped; `Err` why it is not, where it was asked for.
+fn stops(editor: &Editor, request: &Request) -> Result<bool, String> {
+    let id = editor.id.as_ref().map(|id| id.as_str());
+    if !request.kinds.processes || !request.names(id) || !request.of_user(editor.uid) {
+        return Ok(false);
+    }
+    let said = |why: &str| Err(why.to_owned());
+    match (editor.uid, editor.connections) {
+        (None, _) => said("it has one user's rights, and another started it"),
+        (Some(uid), _) if !editor.is_owned => Err(format!("uid {uid} is none of cleanup.owners")),
+        _ if editor.is_around_us => said("this very command runs in it: run it elsewhere"),
+        (_, Some(count)) if count > 0 && !request.force_active => {
+            let are = if count == 1 { "connection is" } else { "connections are" };
+            Err(format!("{count} {are} open: somebody works in it (--force-active)"))
+        }
+        (_, None) if !request.force_active && !editor.pids.is_empty() => {
+            said("nobody can tell whether somebody works in it (--force-active)")
+        }
+        _ => Ok(true),
+    }
+}
+
+/// A plan that is being made.
+#[derive(Debug, Default)]
+struct Made {
+    /// In the order of what they are, which is the order in which they are done.
+    wanted: Vec<Step>,
+    stops: Vec<Step>,
+    moves: Vec<Step>,
+    releases: Vec<Step>,
+    forgets: Vec<Step>,
+    exclusions: Vec<Exclusion>,
+    /// The processes that end.
+    ending: BTreeSet<Pid>,
+    /// The ids, folded, and the ports of editors that end.
+    ended_ids: BTreeSet<String>,
+    ended_ports: BTreeSet<Port>,
+    /// Those of editors that stay, each with which it is.
+    staying_ids: BTreeMap<String, String>,
+    staying_ports: BTreeMap<Port, String>,
+    /// The folders of editors, each with which it is, and whether it stays.
+    folders: BTreeMap<RealPath, (String, bool)>,
+}
+
+impl Made {
+    fn exclude(&mut self, subject: impl Into<String>, reason: impl Into<String>) {
+        self.exclusions.push(Exclusion { subject: subject.into(), reason: reason.into() });
+    }
+
+    fn stop(&mut self, editor: &Editor) {
+        if let Some(id) = &editor.id {
+            self.wanted.push(Step::WantStopped(id.clone()));
+            self.forgets.push(Step::Forget(id.clone()));
+            self.ended_ids.insert(id.folded());
+        }
+        self.ended_ports.extend(editor.port);
+        self.ending.extend(&editor.pids);
+        for folder in &editor.folders {
+            self.folders.entry(folder.clone()).or_insert((editor.what.clone(), false));
+        }
+        if editor.pids.is_empty() {
+            return;
+        }
+        self.stops.push(Step::Stop(Stop {
+            what: editor.what.clone(),
+            id: editor.id.clone(),
+            leaders: editor.leaders.clone(),
+            processes: editor.pids.len(),
+            why: editor.why.clone(),
+        }));
+    }
+
+    fn stay(&mut self, editor: &Editor) {
+        if let Some(id) = &editor.id {
+            self.staying_ids.insert(id.folded(), editor.what.clone());
+        }
+        if !editor.pids.is_empty() {
+            self.staying_ports.extend(editor.port.map(|port| (port, editor.what.clone())));
+        }
+        for folder in &editor.folders {
+            self.folders.insert(folder.clone(), (editor.what.clone(), true));
+        }
+    }
+
+    fn leftover(&mut self, one: &Leftover, facts: &Facts, request: &Request) {
+        // What has no id is left alone where one was named.
+        if !request.ids.is_empty() || !request.of_user(Some(one.thing.uid)) {
+            return;
+        }
+        match self.taken(one, facts, request) {
+            Ok(step) => self.moves.push(Step::Move(step)),
+            Err(why) => self.exclude(one.thing.shown(), why),
+        }
+    }
+
+    /// Says how a left-over goes, or why it stays.
+    fn taken(&self, one: &Leftover, facts: &Facts, request: &Request) -> Result<Move, String> {
+        let path = RealPath::parse(&one.thing.shown()).ok();
+        let of_editor = path.and_then(|path| self.folders.get(&path));
+        if !one.is_owned {
+            return Err(format!("it belongs to {}", one.owner));
+        }
+        if let Some((what, true)) = of_editor {
+            return Err(format!("{what} stays"));
+        }
+        if one.thing.is_mount {
+            return Err("something is mounted there".into());
+        }
+        if let Some(mount) = one.survey.mounts.first() {
+            return Err(format!("something is mounted in it: {}", mount.display()));
+        }
+        if let Some(held) = &one.held {
+            return Err(held.clone());
+        }
+        if let Some((pid, shown)) = one.users.iter().find(|(pid, _)| !self.ending.contains(pid)) {
+            let who = if shown.is_empty() { format!("pid {pid}") } else { shown.clone() };
+            return Err(format!("{who} uses it"));
+        }
+        if one.thing.kind == FileKind::Folder
+            && one.thing.name.as_bytes().starts_with(PROGRAM_NAME)
+            && let Some(name) = OF_PROGRAMS.iter().find(|name| one.survey.names.contains(**name))
+        {
+            let name = String::from_utf8_lossy(name);
+            return Err(format!("it has a `{name}`, as an installed program has"));
+        }
+        if let Some(unsaved) = one.unsaved.as_ref().filter(|_| !request.force_unsaved) {
+            return Err(format!("{unsaved} (--force-unsaved)"));
+        }
+        let age_ns = facts.now_ns.saturating_sub(one.survey.newest_ns);
+        if of_editor.is_none() && age_ns < request.age_min_ns {
+            let ms = |ns: i64| u64::try_from(ns / 1_000_000).unwrap_or_default();
+            let (age, least) =
+                (duration::shown(ms(age_ns)), duration::shown(ms(request.age_min_ns)));
+            return Err(format!(
+                "it was changed {age} ago, and {least} is the least (--older-than)"
+            ));
+        }
+        let what = match of_editor {
+            Some((what, _)) => format!("of {what}"),
+            None => format!("nobody uses it, user {}", one.owner),
+        };
+        Ok(Move {
+            thing: one.thing.clone(),
+            what,
+            bytes: one.survey.bytes,
+            is_more: !one.survey.is_whole,
+            may_change: of_editor.is_some(),
+        })
+    }
+
+    fn session(&mut self, session: &Session, request: &Request) {
+        let folded = session.id.to_ascii_lowercase();
+        if !request.names(Some(&session.id)) {
+            return;
+        }
+        let ends = self.ended_ids.contains(&folded);
+        let what = match &session.life {
+            _ if ends => "it announces an editor that is stopped".to_owned(),
+            _ if !request.kinds.sessions || !request.of_user(Some(session.thing.uid)) => return,
+            _ if self.staying_ids.contains_key(&folded) => return,
+            Ok(Life::Gone) => "it announces an editor that is gone".to_owned(),
+            Ok(Life::Listens) => return self.exclude(session.thing.shown(), "its editor listens"),
+            Err(why) => return self.exclude(session.thing.shown(), why.clone()),
+        };
+        self.moves.push(Step::Move(Move {
+            thing: session.thing.clone(),
+            what,
+            bytes: session.thing.size_bytes,
+            is_more: false,
+            // Its supervisor takes it away where it has the time.
+            may_change: ends,
+        }));
+    }
+
+    fn entries(&mut self, facts: &Facts, request: &Request) {
+        let mut by_database: BTreeMap<Database, Release> = BTreeMap::new();
+        let is_asked = request.kinds.databases;
+        for (database, path) in facts.torn.iter().filter(|_| is_asked) {
+            let release =
+                Release { database: *database, path: path.clone(), ids: Vec::new(), is_torn: true };
+            by_database.insert(*database, release);
+        }
+        for entry in &facts.entries {
+            match self.releases(entry, request) {
+                Ok(false) => {}
+                Ok(true) => {
+                    let release = by_database.entry(entry.database).or_insert_with(|| Release {
+                        database: entry.database,
+                        path: entry.path.clone(),
+                        ids: Vec::new(),
+                        is_torn: false,
+                    });
+                    release.ids.push(entry.id.clone());
+                }
+                Err(why) => {
+                    let subject = format!("{} of {}", entry.id.escape_debug(), entry.path);
+                    self.exclude(subject, why);
+                }
+            }
+        }
+        self.releases.extend(by_database.into_values().map(Step::Release));
+    }
+
+    /// Says whether an entry goes; `Err` why it stays, where it was asked for.
+    fn releases(&self, entry: &Entry, request: &Request) -> Result<bool, String> {
+        let folded = entry.id.to_ascii_lowercase();
+        if self.ended_ids.contains(&folded) {
+            return Ok(true);
+        }
+        if !request.names(Some(&entry.id)) || !request.uids.is_empty() {
+            return Ok(false);
+        }
+        let ends = entry.port.is_some_and(|port| self.ended_ports.contains(&port));
+        if ends {
+            return Ok(true);
+        }
+        if !request.kinds.databases {
+            return Ok(false);
+        }
+        if request.reset_all {
+            return Ok(true);
+        }
+        if let Some(what) = self.staying_ids.get(&folded) {
+            return Err(format!("{what} stays"));
+        }
+        if let Some(what) = entry.port.and_then(|port| self.staying_ports.get(&port)) {
+            return Err(format!("{what} stays"));
+        }
+        match &entry.holder {
+            Ok(None) => Ok(true),
+            Ok(Some(holder)) => Err(format!("{holder} listens on its port")),
+            Err(why) => Err(format!("nobody can tell who listens on its port: {why}")),
+        }
+    }
+
+    fn finish(mut self, facts: &Facts) -> Plan<Step> {
+        let is_input = |step: &Step| match step {
+            Step::Move(step) => facts.sessions.iter().any(|session| session.thing == step.thing),
+            Step::Release(_) | Step::Forget(_) => true,
+            _ => false,
+        };
+        let changes_routes =
+            [&self.moves, &self.releases, &self.forgets].into_iter().flatten().any(is_input);
+        let mut steps = self.wanted;
+        steps.extend(self.stops);
+        steps.extend(self.moves);
+        steps.extend(self.releases);
+        steps.extend(self.forgets);
+        steps.extend((changes_routes && facts.is_published).then_some(Step::Publish));
+        self.exclusions.sort();
+        self.exclusions.dedup();
+        Plan { steps, exclusions: self.exclusions }
+    }
+}
+
+#[cfg(test)]
+mod tests;

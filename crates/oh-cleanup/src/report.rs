@@ -1,0 +1,183 @@
+//! What people and programs read of a plan and of what became of it.
+
+use std::collections::BTreeMap;
+
+use oh_model::exit::Exit;
+use oh_model::hint::{Command, Hint};
+use oh_model::plan::{Outcome, Plan};
+use oh_model::run::RunId;
+use oh_term::Answer;
+use oh_term::text::{bytes, several};
+use serde_json::{Value, json};
+
+use crate::apply::Deed;
+use crate::facts::Facts;
+use crate::step::Step;
+
+/// A plan that is not carried out: there is nothing to do, or nobody asked for more.
+pub(crate) fn planned(facts: &Facts, plan: &Plan<Step>, is_dry: bool) -> Answer {
+    let mut human = String::new();
+    if plan.steps.is_empty() {
+        human.push_str("nothing to do\n");
+    }
+    human.push_str(&shown(facts, plan));
+    let result = json(facts, plan, &[], None, is_dry);
+    Answer::new(human, result).exit(if is_blind(facts) { Exit::CouldNotLook } else { Exit::Ok })
+}
+
+/// What a plan would do, for whoever is asked.
+pub(crate) fn shown(facts: &Facts, plan: &Plan<Step>) -> String {
+    let mut text = String::new();
+    for step in &plan.steps {
+        text.push_str(&format!("would {step}\n"));
+    }
+    text.push_str(&kept(facts, plan));
+    text
+}
+
+/// What is left alone, and what was not seen.
+fn kept(facts: &Facts, plan: &Plan<Step>) -> String {
+    let mut text = String::new();
+    let mut line = |head: &str, at: usize, said: &dyn std::fmt::Display| {
+        let head = if at == 0 { head } else { "" };
+        text.push_str(&format!("{head:<10}{said}\n"));
+    };
+    plan.exclusions.iter().enumerate().for_each(|(at, one)| line("kept", at, one));
+    facts.unseen.iter().enumerate().for_each(|(at, one)| line("not seen", at, one));
+    if facts.is_partial {
+        line(
+            "not seen",
+            facts.unseen.len(),
+            &"processes that are hidden from us (hidepid); root sees all",
+        );
+    }
+    text
+}
+
+fn is_blind(facts: &Facts) -> bool {
+    facts.is_partial || !facts.unseen.is_empty()
+}
+
+/// What a run did.
+pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, deeds: &[Deed], run: &RunId) -> Answer {
+    let mut human = String::new();
+    let mut exit = Exit::Ok;
+    for deed in deeds {
+        let Deed { step, outcome, told } = deed;
+        let told = told.as_ref().map_or_else(String::new, |told| format!("\n          {told}"));
+        match outcome {
+            Ok(Outcome::Done) => human.push_str(&format!("done      {step}{told}\n")),
+            Ok(Outcome::AlreadyDone) => human.push_str(&format!("as wanted {step}\n")),
+            Err(not_done) => {
+                human.push_str(&format!("not done  {step}\n          {}\n", not_done.why));
+                exit = exit.worst(not_done.exit);
+            }
+        }
+    }
+    human.push_str(&kept(facts, plan));
+    if exit == Exit::Ok && is_blind(facts) {
+        exit = Exit::CouldNotLook;
+    }
+    human.push_str(&summary(deeds));
+    let is_done = |deed: &&Deed| matches!(deed.outcome, Ok(Outcome::Done));
+    let moved = deeds.iter().filter(is_done).any(|deed| is_moved(&deed.step));
+    let is_undoable = moved || deeds.iter().filter(is_done).any(|deed| is_undoable(&deed.step));
+    let result = json(facts, plan, deeds, Some(run), false);
+    let answer = Answer::new(human, result).exit(exit);
+    if !is_undoable {
+        return answer;
+    }
+    let run = run.to_string();
+    let ours =
+        |say: &'static str, words: &[&str]| Hint::run(say, Command::ours("oh-cleanup", words));
+    let answer = answer.hint(ours("undo", &["undo", &run]));
+    if moved { answer.hint(ours("free the room", &["purge", &run])) } else { answer }
+}
+
+/// Says whether a step that was done can be taken back.
+fn is_undoable(step: &Step) -> bool {
+    matches!(step, Step::Move(_) | Step::Release(_) | Step::Forget(_))
+}
+
+fn is_moved(step: &Step) -> bool {
+    matches!(step, Step::Move(_))
+}
+
+/// What was done, in one line.
+fn summary(deeds: &[Deed]) -> String {
+    let done = |phase: &str| {
+        deeds.iter().filter(|deed| deed.outcome.is_ok() && deed.step.phase() == phase).count()
+    };
+    let room: u64 = deeds
+        .iter()
+        .filter(|deed| deed.outcome.is_ok())
+        .filter_map(|deed| match &deed.step {
+            Step::Move(step) => Some(step.bytes),
+            _ => None,
+        })
+        .sum();
+    let left = deeds.iter().filter(|deed| deed.outcome.is_err()).count();
+    let stops = deeds
+        .iter()
+        .filter(|deed| deed.outcome.is_ok() && matches!(deed.step, Step::Stop(_)))
+        .count();
+    let mut parts: BTreeMap<usize, String> = BTreeMap::new();
+    if stops > 0 {
+        parts.insert(0, format!("{} stopped", several(stops, "editor")));
+    }
+    if done("quarantine") > 0 {
+        let things = several(done("quarantine"), "thing");
+        parts.insert(1, format!("{things} moved ({})", bytes(room)));
+    }
+    if done("databases") > 0 {
+        parts.insert(2, format!("{} written", several(done("databases"), "database")));
+    }
+    if left > 0 {
+        parts.insert(3, format!("{} not done", several(left, "step")));
+    }
+    let head = if left == 0 { "clean" } else { "not clean" };
+    let parts: Vec<String> = parts.into_values().collect();
+    if parts.is_empty() { format!("{head}\n") } else { format!("{head}: {}\n", parts.join(", ")) }
+}
+
+fn json(
+    facts: &Facts,
+    plan: &Plan<Step>,
+    deeds: &[Deed],
+    run: Option<&RunId>,
+    is_dry: bool,
+) -> Value {
+    let steps = plan.steps.iter().enumerate().map(|(at, step)| {
+        let deed = deeds.get(at);
+        let outcome = deed.map(|deed| match &deed.outcome {
+            Ok(Outcome::Done) => "done",
+            Ok(Outcome::AlreadyDone) => "already-done",
+            Err(_) => "not-done",
+        });
+        let why = deed.and_then(|deed| deed.outcome.as_ref().err()).map(|one| one.why.clone());
+        let bytes = match step {
+            Step::Move(step) => Some(step.bytes),
+            _ => None,
+        };
+        json!({
+            "step": step.to_string(),
+            "phase": step.phase(),
+            "bytes": bytes,
+            "outcome": outcome,
+            "why": why,
+            "told": deed.and_then(|deed| deed.told.clone()),
+        })
+    });
+    let all = |list: &[oh_model::plan::Exclusion]| -> Vec<Value> {
+        list.iter().map(|one| json!({ "subject": one.subject, "reason": one.reason })).collect()
+    };
+    json!({
+        "dry_run": is_dry,
+        "run": run.map(ToString::to_string),
+        "digest": plan.digest().to_string(),
+        "steps": steps.collect::<Vec<_>>(),
+        "kept": all(&plan.exclusions),
+        "not_seen": all(&facts.unseen),
+        "is_partial": facts.is_partial,
+    })
+}

@@ -1,0 +1,56 @@
+//! What is asked for: which kinds of things, whose, and what may be done that otherwise is not.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// What a cleanup is to take.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Request {
+    pub(crate) kinds: Kinds,
+    /// Only these ids, folded, of instances, sessions and repositories; empty for all.
+    pub(crate) ids: BTreeSet<String>,
+    /// Only what belongs to these users; empty for all whose things may be cleaned up.
+    pub(crate) uids: BTreeSet<u32>,
+    /// How long nothing may have changed in what is nobody's, in nanoseconds.
+    pub(crate) age_min_ns: i64,
+    /// Takes editors to which a browser is connected, or of which nobody can tell.
+    pub(crate) force_active: bool,
+    /// Takes what has work in it that is saved nowhere else.
+    pub(crate) force_unsaved: bool,
+    /// Takes every entry of the databases, whoever listens.
+    pub(crate) reset_all: bool,
+}
+
+/// Kinds of things.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kinds {
+    pub(crate) processes: bool,
+    pub(crate) temporary: bool,
+    pub(crate) databases: bool,
+    pub(crate) sessions: bool,
+}
+
+impl Kinds {
+    /// All of them.
+    pub(crate) const ALL: Self =
+        Self { processes: true, temporary: true, databases: true, sessions: true };
+}
+
+impl Request {
+    /// Says whether an id is one of those that are asked for; what has none is where none is named.
+    pub(crate) fn names(&self, id: Option<&str>) -> bool {
+        match id {
+            _ if self.ids.is_empty() => true,
+            Some(id) => self.ids.contains(&id.to_ascii_lowercase()),
+            None => false,
+        }
+    }
+
+    /// Says whether a user is one of those that are asked for.
+    pub(crate) fn of_user(&self, uid: Option<u32>) -> bool {
+        self.uids.is_empty() || uid.is_some_and(|uid| self.uids.contains(&uid))
+    }
+}

@@ -1,0 +1,212 @@
+//! Takes a run back, last step first: what it moved comes back to where it was, and databases get back
+//! what was taken out of them, unless somebody has written there since.
+
+use oh_host::atomic::{self, Meta};
+use oh_host::databases::DATABASE_BYTES_MAX;
+use oh_host::entry::digest;
+use oh_host::instances::{self, Wanted};
+use oh_host::journal::Journal;
+use oh_host::lock::{Held, Locks, Share, World};
+use oh_host::publish::{self, Host};
+use oh_host::quarantine::{self, Back};
+use oh_model::databases::{Document as _, PortDocument, RepositoriesDocument};
+use oh_model::exit::Exit;
+use oh_model::hint::{Command, Hint};
+use oh_model::id::InstanceId;
+use oh_model::path::{InRoot, RealPath};
+use oh_model::run::RunId;
+use oh_term::{Answer, Common, Failure};
+use serde_json::{Value, json};
+
+use crate::apply::{PURPOSE, chain};
+use crate::clean::{Context, LOCK_WAIT, context};
+use crate::fault::Fault;
+use crate::journal::{Line, Run, TOOL, Undo};
+use crate::step::Step;
+
+/// What became of a step that was to be taken back.
+struct Told {
+    step: usize,
+    subject: String,
+    /// What was done, or why nothing was.
+    outcome: Result<&'static str, String>,
+}
+
+/// Takes a run back, or says what would come back.
+pub(crate) fn undo(run: Option<&str>, is_dry: bool, common: &Common) -> Result<Answer, Failure> {
+    let Context { host, warnings } = context(common)?;
+    let run = find(&host, run).map_err(Failure::of)?;
+    let undoable: Vec<(usize, Undo)> =
+        run.undoable().into_iter().rev().map(|(step, undo)| (step, undo.clone())).collect();
+    if undoable.is_empty() {
+        return Err(Failure::of(Fault::NothingToUndo(run.id)));
+    }
+    if is_dry {
+        return Ok(would(&run, &undoable).notes(warnings));
+    }
+    let mut locks =
+        Locks::open(&host.root, None).map_err(|fault| Failure::of(Fault::Lock(fault)))?;
+    let world = locks.world(Share::Exclusive, PURPOSE, LOCK_WAIT);
+    let mut world = world.map_err(|fault| Failure::of(Fault::Lock(fault)))?;
+    let journal = Journal::reopen(&host.root, TOOL, &run.id);
+    let mut journal = journal.map_err(|fault| Failure::of(Fault::Journal(fault)))?;
+    let mut told = Vec::new();
+    for (step, undo) in undoable {
+        let outcome = take_back(&host, &undo, &mut world);
+        if outcome.is_ok() {
+            // Where it cannot be written down, the next undo finds that it is back.
+            drop(journal.note(&Line::Undone { step }));
+        }
+        told.push(Told { step, subject: subject(&undo), outcome });
+    }
+    let wanted = want_again(&host, &run, &told);
+    let published = match publish::traces(&host) {
+        Ok(traces) if !traces.is_empty() => {
+            publish::publish_within(&mut world, &host, PURPOSE).err()
+        }
+        _ => None,
+    };
+    Ok(answer(&run, &told, &wanted, published.map(|fault| chain(&fault))).notes(warnings))
+}
+
+/// Finds a run: the one that is named, or the last one that can be taken back.
+fn find(host: &Host, name: Option<&str>) -> Result<Run, Fault> {
+    if let Some(name) = name {
+        return Ok(Run::read(&host.root, &RunId::parse(name)?)?);
+    }
+    let runs = oh_host::journal::runs(&host.root, TOOL)?;
+    for id in runs.iter().rev() {
+        let run = Run::read(&host.root, id)?;
+        if !run.undoable().is_empty() {
+            return Ok(run);
+        }
+    }
+    Err(Fault::NoRun)
+}
+
+fn subject(undo: &Undo) -> String {
+    match undo {
+        Undo::Nothing => String::new(),
+        Undo::Moved { thing, .. } => thing.shown(),
+        Undo::Copied { path, .. } => path.to_string(),
+    }
+}
+
+fn take_back(
+    host: &Host,
+    undo: &Undo,
+    world: &mut Held<'_, World>,
+) -> Result<&'static str, String> {
+    match undo {
+        Undo::Nothing => Ok("nothing to do"),
+        Undo::Moved { thing, place } => {
+            let back = quarantine::put_back(thing, place).map_err(|fault| chain(&fault))?;
+            quarantine::close(&place.folder);
+            match back {
+                Back::Moved => Ok("back"),
+                Back::Already => Ok("was there"),
+                Back::Missing => Err("it is neither in the quarantine nor where it was".into()),
+                Back::Unrecognised => {
+                    Err(format!("{}/{} is not what was moved there", place.folder, place.number))
+                }
+                Back::Occupied => Err(format!(
+                    "something new has its name; it is kept as {}/{}",
+                    place.folder, place.number
+                )),
+                Back::AnotherFolder => Err(format!(
+                    "the folder that it was in is another one; it is kept as {}/{}",
+                    place.folder, place.number
+                )),
+            }
+        }
+        Undo::Copied { path, copy, sha256 } => restore(host, path, copy, sha256, world),
+    }
+}
+
+/// Puts the copy of a database back, where nobody has written there since.
+fn restore(
+    host: &Host,
+    path: &InRoot,
+    copy: &RealPath,
+    sha256: &str,
+    world: &mut Held<'_, World>,
+) -> Result<&'static str, String> {
+    let said = |fault: &dyn core::error::Error| chain(fault);
+    let names = [PortDocument::NAME, RepositoriesDocument::NAME];
+    let _held = world.databases(names, PURPOSE, LOCK_WAIT).map_err(|fault| said(&fault))?;
+    let kept = atomic::read_limited(copy, DATABASE_BYTES_MAX).map_err(|fault| said(&fault))?;
+    let kept = kept.ok_or_else(|| format!("its copy {copy} is gone"))?;
+    if digest(&kept) != sha256 {
+        return Err(format!("its copy {copy} is not what was written"));
+    }
+    let real = host.root.real(path).map_err(|fault| said(&fault))?;
+    let now = atomic::read_limited(&real, DATABASE_BYTES_MAX).map_err(|fault| said(&fault))?;
+    if now.as_deref() == Some(kept.as_slice()) {
+        return Ok("was there");
+    }
+    Err(format!("it is left as it is now; what it was is {copy}"))
+        .or_else(|why: String| restored(&real, &kept, now.is_some()).ok_or(why))
+}
+
+fn restored(path: &RealPath, kept: &[u8], exists: bool) -> Option<&'static str> {
+    let meta = Meta::of(path).ok().flatten();
+    let meta = meta.filter(|_| exists)?;
+    atomic::replace(path, kept, meta).ok().map(|_| "back")
+}
+
+/// Has the instances wanted again whose records came back; returns their ids.
+fn want_again(host: &Host, run: &Run, told: &[Told]) -> Vec<InstanceId> {
+    let back: Vec<usize> =
+        told.iter().filter(|one| one.outcome.is_ok()).map(|one| one.step).collect();
+    let mut wanted = Vec::new();
+    for step in back {
+        let Some(Step::Forget(id)) = run.head.steps.get(step) else { continue };
+        let Ok(Some(mut record)) = instances::read(&host.root, id) else { continue };
+        record.wanted = Wanted::Running;
+        record.announced = false;
+        if instances::write(&host.root, &record).is_ok() {
+            wanted.push(id.clone());
+        }
+    }
+    wanted
+}
+
+fn would(run: &Run, undoable: &[(usize, Undo)]) -> Answer {
+    let lines = undoable.iter().map(|(_, undo)| format!("would bring back {}\n", subject(undo)));
+    let all: Vec<String> = undoable.iter().map(|(_, undo)| subject(undo)).collect();
+    let result = json!({ "dry_run": true, "run": run.id.to_string(), "would_come_back": all });
+    Answer::new(lines.collect(), result)
+}
+
+fn answer(run: &Run, told: &[Told], wanted: &[InstanceId], published: Option<String>) -> Answer {
+    let mut human = String::new();
+    for Told { subject, outcome, .. } in told {
+        match outcome {
+            Ok(done) => human.push_str(&format!("{done:<10}{subject}\n")),
+            Err(why) => human.push_str(&format!("not back  {subject}\n          {why}\n")),
+        }
+    }
+    if let Some(why) = &published {
+        human.push_str(&format!("not back  the routes\n          {why}\n"));
+    }
+    let is_whole = published.is_none() && told.iter().all(|one| one.outcome.is_ok());
+    let rows = told.iter().map(|one| {
+        let (outcome, why) = match &one.outcome {
+            Ok(done) => (*done, Value::Null),
+            Err(why) => ("not back", json!(why)),
+        };
+        json!({ "subject": one.subject, "outcome": outcome, "why": why })
+    });
+    let result = json!({
+        "run": run.id.to_string(),
+        "things": rows.collect::<Vec<_>>(),
+        "wanted_again": wanted.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+        "routes": published,
+    });
+    let answer = Answer::new(human, result).exit(if is_whole { Exit::Ok } else { Exit::No });
+    if wanted.is_empty() {
+        return answer;
+    }
+    let start = Command::ours("oh-instances", &["reconcile", "--start"]);
+    answer.hint(Hint::run("start its editors again", start))
+}

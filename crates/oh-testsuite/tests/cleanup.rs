@@ -1,0 +1,157 @@
+//! `oh-cleanup` on a machine with real editors behind a real nginx, and what must survive it.
+
+#[path = "cleanup/scene.rs"]
+#[expect(dead_code, reason = "entries without an editor are struck at elsewhere")]
+mod scene;
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use oh_testsuite::instances::is_root;
+use oh_testsuite::wait;
+use scene::{PORTS, REPOSITORIES, Scene};
+use serde_json::json;
+
+/// How long an editor may take to come up again, on two busy cores.
+const BOUND: Duration = Duration::from_secs(60);
+
+#[test]
+fn one_command_ends_in_the_clean_state_and_another_takes_it_back() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.instances.start("hello")?;
+    let old = scene.historic("old", 1)?;
+    let decoys = scene.decoys()?;
+    scene.leave("tmp/code-server-userdata-gone-8890/User/settings.json", "{}")?;
+    scene.leave("tmp/vscode-agent-gone-8890/data/a", "a")?;
+    scene.leave("tmp/openhands-sessions/gone.json", "{\"vscode_port\": 1}")?;
+    let before = scene.tree("tmp")?;
+    let (ports, repositories) = (scene.text(PORTS)?, scene.text(REPOSITORIES)?);
+
+    let said = scene.run(&["--all", "--yes", "--reason", "port 8888 is stuck"])?.expect(0)?;
+    ensure!(said.stdout.contains("clean: 2 editors stopped, "), "{said:?}");
+    ensure!(scene.instances.processes()?.keys().all(|pid| decoys.contains(pid)), "{said:?}");
+    ensure!(old.is_over() && decoys.live()?, "{said:?}");
+    let kept = scene.tree("tmp")?;
+    ensure!(kept.contains("code-server-4.100.3/bin"), "{kept}");
+    ensure!(!is_root()? || kept.contains("code-server-userdata-theirs-8899"), "{kept}");
+    for gone in ["code-server-userdata-old", "code-server-extensions-old", "gone"] {
+        ensure!(!scene.tree("tmp")?.contains(gone), "{gone}: {}", scene.tree("tmp")?);
+    }
+    ensure!(scene.instances.json(PORTS)?["instances"] == json!({}), "{}", scene.text(PORTS)?);
+    let known = scene.instances.json(REPOSITORIES)?["repositories"].clone();
+    ensure!(known.to_string().matches("\"vscodeRunning\":false").count() == 2, "{known}");
+    ensure!(!scene.is_routed("hello")?, "hello is routed");
+
+    let again = scene.run(&["--all", "--yes"])?.expect(0)?;
+    ensure!(again.stdout.starts_with("nothing to do\n"), "{again:?}");
+
+    let undone = scene.run(&["undo"])?.expect(0)?;
+    ensure!(
+        undone.stdout.contains("start its editors again: oh-instances reconcile"),
+        "{undone:?}"
+    );
+    ensure!(scene.text(PORTS)? == ports && scene.text(REPOSITORIES)? == repositories, "{undone:?}");
+    ensure!(scene.tree("tmp")? == before, "{}\n{before}", scene.tree("tmp")?);
+    scene.instances.run(&["reconcile", "--start"])?.expect(0)?;
+    wait::until("hello to run again", BOUND, || Ok(scene.is_routed("hello")?.then_some(())))?;
+    ensure!(decoys.live()?);
+    Ok(())
+}
+
+#[test]
+fn an_editor_that_somebody_works_in_is_kept_with_all_that_belongs_to_it() -> Result<()> {
+    let scene = Scene::new()?;
+    let old = scene.historic("old", 1)?;
+    let browser = TcpStream::connect(("127.0.0.1", old.port))?;
+    let before = (scene.tree("tmp")?, scene.text(PORTS)?);
+    let said = scene.run(&["--all", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.starts_with("nothing to do\n"), "{said:?}");
+    ensure!(said.stdout.contains("somebody works in it (--force-active)"), "{said:?}");
+    ensure!(said.stdout.contains(&format!("an editor on port {} stays", old.port)), "{said:?}");
+    ensure!((scene.tree("tmp")?, scene.text(PORTS)?) == before && !old.is_over(), "{said:?}");
+    scene.run(&["--all", "--yes", "--force-active"])?.expect(0)?;
+    ensure!(old.is_over());
+    drop(browser);
+    Ok(())
+}
+
+#[test]
+fn a_plan_that_is_only_shown_changes_nothing() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.instances.start("hello")?;
+    let old = scene.historic("old", 1)?;
+    scene.leave("tmp/vscode-agent-gone-8890/data/a", "a")?;
+    let before = (scene.tree("tmp")?, scene.tree("var")?, scene.tree("etc")?);
+    let processes = scene.instances.processes()?;
+    let dry = scene.run(&["--dry-run"])?.expect(0)?;
+    for line in ["would stop", "would move", "would release"] {
+        ensure!(dry.stdout.contains(line), "{dry:?}");
+    }
+    let refused = scene.run(&[])?.expect(2)?;
+    ensure!(refused.stderr.contains("nobody is there to confirm this plan"), "{refused:?}");
+    ensure!((scene.tree("tmp")?, scene.tree("var")?, scene.tree("etc")?) == before, "{dry:?}");
+    ensure!(scene.instances.processes()? == processes && !old.is_over(), "{dry:?}");
+    Ok(())
+}
+
+#[test]
+fn a_torn_database_is_kept_and_written_anew() -> Result<()> {
+    let scene = Scene::new()?;
+    let whole = scene.text(PORTS)?;
+    let torn = whole.get(..whole.len() - 20).unwrap_or_default();
+    fs::write(scene.instances.lab.at(PORTS), torn)?;
+    let said = scene.run(&["--databases", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.contains("the torn one is kept as "), "{said:?}");
+    let now = scene.instances.json(PORTS)?;
+    ensure!(now["availablePorts"].as_array().is_some_and(|ports| ports.len() == 12), "{now}");
+    scene.run(&["undo"])?.expect(0)?;
+    ensure!(scene.text(PORTS)? == torn, "{}", scene.text(PORTS)?);
+    Ok(())
+}
+
+#[test]
+fn a_plan_in_a_file_is_carried_out_as_far_as_it_is_still_true() -> Result<()> {
+    let scene = Scene::new()?;
+    for name in ["vscode-agent-gone-1", "vscode-agent-changed-2"] {
+        scene.leave(&format!("tmp/{name}/data/a"), "a")?;
+    }
+    let file = scene.instances.lab.at("plan.json").display().to_string();
+    scene.run(&["plan", "--all", "--output", &file])?.expect(0)?;
+    ensure!(fs::metadata(&file)?.mode() & 0o7777 == 0o600);
+    // Another thing by the same name, and one that was not there.
+    let changed = scene.instances.lab.at("tmp/vscode-agent-changed-2");
+    fs::rename(&changed, scene.instances.lab.at("away"))?;
+    scene.leave("tmp/vscode-agent-changed-2/new", "new")?;
+    scene.leave("tmp/vscode-agent-late-3/new", "new")?;
+    let said = scene.run(&["apply", &file, "--yes"])?.expect(1)?;
+    ensure!(said.stdout.contains("it is another way by now"), "{said:?}");
+    let left = scene.tree("tmp")?;
+    ensure!(left.contains("changed-2/new") && left.contains("late-3/new"), "{left}");
+    ensure!(!left.contains("gone-1"), "{left}");
+    let text = fs::read_to_string(&file)?;
+    fs::write(&file, text.replacen("vscode-agent-gone-1", "vscode-agent-late-3", 1))?;
+    let refused = scene.run(&["apply", &file, "--yes"])?.expect(2)?;
+    ensure!(refused.stderr.contains("not those that its digest is of"), "{refused:?}");
+    Ok(())
+}
+
+#[test]
+fn what_was_moved_long_ago_is_removed_for_good() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.leave("tmp/vscode-agent-gone-1/data/a", "a")?;
+    scene.run(&["--temp", "--yes"])?.expect(0)?;
+    let kept = scene.run(&["purge", "--older-than", "7d"])?.expect(0)?;
+    ensure!(kept.stdout == "nothing to do\n", "{kept:?}");
+    wait::until("the run to be old enough", BOUND, || {
+        let purged = scene.run(&["purge", "--older-than", "0s"])?.expect(0)?;
+        Ok(purged.stdout.starts_with("purged ").then_some(()))
+    })?;
+    let quarantine = scene.tree("var/lib/openhands-toolkit/quarantine")?;
+    ensure!(!quarantine.contains("data"), "{quarantine}");
+    let none = scene.run(&["undo"])?.expect(2)?;
+    ensure!(none.stderr.contains("no run has anything that could be taken back"), "{none:?}");
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! A cleanup that is struck at one of its system calls: the next one ends in the clean state, and
+//! everything can still come back.
+
+#[path = "../crash/blows.rs"]
+mod blows;
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+pub(crate) use blows::Blow;
+use serde_json::json;
+
+use crate::scene::{PORTS, REPOSITORIES, Scene};
+
+/// How many undos may be needed: one for the run that was struck, one for the next.
+const UNDOS_MAX: usize = 3;
+
+/// A machine with left-overs of each kind that no process uses.
+pub(crate) struct Struck {
+    scene: Scene,
+    /// What there was: the left-overs, and both databases.
+    before: (String, String, String),
+}
+
+impl Struck {
+    pub(crate) fn set() -> Result<Self> {
+        let scene = Scene::new()?;
+        // nginx serves our routes, so that the last step is one too.
+        scene.instances.start("hello")?;
+        scene.instances.run(&["stop", "hello"])?.expect(0)?;
+        scene.leave("tmp/code-server-userdata-gone-8890/User/settings.json", "{}")?;
+        scene.leave("tmp/vscode-agent-gone-8890/data/a", "a")?;
+        scene.leave("tmp/openhands-sessions/gone.json", "{\"vscode_port\": 1}")?;
+        scene.enter_dead("gone", scene.instances.first_port + 3)?;
+        let before = Self::state(&scene)?;
+        Ok(Self { scene, before })
+    }
+
+    fn state(scene: &Scene) -> Result<(String, String, String)> {
+        Ok((scene.tree("tmp")?, scene.text(PORTS)?, scene.text(REPOSITORIES)?))
+    }
+
+    fn tool(&self) -> Result<Command> {
+        let lab = &self.scene.instances.lab;
+        let mut command = lab.built("oh-cleanup")?;
+        command.args(["--all", "--yes", "--root"]).arg(lab.root()).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    fn log(&self) -> String {
+        self.scene.instances.lab.at("log/strace").display().to_string()
+    }
+
+    /// Strikes at every `stride`th call that changes something; returns how often.
+    pub(crate) fn matrix(&self, blows: &[Blow], stride: usize) -> Result<usize> {
+        let calls = blows::calls(&self.tool()?, &self.log())?;
+        self.is_clean()?;
+        self.all_comes_back()?;
+        let mut count = 0;
+        for blow in blows {
+            let fitting = calls.iter().filter(|(call, _)| blow.fits(call));
+            for (call, number) in fitting.step_by(stride) {
+                self.strike(*blow, call, *number)
+                    .with_context(|| format!("{blow:?} at {call} {number}"))?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    fn strike(&self, blow: Blow, call: &str, number: usize) -> Result<()> {
+        let said = blow.strike(&self.tool()?, &self.log(), call, number)?;
+        self.nothing_is_lost().with_context(|| format!("{said:?}"))?;
+        let next = self.scene.run(&["--all", "--yes"])?.expect(0);
+        next.with_context(|| format!("after {said:?}"))?;
+        self.is_clean().with_context(|| format!("{said:?}"))?;
+        let again = self.scene.run(&["--all", "--yes"])?.expect(0)?;
+        ensure!(again.stdout.starts_with("nothing to do\n"), "{again:?}");
+        self.all_comes_back().with_context(|| format!("{said:?}"))
+    }
+
+    /// Demands that each left-over is where it was, or in the quarantine.
+    fn nothing_is_lost(&self) -> Result<()> {
+        let quarantine = self.scene.tree("var/lib/openhands-toolkit/quarantine")?;
+        let there = self.scene.tree("tmp")?;
+        for name in ["settings.json", "data/a"] {
+            ensure!(there.contains(name) || quarantine.contains(name), "{name} is lost");
+        }
+        Ok(())
+    }
+
+    fn is_clean(&self) -> Result<()> {
+        let tree = self.scene.tree("tmp")?;
+        ensure!(!tree.contains("gone"), "{tree}");
+        let ports = self.scene.instances.json(PORTS)?;
+        ensure!(ports["instances"] == json!({}), "{ports:#}");
+        let repositories = self.scene.text(REPOSITORIES)?;
+        ensure!(!repositories.contains("\"vscodeRunning\": true"), "{repositories}");
+        Ok(())
+    }
+
+    /// Takes every run back, the last one first, and demands what was there before them.
+    fn all_comes_back(&self) -> Result<()> {
+        for _ in 0..UNDOS_MAX {
+            let said = self.scene.run(&["undo"])?;
+            if said.code == 2 && said.stderr.contains("no run has anything") {
+                break;
+            }
+            said.expect(0)?;
+        }
+        let now = Self::state(&self.scene)?;
+        ensure!(now == self.before, "{now:#?}\n{:#?}", self.before);
+        self.scene.run(&["purge", "--older-than", "0s"])?.expect(0)?;
+        Ok(())
+    }
+}

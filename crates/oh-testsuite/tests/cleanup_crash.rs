@@ -1,0 +1,17 @@
+//! `oh-cleanup` struck at some of its system calls; `full_cleanup_crash.rs` strikes at all of them.
+
+#[path = "cleanup/crash.rs"]
+mod crash;
+#[path = "cleanup/scene.rs"]
+#[expect(dead_code, reason = "no editor runs here")]
+mod scene;
+
+use anyhow::{Result, ensure};
+use crash::{Blow, Struck};
+
+#[test]
+fn some_blows_at_a_cleanup() -> Result<()> {
+    let struck = Struck::set()?.matrix(&[Blow::Kill, Blow::NoSpace, Blow::Denied], 13)?;
+    ensure!(struck > 15, "only {struck} blows");
+    Ok(())
+}
