@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use oh_host::atomic::{self, Meta};
 use oh_host::boot::boot_id;
+use oh_host::journal::{Journal, JournalFault};
 use oh_host::lock::{Holder, Locks, Share, Waiting};
 use oh_host::publish::Host;
 use oh_host::settings::{self, Wish};
@@ -17,10 +18,11 @@ use oh_term::{Answer, Common, Failure, Progress, consent};
 
 use crate::apply::{self, PURPOSE, Run};
 use crate::cli::{ApplyArguments, CleanArguments, DoingArguments, PlanArguments, WantedArguments};
+use crate::evidence::{self, About, Kept, Written};
 use crate::facts::{self, Facts, Look};
 use crate::fault::Fault;
 use crate::guard::Guard;
-use crate::journal;
+use crate::journal::{self, Head};
 use crate::plan::plan;
 use crate::planfile::PlanFile;
 use crate::report;
@@ -120,16 +122,49 @@ fn carry_out(
     progress.doing("look again");
     let (facts, fresh) = planned(host, request)?;
     let boot = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
-    let head = journal::head(boot, asked.reason.clone(), plan.steps.clone());
-    let journal =
-        journal::begin(&host.root, &head).map_err(|fault| Failure::of(Fault::Journal(fault)))?;
+    let head = journal::head(boot.clone(), asked.reason.clone(), plan.steps.clone());
+    let journal = begin(host, &head).map_err(|fault| Failure::of(Fault::Journal(fault)))?;
     let run_id = journal.run().clone();
+    // What is kept is told as it is now.
+    let told = Plan { steps: plan.steps.clone(), exclusions: fresh.exclusions.clone() };
+    progress.doing("keep evidence");
+    let reason = asked.reason.as_deref();
+    let about = About { host, run: &run_id, boot_id: &boot, reason, facts: &facts, plan: &told };
+    let evidence = if asked.no_evidence { None } else { Some(kept(&about, &journal)?) };
     let grace = asked.grace.unwrap_or(Duration::from_secs(host.settings.cleanup.grace_s));
     let run = Run { host, journal, grace, progress: &progress, interrupts: &interrupts };
     let deeds = apply::apply(run, plan, consented, &fresh, &mut world)?;
-    // What is kept is told as it is now.
-    let told = Plan { steps: plan.steps.clone(), exclusions: fresh.exclusions };
-    Ok(report::done(&facts, &told, &deeds, &run_id))
+    let note = evidence.as_ref().and_then(|_| reserved(host));
+    Ok(report::done(&facts, &told, &deeds, &run_id, evidence.as_ref()).notes(note))
+}
+
+/// Begins the journal, on a full disk with room that is kept for that.
+fn begin(host: &Host, head: &Head) -> Result<Journal, JournalFault> {
+    match journal::begin(&host.root, head) {
+        Err(fault) if fault.is_no_space() && evidence::lend(host) => {
+            journal::begin(&host.root, head)
+        }
+        begun => begun,
+    }
+}
+
+/// Keeps the evidence of a run that is about to begin; without it there is no such run.
+fn kept(about: &About<'_>, journal: &Journal) -> Result<Written, Failure> {
+    evidence::write(about).map_err(|fault| {
+        // Where it stays, it is the journal of a run that did nothing.
+        drop(oh_host::journal::forget(&about.host.root, journal::TOOL, journal.run()));
+        Failure::of(Fault::Evidence(fault))
+    })
+}
+
+/// Keeps room for the evidence of the next run; returns what people should know of that.
+fn reserved(host: &Host) -> Option<String> {
+    let why = match evidence::keep_reserve(host) {
+        Ok(Kept::Whole) => return None,
+        Ok(Kept::NoRoom) => "the disk has none to spare".into(),
+        Err(fault) => apply::chain(&fault),
+    };
+    Some(format!("no room is kept for the evidence of the next run: {why}"))
 }
 
 /// How a cleanup waits for a lock: nothing is begun yet, so a signal ends it at once.

@@ -12,7 +12,8 @@ use crate::{clean, purge, runs, undo};
 ///
 /// What is done is shown first, and asked for. Editors that somebody works in, what belongs to others,
 /// what is in use, mounted, locked or not saved stays, and is named with the reason. What is taken away
-/// goes to a quarantine by a rename: `undo` puts it back, `purge` frees its room.
+/// goes to a quarantine by a rename: `undo` puts it back, `purge` frees its room. What the machine was
+/// like before is kept as evidence, without secrets.
 ///
 /// Exit codes: 0 done or nothing to do, 1 done in part, 2 refused, 4 something could not be looked at,
 /// 5 another command is at work, 6 failed with nothing changed, 78 configuration, 130 interrupted.
@@ -138,6 +139,9 @@ pub(crate) struct DoingArguments {
     /// Wait so long for another command that is at work, e.g. 1m; without it 10s
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) wait: Option<Duration>,
+    /// Keep no evidence of what was there; otherwise nothing is done where it cannot be kept
+    #[arg(long)]
+    pub(crate) no_evidence: bool,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,

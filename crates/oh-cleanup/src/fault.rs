@@ -19,6 +19,8 @@ use oh_model::path::PathFault;
 use oh_model::run::{RunId, RunIdFault};
 use thiserror::Error;
 
+use crate::evidence::EvidenceFault;
+
 /// Says why something was not done.
 #[derive(Debug, Error)]
 pub(crate) enum Fault {
@@ -38,6 +40,8 @@ pub(crate) enum Fault {
     Lock(#[from] LockFault),
     #[error("could not keep a journal")]
     Journal(#[from] JournalFault),
+    #[error("could not keep evidence of what is there")]
+    Evidence(#[from] EvidenceFault),
     #[error("could not read or write the record of an instance")]
     Record(#[from] InstanceFault),
     #[error("could not look at a process")]
@@ -71,8 +75,8 @@ impl Diagnostic for Fault {
             | Self::Stale(_) => Exit::Refused,
             Self::Lock(fault) if fault.is_held() => Exit::Locked,
             Self::Journal(JournalFault::Unknown(_)) => Exit::Refused,
-            // Without a journal nothing is done.
-            Self::Journal(_) => Exit::Intact,
+            // Without a journal nothing is done, and without evidence only where that is asked for.
+            Self::Journal(_) | Self::Evidence(_) => Exit::Intact,
             Self::Publish(fault) => fault.exit(),
             Self::Lock(_)
             | Self::Process(_)
@@ -101,6 +105,15 @@ impl Diagnostic for Fault {
             }
             Self::Stale(_) => ours(&["plan", "--all", "--output", "FILE"]),
             Self::Publish(fault) => fault.hints(),
+            Self::Evidence(fault) => {
+                let room = fault.is_no_space().then(|| {
+                    Hint::run(
+                        "make room on the disk, of earlier runs first",
+                        Command::ours("oh-cleanup", &["runs"]),
+                    )
+                });
+                room.into_iter().chain(["or do without it: --no-evidence".into()]).collect()
+            }
             _ => Vec::new(),
         }
     }

@@ -3,11 +3,13 @@
 //! What is there is gathered, what is to be done is decided over it by a pure function, other code looks
 //! at that plan with distrust, and that very value is shown, asked for and carried out, step by step,
 //! each written down before it is done. Nothing is destroyed: what is taken away is renamed into a
-//! quarantine, and a journal says how it comes back.
+//! quarantine, and a journal says how it comes back. What the machine was like before is kept as
+//! evidence.
 
 mod apply;
 mod clean;
 mod cli;
+mod evidence;
 mod facts;
 mod fault;
 mod guard;

@@ -18,6 +18,7 @@ use std::sync::atomic::AtomicU64;
 use crate::apply::PURPOSE;
 use crate::clean::{Context, LOCK_WAIT, context};
 use crate::cli::PurgeArguments;
+use crate::evidence;
 use crate::fault::Fault;
 use crate::journal::{Line, Run, TOOL, Undo};
 use crate::runs::{held, ids};
@@ -82,6 +83,11 @@ fn purge_one(host: &Host, run: &Run) -> Result<Removed, Fault> {
     }
     folders.iter().for_each(quarantine::close);
     if all.left_count == 0 {
+        // Before the journal: what has none is found by nobody.
+        if let Some(bytes) = evidence::remove(&host.root, &run.id)? {
+            all.files += 1;
+            all.bytes += bytes;
+        }
         journal::forget(&host.root, TOOL, &run.id)?;
     }
     Ok(all)

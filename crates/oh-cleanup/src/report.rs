@@ -11,6 +11,7 @@ use oh_term::text::{bytes, several};
 use serde_json::{Value, json};
 
 use crate::apply::Deed;
+use crate::evidence::Written;
 use crate::facts::Facts;
 use crate::step::Step;
 
@@ -21,7 +22,7 @@ pub(crate) fn planned(facts: &Facts, plan: &Plan<Step>, is_dry: bool) -> Answer 
         human.push_str("nothing to do\n");
     }
     human.push_str(&shown(facts, plan));
-    let result = json(facts, plan, &[], None, is_dry);
+    let result = json(facts, plan, &[], None, None, is_dry);
     Answer::new(human, result).exit(if is_blind(facts) { Exit::CouldNotLook } else { Exit::Ok })
 }
 
@@ -59,7 +60,13 @@ fn is_blind(facts: &Facts) -> bool {
 }
 
 /// What a run did.
-pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, deeds: &[Deed], run: &RunId) -> Answer {
+pub(crate) fn done(
+    facts: &Facts,
+    plan: &Plan<Step>,
+    deeds: &[Deed],
+    run: &RunId,
+    evidence: Option<&Written>,
+) -> Answer {
     let mut human = String::new();
     let mut exit = Exit::Ok;
     for deed in deeds {
@@ -75,6 +82,10 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, deeds: &[Deed], run: &RunId
         }
     }
     human.push_str(&kept(facts, plan));
+    if let Some(Written { path, bytes: size, items }) = evidence {
+        let (size, items) = (bytes(*size), several(*items, "item"));
+        human.push_str(&format!("evidence  {path} ({size}, {items})\n"));
+    }
     if exit == Exit::Ok && is_blind(facts) {
         exit = Exit::CouldNotLook;
     }
@@ -82,7 +93,7 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, deeds: &[Deed], run: &RunId
     let is_done = |deed: &&Deed| matches!(deed.outcome, Ok(Outcome::Done));
     let moved = deeds.iter().filter(is_done).any(|deed| is_moved(&deed.step));
     let is_undoable = moved || deeds.iter().filter(is_done).any(|deed| is_undoable(&deed.step));
-    let result = json(facts, plan, deeds, Some(run), false);
+    let result = json(facts, plan, deeds, Some(run), evidence, false);
     let answer = Answer::new(human, result).exit(exit);
     if !is_undoable {
         return answer;
@@ -145,6 +156,7 @@ fn json(
     plan: &Plan<Step>,
     deeds: &[Deed],
     run: Option<&RunId>,
+    evidence: Option<&Written>,
     is_dry: bool,
 ) -> Value {
     let steps = plan.steps.iter().enumerate().map(|(at, step)| {
@@ -171,9 +183,12 @@ fn json(
     let all = |list: &[oh_model::plan::Exclusion]| -> Vec<Value> {
         list.iter().map(|one| json!({ "subject": one.subject, "reason": one.reason })).collect()
     };
+    let evidence = evidence
+        .map(|one| json!({ "path": one.path.as_str(), "bytes": one.bytes, "items": one.items }));
     json!({
         "dry_run": is_dry,
         "run": run.map(ToString::to_string),
+        "evidence": evidence,
         "digest": plan.digest().to_string(),
         "steps": steps.collect::<Vec<_>>(),
         "kept": all(&plan.exclusions),

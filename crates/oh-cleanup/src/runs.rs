@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::apply::chain;
 use crate::clean::{Context, context};
+use crate::evidence;
 use crate::fault::Fault;
 use crate::journal::{Run, TOOL, Undo};
 use crate::step::Step;
@@ -32,12 +33,19 @@ pub(crate) fn runs(common: &Common) -> Result<Answer, Failure> {
                     0 => "nothing to take back".to_owned(),
                     things => format!("{} to take back, {}", several(things, "thing"), bytes(room)),
                 };
-                human.push_str(&format!("{id}  {held}{over}{reason}\n"));
+                let evidence = evidence::of_run(&host.root, &id);
+                let evidence = evidence.map_err(|fault| Failure::of(Fault::Evidence(fault)))?;
+                let shown = evidence
+                    .as_ref()
+                    .map_or_else(String::new, |(_, size)| format!("  evidence, {}", bytes(*size)));
+                human.push_str(&format!("{id}  {held}{shown}{over}{reason}\n"));
                 rows.push(json!({
                     "run": id.to_string(),
                     "things": things,
                     "bytes": room,
                     "is_over": run.is_over(),
+                    "evidence": evidence
+                        .map(|(path, size)| json!({ "path": path.as_str(), "bytes": size })),
                     "reason": run.head.reason,
                     "uid": run.head.uid,
                 }));

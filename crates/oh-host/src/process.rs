@@ -12,6 +12,7 @@
 
 mod exec;
 mod opened;
+mod surroundings;
 
 use core::fmt;
 use core::num::NonZeroU32;
@@ -37,6 +38,7 @@ use crate::random::hexadecimal;
 
 pub use exec::{Glance, settle};
 pub use rustix::process::Signal;
+pub use surroundings::Variable;
 
 /// The version of [`Identity`] as it is written down.
 pub const IDENTITY_SCHEMA: u32 = 1;
@@ -382,11 +384,6 @@ impl ProcessDir {
     /// [`ProcessFault`].
     pub fn arguments(&self) -> Result<Vec<Vec<u8>>, ProcessFault> {
         Ok(split_arguments(&self.read_settled("cmdline")?))
-    }
-
-    /// Reads the arguments as they are: in the moment of an exec there are none.
-    pub(crate) fn present_arguments(&self) -> Result<Vec<Vec<u8>>, ProcessFault> {
-        Ok(split_arguments(&self.read("cmdline", ARGUMENT_BYTES_MAX)?))
     }
 
     /// Returns the memory that is its own and its share of what it has together with others, in

@@ -1,0 +1,366 @@
+//! What `oh-cleanup` keeps of a machine before it changes it, and that it changes nothing where it
+//! cannot keep that.
+
+#[expect(dead_code, reason = "other tests need all of it")]
+#[path = "cleanup/scene.rs"]
+mod scene;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use oh_host::entry::digest;
+use oh_testsuite::components;
+use oh_testsuite::instances::is_root;
+use oh_testsuite::lab::Said;
+use oh_testsuite::process::Running;
+use ruzstd::decoding::StreamingDecoder;
+use scene::{PORTS, REPOSITORIES, Scene};
+use serde_json::{Value, json};
+
+const EVIDENCE: &str = "var/lib/openhands-toolkit/evidence";
+const JOURNALS: &str = "var/lib/openhands-toolkit/journal";
+const RECORD: &str = "var/lib/openhands-toolkit/instances/hello.json";
+
+/// How long mounting may take.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// How much a disk takes, in bytes: the reserve, and as much again.
+const DISK_BYTES: usize = 48 << 20;
+
+/// What takes all the room that is left.
+const FILLER: &str = "filler";
+
+/// Unpacks an archive: the bytes of each item by its name, without the folder.
+fn unpacked(archive: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let run = archive.file_name().and_then(|name| name.to_str()).context("a name")?;
+    let run = run.strip_suffix(".tar.zst").context("an archive")?;
+    let decoder = StreamingDecoder::new(File::open(archive)?)?;
+    let mut items = BTreeMap::new();
+    for entry in tar::Archive::new(decoder).entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.display().to_string();
+        let name = path.strip_prefix(&format!("{run}/")).context("the folder of the run")?;
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes)?;
+        ensure!(items.insert(name.to_owned(), bytes).is_none(), "{path} is there twice");
+    }
+    Ok(items)
+}
+
+fn json_of(items: &BTreeMap<String, Vec<u8>>, name: &str) -> Result<Value> {
+    Ok(serde_json::from_slice(items.get(name).with_context(|| format!("no {name}"))?)?)
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// What is nobody's and can be moved away, so that there is something to do.
+fn leave(scene: &Scene, name: &str) -> Result<()> {
+    scene.leave(&format!("tmp/vscode-agent-{name}-8890/data/a"), "a")
+}
+
+fn archives(folder: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let names: Vec<String> = entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    Ok(names.into_iter().filter(|name| name.contains(".tar.zst")).collect())
+}
+
+/// A scene in which secrets lie about, and a process that has some in its arguments.
+fn with_secrets(scene: &Scene, secret: &str) -> Result<Running> {
+    let append = |below: &str, line: &str| -> Result<()> {
+        let path = scene.instances.lab.at(below);
+        let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+        Ok(writeln!(file, "{line}")?)
+    };
+    append("log/error.log", &format!("x request: \"GET /vscode/hello/?tkn={secret} HTTP/1.1\""))?;
+    append("var/log/openhands-editors/hello.log", &format!("> Authorization: Bearer {secret}"))?;
+    append("var/log/openhands-editors/hello.log", &format!("GIT https://u:{secret}@example.org/"))?;
+    // Nothing but the record says that this one is secret.
+    let record = scene.instances.json(RECORD)?;
+    let token = record["token"].as_str().context("a token")?;
+    append("var/log/openhands-editors/hello.log", &format!("in the midst of {token} it stands"))?;
+    let mut known = scene.instances.json(REPOSITORIES)?;
+    known["repositories"][0]["apiKey"] = json!(secret);
+    known["repositories"][0]["remote"] = json!(format!("https://u:{secret}@example.org/a.git"));
+    fs::write(scene.instances.lab.at(REPOSITORIES), format!("{known:#}"))?;
+    let session = json!({ "vscode_port": 1, "session_api_key": secret });
+    scene.leave("tmp/openhands-sessions/gone.json", &session.to_string())?;
+    let mut program = Command::new(components::node()?);
+    program.args(["-e", "console.log('up'); setInterval(() => {}, 1000000)", "--"]);
+    program.args(["--password", secret, &format!("--token={secret}")]);
+    program.args([&format!("GITHUB_TOKEN={secret}"), "a-plain-word"]);
+    let mut running = Running::start(program.env_clear().env("PASSWORD", secret))?;
+    running.wait_for_line("up", BOUND)?;
+    Ok(running)
+}
+
+#[test]
+fn the_evidence_of_a_run_is_whole_and_has_no_secrets() -> Result<()> {
+    let scene = Scene::new()?;
+    let secret = "Zq7_0123456789abcdefZq7";
+    scene.instances.start("hello")?;
+    let other = with_secrets(&scene, secret)?;
+    let record = scene.instances.json(RECORD)?;
+    let ports = scene.text(PORTS)?;
+    let reason = format!("a test, password={secret}");
+    let arguments = ["--all", "--yes", "--reason", &reason, "--format", "json"];
+    let said = scene.run(&arguments)?.expect(0)?;
+    let told = said.json()?["result"].clone();
+    let path =
+        PathBuf::from(told["evidence"]["path"].as_str().with_context(|| format!("{said:?}"))?);
+    let meta = fs::metadata(&path)?;
+    let folder = fs::metadata(scene.instances.lab.at(EVIDENCE))?;
+    let modes = (meta.permissions().mode() & 0o7777, folder.permissions().mode() & 0o7777);
+    ensure!(modes == (0o600, 0o700), "{modes:?}");
+    ensure!(told["evidence"]["bytes"] == json!(meta.len()), "{told:#}");
+
+    let items = unpacked(&path)?;
+    let manifest = json_of(&items, "manifest.json")?;
+    let listed = manifest["items"].as_array().context("items")?;
+    ensure!(told["evidence"]["items"] == json!(listed.len()), "{told:#}");
+    ensure!(items.len() == listed.len() + 2, "{:?}", items.keys());
+    for item in listed {
+        let bytes = items.get(item["name"].as_str().unwrap_or_default()).context("an item")?;
+        let is_it = item["bytes"] == json!(bytes.len()) && item["sha256"] == json!(digest(bytes));
+        ensure!(is_it, "{item}");
+    }
+    let sums = String::from_utf8(items["SHA256SUMS"].clone())?;
+    for line in sums.lines() {
+        let (sum, name) = line.split_once("  ").context("a sum")?;
+        ensure!(digest(&items[name]) == sum, "{line}");
+    }
+    ensure!(sums.lines().count() == listed.len() + 1, "{sums}");
+    ensure!(manifest["missing"] == json!([]), "{:#}", manifest["missing"]);
+    ensure!(manifest["by"]["reason"] == json!("a test, password=<redacted>"), "{manifest:#}");
+    ensure!(manifest["run"] == told["run"], "{manifest:#}");
+
+    // What was there is in it.
+    let own = other.id().to_string();
+    let table = String::from_utf8(items["processes.jsonl"].clone())?;
+    let row = table.lines().find(|row| row.contains(&format!("\"pid\":{own},")));
+    let row: Value = serde_json::from_str(row.context("the program")?)?;
+    let shown = ["--password", "<redacted>", "--token=<redacted>", "GITHUB_TOKEN=<redacted>"];
+    let words = row["arguments"].as_array().context("arguments")?;
+    ensure!(words.get(4..8) == Some(&shown.map(|word| json!(word))[..]), "{row}");
+    ensure!(words.last() == Some(&json!("a-plain-word")), "{row}");
+    let editors = String::from_utf8(items["editors.jsonl"].clone())?;
+    ensure!(editors.contains("\"variables\":[") && editors.contains("\"PATH\""), "{editors}");
+    let database =
+        format!("databases/{}", Path::new(PORTS).file_name().context("a name")?.display());
+    ensure!(items[&database] == ports.as_bytes(), "{ports}");
+    for name in ["nginx/configuration.txt", "sockets/tcp", "logs/hello.log", "instances/hello.json"]
+    {
+        ensure!(items.get(name).is_some_and(|bytes| !bytes.is_empty()), "{name}");
+    }
+    for name in ["states/hello.json", "sessions/gone.json", "mountinfo", "meminfo", "disks.jsonl"] {
+        ensure!(items.contains_key(name), "{name}");
+    }
+    ensure!(json_of(&items, "plan.json")?["steps"].as_array().is_some_and(|all| !all.is_empty()));
+
+    // And nothing of what is secret.
+    let secrets = [Some(secret), record["token"].as_str(), record["key"].as_str()];
+    let secrets: Vec<&str> = secrets.into_iter().flatten().collect();
+    ensure!(secrets.len() >= 2, "{record:#}");
+    for (name, bytes) in &items {
+        for one in &secrets {
+            ensure!(!contains(bytes, one), "{name}: {}", String::from_utf8_lossy(bytes));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn evidence_is_listed_with_its_run_and_goes_with_it() -> Result<()> {
+    let scene = Scene::new()?;
+    leave(&scene, "one")?;
+    let dry = scene.run(&["--all", "--dry-run"])?.expect(0)?;
+    ensure!(!scene.instances.lab.at(EVIDENCE).exists(), "{dry:?}");
+    let said = scene.run(&["--all", "--yes"])?.expect(0)?;
+    let folder = scene.instances.lab.at(EVIDENCE);
+    let name = archives(&folder)?.pop().with_context(|| format!("{said:?}"))?;
+    let line = format!("evidence  {}/{name} (", folder.display());
+    ensure!(said.stdout.lines().any(|said| said.starts_with(&line)), "{said:?}");
+    let reserve = fs::metadata(folder.join("reserve"))?;
+    ensure!(reserve.blocks() * 512 >= reserve.len() && reserve.len() == 8 << 20, "{reserve:?}");
+    leave(&scene, "two")?;
+    let without = scene.run(&["--all", "--yes", "--no-evidence"])?.expect(0)?;
+    ensure!(!without.stdout.contains("evidence"), "{without:?}");
+    ensure!(archives(&folder)? == [name.clone()], "{without:?}");
+    let runs = scene.run(&["runs", "--format", "json"])?.expect(0)?.json()?;
+    let runs = runs["result"]["runs"].as_array().cloned().unwrap_or_default();
+    ensure!(runs.len() == 2 && runs[1]["evidence"].is_null(), "{runs:#?}");
+    let bytes = fs::metadata(folder.join(&name))?.len();
+    ensure!(runs[0]["evidence"]["bytes"] == json!(bytes), "{runs:#?}");
+    scene.run(&["purge", runs[0]["run"].as_str().unwrap_or_default()])?.expect(0)?;
+    ensure!(archives(&folder)?.is_empty(), "{:?}", archives(&folder)?);
+    Ok(())
+}
+
+#[test]
+fn evidence_that_others_could_read_is_not_written() -> Result<()> {
+    let scene = Scene::new()?;
+    leave(&scene, "one")?;
+    let folder = scene.instances.lab.at(EVIDENCE);
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder)?;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+    let before = scene.tree("tmp")?;
+    let said = scene.run(&["--all", "--yes"])?.expect(6)?;
+    ensure!(said.stderr.contains("can be read by others (mode 0755)"), "{said:?}");
+    ensure!(said.stderr.contains("nothing was changed"), "{said:?}");
+    ensure!(scene.tree("tmp")? == before && archives(&folder)?.is_empty(), "{said:?}");
+    Ok(())
+}
+
+/// A small disk in the place of the folder of evidence, for whoever is started in its namespace.
+struct Disk<'s> {
+    scene: &'s Scene,
+    holder: Running,
+}
+
+impl<'s> Disk<'s> {
+    fn mount(scene: &'s Scene) -> Result<Self> {
+        Self::mount_with(scene, "true")
+    }
+
+    /// The same for the journals too.
+    fn mount_for_journals(scene: &'s Scene) -> Result<Self> {
+        let journals = "mkdir -m 700 \"$2/journal\" && mount --bind \"$2/journal\" \"$3\"";
+        Self::mount_with(scene, journals)
+    }
+
+    fn mount_with(scene: &'s Scene, more: &str) -> Result<Self> {
+        let (folder, journals) =
+            (scene.instances.lab.at(EVIDENCE), scene.instances.lab.at(JOURNALS));
+        for own in [&folder, &journals] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(own)?;
+        }
+        for above in folder.ancestors().skip(1).take(2) {
+            fs::set_permissions(above, fs::Permissions::from_mode(0o755))?;
+        }
+        let options = format!("mode=0700,size={DISK_BYTES}");
+        let script = format!(
+            "mount -t tmpfs -o \"$1\" none \"$2\" && {more} && echo mounted && exec sleep 1000"
+        );
+        let mut command = Command::new(components::program("unshare")?);
+        command.args(["--mount", "/bin/sh", "-c", &script, "sh", &options]);
+        let mut holder = Running::start(command.args([folder, journals]))?;
+        holder.wait_for_line("mounted", BOUND)?;
+        Ok(Self { scene, holder })
+    }
+
+    /// Where the folder is for us who are not in the namespace.
+    fn folder(&self) -> PathBuf {
+        let inside = self.scene.instances.lab.at(EVIDENCE).display().to_string();
+        PathBuf::from(format!("/proc/{}/root{inside}", self.holder.id()))
+    }
+
+    /// Fills it to the last page.
+    fn fill(&self) -> Result<()> {
+        let mut filler = File::create(self.folder().join(FILLER))?;
+        loop {
+            match filler.write(&[0; 4096]) {
+                Ok(_) => {}
+                Err(fault) if fault.kind() == ErrorKind::StorageFull => return Ok(()),
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Said> {
+        let lab = &self.scene.instances.lab;
+        let tool = lab.built("oh-cleanup")?;
+        let mut command = Command::new(components::program("nsenter")?);
+        command.env_clear().arg(format!("--target={}", self.holder.id())).arg("--mount");
+        command.arg("--").arg(tool.get_program()).args(arguments).arg("--root").arg(lab.root());
+        Ok(command.output().context("could not run nsenter")?.into())
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_a_run_from_beginning() -> Result<()> {
+    if !is_root()? {
+        return Ok(()); // Mounting is root's.
+    }
+    let scene = Scene::new()?;
+    let old = scene.historic("old", 1)?;
+    leave(&scene, "one")?;
+    let disk = Disk::mount(&scene)?;
+    disk.fill()?;
+    let before = (scene.tree("tmp")?, scene.text(PORTS)?, scene.text(REPOSITORIES)?);
+    let said = disk.run(&["--all", "--yes"])?.expect(6)?;
+    for words in ["No space left on device", "nothing was changed", "--no-evidence", "make room"] {
+        ensure!(said.stderr.contains(words), "{words}: {said:?}");
+    }
+    let now = (scene.tree("tmp")?, scene.text(PORTS)?, scene.text(REPOSITORIES)?);
+    ensure!(now == before && !old.is_over(), "{said:?}");
+    ensure!(fs::read_dir(scene.instances.lab.at(JOURNALS))?.next().is_none(), "{said:?}");
+    ensure!(archives(&disk.folder())?.is_empty(), "{said:?}");
+    let without = disk.run(&["--all", "--yes", "--no-evidence"])?.expect(0)?;
+    ensure!(old.is_over() && archives(&disk.folder())?.is_empty(), "{without:?}");
+    Ok(())
+}
+
+#[test]
+fn the_reserve_has_room_for_the_evidence_on_a_full_disk() -> Result<()> {
+    if !is_root()? {
+        return Ok(()); // Mounting is root's.
+    }
+    let scene = Scene::new()?;
+    let disk = Disk::mount(&scene)?;
+    leave(&scene, "one")?;
+    disk.run(&["--all", "--yes"])?.expect(0)?;
+    ensure!(disk.folder().join("reserve").exists());
+    disk.fill()?;
+    leave(&scene, "two")?;
+    let said = disk.run(&["--all", "--yes"])?.expect(0)?;
+    ensure!(said.stderr.contains("no room is kept for the evidence of the next run"), "{said:?}");
+    let mut kept = archives(&disk.folder())?;
+    kept.sort();
+    ensure!(kept.len() == 2 && !disk.folder().join("reserve").exists(), "{kept:?}: {said:?}");
+    let path = disk.folder().join(&kept[1]);
+    ensure!(unpacked(&path)?.contains_key("manifest.json"), "{said:?}");
+    let meta = fs::metadata(&path)?;
+    ensure!(meta.permissions().mode() & 0o7777 == 0o600 && meta.len() < 8 << 20, "{meta:?}");
+    // What is left of the reserve was given back, and another run fills it up again or fails whole.
+    fs::remove_file(disk.folder().join(FILLER))?;
+    leave(&scene, "three")?;
+    disk.run(&["--all", "--yes"])?.expect(0)?;
+    ensure!(disk.folder().join("reserve").exists());
+    Ok(())
+}
+
+#[test]
+fn the_reserve_has_room_for_the_journal_too() -> Result<()> {
+    if !is_root()? {
+        return Ok(()); // Mounting is root's.
+    }
+    let scene = Scene::new()?;
+    let disk = Disk::mount_for_journals(&scene)?;
+    disk.fill()?;
+    leave(&scene, "one")?;
+    let said = disk.run(&["--all", "--yes"])?.expect(6)?;
+    ensure!(said.stderr.contains("could not keep a journal"), "{said:?}");
+    fs::remove_file(disk.folder().join(FILLER))?;
+    disk.run(&["--all", "--yes"])?.expect(0)?;
+    disk.fill()?;
+    leave(&scene, "two")?;
+    let said = disk.run(&["--all", "--yes"])?.expect(0)?;
+    let kept = archives(&disk.folder())?;
+    ensure!(kept.len() == 2, "{kept:?}: {said:?}");
+    for name in kept {
+        ensure!(unpacked(&disk.folder().join(&name))?.contains_key("manifest.json"), "{name}");
+    }
+    Ok(())
+}
