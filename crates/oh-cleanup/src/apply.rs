@@ -47,7 +47,7 @@ pub(crate) struct NotDone {
     pub(crate) why: String,
     pub(crate) exit: Exit,
     /// What was moved all the same, and can be taken back.
-    strands: Option<Undo>,
+    strands: Option<Box<Undo>>,
 }
 
 impl NotDone {
@@ -59,7 +59,7 @@ impl NotDone {
 impl From<Fault> for NotDone {
     fn from(fault: Fault) -> Self {
         let exit = match fault.exit() {
-            exit @ (Exit::Intact | Exit::RolledBack | Exit::RollbackFailed) => exit,
+            exit @ (Exit::RolledBack | Exit::RollbackFailed) => exit,
             _ => Exit::No,
         };
         Self { why: chain(&fault), exit, strands: None }
@@ -174,7 +174,7 @@ impl Run<'_> {
             Err(not_done) => Line::Failed { step, why: not_done.why.clone() },
         }));
         if let Err(NotDone { strands: Some(undo), .. }) = outcome {
-            drop(self.journal.note(&Line::Begin { step, undo: undo.clone() }));
+            drop(self.journal.note(&Line::Begin { step, undo: Undo::clone(undo) }));
         }
     }
 
@@ -373,7 +373,7 @@ fn stranded(thing: Thing, place: Place) -> NotDone {
         place.folder, place.number
     );
     let undo = Undo::Moved { thing: Box::new(thing), place };
-    NotDone { why, exit: Exit::No, strands: Some(undo) }
+    NotDone { why, exit: Exit::No, strands: Some(Box::new(undo)) }
 }
 
 /// Says why a process is left.

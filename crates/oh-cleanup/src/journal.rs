@@ -62,7 +62,8 @@ pub(crate) enum Undo {
     /// A thing comes back from its place.
     Moved { thing: Box<Thing>, place: Place },
     /// A database gets its entries back from a copy.
-    Copied { path: InRoot, copy: RealPath, sha256: String },
+    /// `written` is the digest of what the step writes in its place.
+    Copied { path: InRoot, copy: RealPath, sha256: String, written: String },
 }
 
 /// What is known of a run.
@@ -85,14 +86,23 @@ impl Run {
         let mut undoable: Vec<(usize, &Undo)> = Vec::new();
         for line in &self.lines {
             match line {
-                Line::Begin { undo: Undo::Nothing, .. } | Line::Done { .. } | Line::End => {}
+                // Whether a step that failed had done anything is seen on the disk.
+                Line::Begin { undo: Undo::Nothing, .. }
+                | Line::Done { .. }
+                | Line::Failed { .. }
+                | Line::End => {}
                 Line::Begin { step, undo } => undoable.push((*step, undo)),
-                Line::Failed { step, .. } | Line::Undone { step } | Line::Purged { step } => {
+                Line::Undone { step } | Line::Purged { step } => {
                     undoable.retain(|(begun, _)| begun != step);
                 }
             }
         }
         undoable
+    }
+
+    /// Says whether a step was begun: then it found something to do.
+    pub(crate) fn has_begun(&self, number: usize) -> bool {
+        self.lines.iter().any(|line| matches!(line, Line::Begin { step, .. } if *step == number))
     }
 
     /// Says whether it came to its end.
@@ -126,7 +136,8 @@ mod tests {
     fn copied(name: &str) -> Undo {
         let path = InRoot::parse(&format!("/data/{name}")).unwrap();
         let copy = RealPath::parse(&format!("/kept/{name}")).unwrap();
-        Undo::Copied { path, copy, sha256: "0".repeat(64) }
+        let [sha256, written] = ["0", "1"].map(|digit| digit.repeat(64));
+        Undo::Copied { path, copy, sha256, written }
     }
 
     fn run(lines: Vec<Line>) -> Run {
@@ -146,7 +157,7 @@ mod tests {
             Line::Done { step: 0 },
             Line::Begin { step: 1, undo: a.clone() },
             Line::Done { step: 1 },
-            Line::Begin { step: 2, undo: b },
+            Line::Begin { step: 2, undo: b.clone() },
             Line::Failed { step: 2, why: "no".into() },
             Line::Begin { step: 3, undo: c },
             Line::Done { step: 3 },
@@ -155,13 +166,13 @@ mod tests {
             Line::Begin { step: 4, undo: d.clone() },
         ];
         let run = run(lines);
-        assert_eq!(run.undoable(), [(1, &a), (4, &d)]);
+        assert_eq!(run.undoable(), [(1, &a), (2, &b), (4, &d)]);
         assert!(!run.is_over());
         let mut lines = run.lines;
         lines.push(Line::Undone { step: 1 });
         lines.push(Line::End);
         let run = Run { lines, ..super::tests::run(Vec::new()) };
-        assert_eq!(run.undoable(), [(4, &d)]);
+        assert_eq!(run.undoable(), [(2, &b), (4, &d)]);
         assert!(run.is_over());
     }
 

@@ -39,9 +39,14 @@ pub(crate) fn plan(facts: &Facts, request: &Request) -> Plan<Step> {
     if request.kinds.temporary {
         facts.leftovers.iter().for_each(|one| made.leftover(one, facts, request));
     }
-    facts.sessions.iter().for_each(|one| made.session(one, request));
+    facts.sessions.iter().for_each(|one| made.session(one, facts, request));
     made.entries(facts, request);
     made.finish(facts)
+}
+
+/// How long nothing has changed in a session's file.
+fn age_ns(facts: &Facts, session: &Session) -> i64 {
+    facts.now_ns.saturating_sub(session.thing.modified_ns).max(0)
 }
 
 /// Says whether an editor is stopped; `Err` why it is not, where it was asked for.
@@ -52,6 +57,9 @@ fn stops(editor: &Editor, request: &Request) -> Result<bool, String> {
     }
     let said = |why: &str| Err(why.to_owned());
     match (editor.uid, editor.connections) {
+        _ if editor.is_elsewhere => {
+            said("it is in namespaces of its own, as in a container: stop it there")
+        }
         (None, _) => said("it has one user's rights, and another started it"),
         (Some(uid), _) if !editor.is_owned => Err(format!("uid {uid} is none of cleanup.owners")),
         _ if editor.is_around_us => said("this very command runs in it: run it elsewhere"),
@@ -99,7 +107,7 @@ impl Made {
             self.forgets.push(Step::Forget(id.clone()));
             self.ended_ids.insert(id.folded());
         }
-        self.ended_ports.extend(editor.port);
+        self.ended_ports.extend(&editor.ports);
         self.ending.extend(&editor.pids);
         for folder in &editor.folders {
             self.folders.entry(folder.clone()).or_insert((editor.what.clone(), false));
@@ -120,8 +128,13 @@ impl Made {
         if let Some(id) = &editor.id {
             self.staying_ids.insert(id.folded(), editor.what.clone());
         }
+        // What anybody may say in arguments keeps nothing of others.
+        if !editor.is_owned || editor.is_elsewhere {
+            return;
+        }
         if !editor.pids.is_empty() {
-            self.staying_ports.extend(editor.port.map(|port| (port, editor.what.clone())));
+            let ports = editor.ports.iter();
+            self.staying_ports.extend(ports.map(|port| (*port, editor.what.clone())));
         }
         for folder in &editor.folders {
             self.folders.insert(folder.clone(), (editor.what.clone(), true));
@@ -172,7 +185,11 @@ impl Made {
         if let Some(unsaved) = one.unsaved.as_ref().filter(|_| !request.force_unsaved) {
             return Err(format!("{unsaved} (--force-unsaved)"));
         }
-        let age_ns = facts.now_ns.saturating_sub(one.survey.newest_ns);
+        if !one.survey.is_whole && !request.force_unsaved {
+            return Err("not all of it could be looked at (--force-unsaved)".into());
+        }
+        // A clock that was set back makes nothing younger than now.
+        let age_ns = facts.now_ns.saturating_sub(one.survey.newest_ns).max(0);
         if of_editor.is_none() && age_ns < request.age_min_ns {
             let ms = |ns: i64| u64::try_from(ns / 1_000_000).unwrap_or_default();
             let (age, least) =
@@ -194,7 +211,7 @@ impl Made {
         })
     }
 
-    fn session(&mut self, session: &Session, request: &Request) {
+    fn session(&mut self, session: &Session, facts: &Facts, request: &Request) {
         let folded = session.id.to_ascii_lowercase();
         if !request.names(Some(&session.id)) {
             return;
@@ -204,6 +221,11 @@ impl Made {
             _ if ends => "it announces an editor that is stopped".to_owned(),
             _ if !request.kinds.sessions || !request.of_user(Some(session.thing.uid)) => return,
             _ if self.staying_ids.contains_key(&folded) => return,
+            // It is written before its editor listens.
+            Ok(Life::Gone) if age_ns(facts, session) < request.age_min_ns => {
+                return self
+                    .exclude(session.thing.shown(), "it is new: its editor may be starting");
+            }
             Ok(Life::Gone) => "it announces an editor that is gone".to_owned(),
             Ok(Life::Listens) => return self.exclude(session.thing.shown(), "its editor listens"),
             Err(why) => return self.exclude(session.thing.shown(), why.clone()),
@@ -273,6 +295,7 @@ impl Made {
             return Err(format!("{what} stays"));
         }
         match &entry.holder {
+            Ok(None) if entry.is_coming => Err("its editor runs and does not listen yet".into()),
             Ok(None) => Ok(true),
             Ok(Some(holder)) => Err(format!("{holder} listens on its port")),
             Err(why) => Err(format!("nobody can tell who listens on its port: {why}")),

@@ -26,8 +26,8 @@ use crate::runs::{held, ids};
 /// Purges, or says what would be removed.
 pub(crate) fn purge(asked: &PurgeArguments, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
-    let runs = chosen(&host, asked).map_err(Failure::of)?;
     if asked.dry_run {
+        let runs = chosen(&host, asked).map_err(Failure::of)?;
         return Ok(would(&runs).notes(warnings));
     }
     let mut locks =
@@ -35,6 +35,8 @@ pub(crate) fn purge(asked: &PurgeArguments, common: &Common) -> Result<Answer, F
     // Beside starts, and not beside another cleanup or undo.
     let world = locks.world(Share::Exclusive, PURPOSE, LOCK_WAIT);
     let _world = world.map_err(|fault| Failure::of(Fault::Lock(fault)))?;
+    // Behind the lock: a run that is at work is no run to purge.
+    let runs = chosen(&host, asked).map_err(Failure::of)?;
     let progress = Progress::start();
     let mut told = Vec::new();
     for run in &runs {
@@ -48,7 +50,8 @@ fn chosen(host: &Host, asked: &PurgeArguments) -> Result<Vec<Run>, Fault> {
     let ids: Vec<RunId> = match asked.older_than {
         None => asked.runs.iter().map(|name| RunId::parse(name)).collect::<Result<_, _>>()?,
         Some(age) => {
-            let before = Timestamp::now() - jiff::SignedDuration::try_from(age).unwrap_or_default();
+            let age = jiff::SignedDuration::try_from(age).unwrap_or(jiff::SignedDuration::MAX);
+            let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
             let before = before.strftime("%Y%m%dT%H%M%SZ").to_string();
             ids(host)?.into_iter().filter(|id| id.to_string() < before).collect()
         }

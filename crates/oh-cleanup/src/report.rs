@@ -89,7 +89,8 @@ pub(crate) fn done(
     if exit == Exit::Ok && is_blind(facts) {
         exit = Exit::CouldNotLook;
     }
-    human.push_str(&summary(deeds));
+    let is_clean = plan.exclusions.is_empty() && !is_blind(facts);
+    human.push_str(&summary(deeds, is_clean));
     let is_done = |deed: &&Deed| matches!(deed.outcome, Ok(Outcome::Done));
     let moved = deeds.iter().filter(is_done).any(|deed| is_moved(&deed.step));
     let is_undoable = moved || deeds.iter().filter(is_done).any(|deed| is_undoable(&deed.step));
@@ -115,7 +116,7 @@ fn is_moved(step: &Step) -> bool {
 }
 
 /// What was done, in one line.
-fn summary(deeds: &[Deed]) -> String {
+fn summary(deeds: &[Deed], is_clean: bool) -> String {
     let done = |phase: &str| {
         deeds.iter().filter(|deed| deed.outcome.is_ok() && deed.step.phase() == phase).count()
     };
@@ -146,7 +147,12 @@ fn summary(deeds: &[Deed]) -> String {
     if left > 0 {
         parts.insert(3, format!("{} not done", several(left, "step")));
     }
-    let head = if left == 0 { "clean" } else { "not clean" };
+    let head = match (left, is_clean) {
+        (0, true) => "clean",
+        // Something is kept, or was not seen.
+        (0, false) => "done",
+        _ => "not clean",
+    };
     let parts: Vec<String> = parts.into_values().collect();
     if parts.is_empty() { format!("{head}\n") } else { format!("{head}: {}\n", parts.join(", ")) }
 }

@@ -26,7 +26,6 @@ use crate::step::Step;
 
 /// What became of a step that was to be taken back.
 struct Told {
-    step: usize,
     subject: String,
     /// What was done, or why nothing was.
     outcome: Result<&'static str, String>,
@@ -35,19 +34,17 @@ struct Told {
 /// Takes a run back, or says what would come back.
 pub(crate) fn undo(run: Option<&str>, is_dry: bool, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
-    let run = find(&host, run).map_err(Failure::of)?;
-    let undoable: Vec<(usize, Undo)> =
-        run.undoable().into_iter().rev().map(|(step, undo)| (step, undo.clone())).collect();
-    if undoable.is_empty() {
-        return Err(Failure::of(Fault::NothingToUndo(run.id)));
-    }
     if is_dry {
-        return Ok(would(&run, &undoable).notes(warnings));
+        let run = find(&host, run).map_err(Failure::of)?;
+        return Ok(would(&run, &undoable(&run)?).notes(warnings));
     }
     let mut locks =
         Locks::open(&host.root, None).map_err(|fault| Failure::of(Fault::Lock(fault)))?;
     let world = locks.world(Share::Exclusive, PURPOSE, LOCK_WAIT);
     let mut world = world.map_err(|fault| Failure::of(Fault::Lock(fault)))?;
+    // Behind the lock: a run that is at work has not written all of it.
+    let run = find(&host, run).map_err(Failure::of)?;
+    let undoable = undoable(&run)?;
     let journal = Journal::reopen(&host.root, TOOL, &run.id);
     let mut journal = journal.map_err(|fault| Failure::of(Fault::Journal(fault)))?;
     let mut told = Vec::new();
@@ -57,9 +54,9 @@ pub(crate) fn undo(run: Option<&str>, is_dry: bool, common: &Common) -> Result<A
             // Where it cannot be written down, the next undo finds that it is back.
             drop(journal.note(&Line::Undone { step }));
         }
-        told.push(Told { step, subject: subject(&undo), outcome });
+        told.push(Told { subject: subject(&undo), outcome });
     }
-    let wanted = want_again(&host, &run, &told);
+    let wanted = want_again(&host, &run);
     let published = match publish::traces(&host) {
         Ok(traces) if !traces.is_empty() => {
             publish::publish_within(&mut world, &host, PURPOSE).err()
@@ -67,6 +64,13 @@ pub(crate) fn undo(run: Option<&str>, is_dry: bool, common: &Common) -> Result<A
         _ => None,
     };
     Ok(answer(&run, &told, &wanted, published.map(|fault| chain(&fault))).notes(warnings))
+}
+
+/// What can be taken back, the last first.
+fn undoable(run: &Run) -> Result<Vec<(usize, Undo)>, Failure> {
+    let all: Vec<(usize, Undo)> =
+        run.undoable().into_iter().rev().map(|(step, undo)| (step, undo.clone())).collect();
+    if all.is_empty() { Err(Failure::of(Fault::NothingToUndo(run.id.clone()))) } else { Ok(all) }
 }
 
 /// Finds a run: the one that is named, or the last one that can be taken back.
@@ -119,7 +123,9 @@ fn take_back(
                 )),
             }
         }
-        Undo::Copied { path, copy, sha256 } => restore(host, path, copy, sha256, world),
+        Undo::Copied { path, copy, sha256, written } => {
+            restore(host, path, (copy, sha256), written, world)
+        }
     }
 }
 
@@ -127,8 +133,8 @@ fn take_back(
 fn restore(
     host: &Host,
     path: &InRoot,
-    copy: &RealPath,
-    sha256: &str,
+    (copy, sha256): (&RealPath, &str),
+    written: &str,
     world: &mut Held<'_, World>,
 ) -> Result<&'static str, String> {
     let said = |fault: &dyn core::error::Error| chain(fault);
@@ -144,23 +150,24 @@ fn restore(
     if now.as_deref() == Some(kept.as_slice()) {
         return Ok("was there");
     }
-    Err(format!("it is left as it is now; what it was is {copy}"))
-        .or_else(|why: String| restored(&real, &kept, now.is_some()).ok_or(why))
+    if now.as_deref().map(digest).as_deref() != Some(written) {
+        return Err(format!("somebody has written it since, so it stays; what it was is {copy}"));
+    }
+    let meta = Meta::of(&real).map_err(|fault| said(&fault))?;
+    let meta = meta.ok_or_else(|| format!("it is gone; what it was is {copy}"))?;
+    atomic::replace(&real, &kept, meta).map_err(|fault| said(&fault))?;
+    Ok("back")
 }
 
-fn restored(path: &RealPath, kept: &[u8], exists: bool) -> Option<&'static str> {
-    let meta = Meta::of(path).ok().flatten();
-    let meta = meta.filter(|_| exists)?;
-    atomic::replace(path, kept, meta).ok().map(|_| "back")
-}
-
-/// Has the instances wanted again whose records came back; returns their ids.
-fn want_again(host: &Host, run: &Run, told: &[Told]) -> Vec<InstanceId> {
-    let back: Vec<usize> =
-        told.iter().filter(|one| one.outcome.is_ok()).map(|one| one.step).collect();
+/// Has the instances wanted again that the run had wanted stopped; returns their ids.
+fn want_again(host: &Host, run: &Run) -> Vec<InstanceId> {
     let mut wanted = Vec::new();
-    for step in back {
-        let Some(Step::Forget(id)) = run.head.steps.get(step) else { continue };
+    for (number, step) in run.head.steps.iter().enumerate() {
+        let Step::WantStopped(id) = step else { continue };
+        // One that was to be stopped before stays so.
+        if !run.has_begun(number) {
+            continue;
+        }
         let Ok(Some(mut record)) = instances::read(&host.root, id) else { continue };
         record.wanted = Wanted::Running;
         record.announced = false;

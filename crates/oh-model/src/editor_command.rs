@@ -72,6 +72,11 @@ impl EditorCommand {
         Port::new(first.parse().ok()?)
     }
 
+    /// Says whether it was told to listen on a unix socket.
+    pub fn has_socket(&self) -> bool {
+        self.values("--socket").chain(self.values("--socket-path")).next().is_some()
+    }
+
     fn ports(&self) -> impl Iterator<Item = &str> {
         let addresses = self.values("--bind-addr");
         let of_addresses = addresses.filter_map(|address| Some(address.rsplit_once(':')?.1));

@@ -1,7 +1,6 @@
 //! `oh-cleanup` on a machine with real editors behind a real nginx, and what must survive it.
 
 #[path = "cleanup/scene.rs"]
-#[expect(dead_code, reason = "entries without an editor are struck at elsewhere")]
 mod scene;
 
 use std::fs;
@@ -31,7 +30,7 @@ fn one_command_ends_in_the_clean_state_and_another_takes_it_back() -> Result<()>
     let (ports, repositories) = (scene.text(PORTS)?, scene.text(REPOSITORIES)?);
 
     let said = scene.run(&["--all", "--yes", "--reason", "port 8888 is stuck"])?.expect(0)?;
-    ensure!(said.stdout.contains("clean: 2 editors stopped, "), "{said:?}");
+    ensure!(said.stdout.contains("done: 2 editors stopped, "), "{said:?}");
     ensure!(scene.instances.processes()?.keys().all(|pid| decoys.contains(pid)), "{said:?}");
     ensure!(old.is_over() && decoys.live()?, "{said:?}");
     let kept = scene.tree("tmp")?;
@@ -153,5 +152,18 @@ fn what_was_moved_long_ago_is_removed_for_good() -> Result<()> {
     ensure!(!quarantine.contains("data"), "{quarantine}");
     let none = scene.run(&["undo"])?.expect(2)?;
     ensure!(none.stderr.contains("no run has anything that could be taken back"), "{none:?}");
+    Ok(())
+}
+
+#[test]
+fn what_was_written_since_is_not_overwritten_by_an_undo() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.enter_dead("gone", scene.instances.first_port + 3)?;
+    scene.run(&["--databases", "--yes"])?.expect(0)?;
+    scene.enter_dead("new", scene.instances.first_port + 4)?;
+    let since = (scene.text(PORTS)?, scene.text(REPOSITORIES)?);
+    let said = scene.run(&["undo"])?.expect(1)?;
+    ensure!(said.stdout.contains("somebody has written it since, so it stays"), "{said:?}");
+    ensure!((scene.text(PORTS)?, scene.text(REPOSITORIES)?) == since, "{said:?}");
     Ok(())
 }

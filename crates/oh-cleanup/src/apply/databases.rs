@@ -7,9 +7,10 @@ use oh_host::inputs;
 use oh_host::journal::JOURNALS_FOLDER;
 use oh_host::lock::{Held, World};
 use oh_host::publish::LOCK_WAIT;
-use oh_model::databases::{Document as _, PortDocument, RepositoriesDocument};
+use oh_model::databases::{Document, PortDocument, RepositoriesDocument};
 use oh_model::path::{InRoot, RealPath};
 use oh_model::plan::Outcome;
+use oh_model::port::PortRange;
 
 use super::{NotDone, PURPOSE, Run, chain};
 use crate::fault::Fault;
@@ -42,24 +43,28 @@ pub(super) fn release(
     if kept.as_deref() != Some(bytes.as_slice()) {
         return Err(NotDone::said(format!("its copy {copy} does not read back as it was written")));
     }
-    let undo =
-        Undo::Copied { path: release.path.clone(), copy: copy.clone(), sha256: digest(&bytes) };
+    let range = host.settings.instances.ports;
+    let written = digest(edited_text(release, &bytes, range).as_bytes());
+    let undo = Undo::Copied {
+        path: release.path.clone(),
+        copy: copy.clone(),
+        sha256: digest(&bytes),
+        written,
+    };
     run.begin(number, undo)?;
     let owners = inputs::owners(host);
     let place = Place { root: &host.root, path: &release.path, owners: &owners };
-    let range = host.settings.instances.ports;
     let edited = match release.database {
-        Database::Ports => databases::edit(&held, place, &PortDocument::empty(range), |database| {
-            for id in &release.ids {
-                database.release(id, range);
-            }
-            database.mend(range);
-        }),
+        Database::Ports => {
+            let empty = PortDocument::empty(range);
+            databases::edit(&held, place, &empty, |database| {
+                release_ports(release, database, range);
+            })
+        }
         Database::Repositories => {
-            databases::edit(&held, place, &RepositoriesDocument::empty(), |database| {
-                for id in &release.ids {
-                    database.stopped(id);
-                }
+            let empty = RepositoriesDocument::empty();
+            databases::edit(&held, place, &empty, |database| {
+                release_repositories(release, database);
             })
         }
     };
@@ -73,6 +78,41 @@ pub(super) fn release(
     }
     *told = Some(said);
     Ok(if change == Change::Changed { Outcome::Done } else { Outcome::AlreadyDone })
+}
+
+fn release_ports(release: &Release, database: &mut PortDocument, range: PortRange) {
+    for id in &release.ids {
+        database.release(id, range);
+    }
+    database.mend(range);
+}
+
+fn release_repositories(release: &Release, database: &mut RepositoriesDocument) {
+    for id in &release.ids {
+        database.stopped(id);
+    }
+}
+
+/// What the change makes of these bytes: whoever takes it back knows by that whether somebody else has
+/// written since.
+fn edited_text(release: &Release, bytes: &[u8], range: PortRange) -> String {
+    match release.database {
+        Database::Ports => {
+            let mut database: PortDocument = parsed(bytes);
+            release_ports(release, &mut database, range);
+            database.render()
+        }
+        Database::Repositories => {
+            let mut database: RepositoriesDocument = parsed(bytes);
+            release_repositories(release, &mut database);
+            database.render()
+        }
+    }
+}
+
+fn parsed<D: Document>(bytes: &[u8]) -> D {
+    let whole = core::str::from_utf8(bytes).ok().and_then(|text| D::parse(text).ok());
+    whole.unwrap_or_else(|| D::salvage(bytes).0)
 }
 
 /// Where the copy of a database is kept: beside the journal, one for each step.

@@ -33,6 +33,10 @@ struct Stray {
     parent: Option<Pid>,
     uid: Option<u32>,
     port: Option<Port>,
+    /// Whether it was told to listen on a unix socket, of which nobody counts the connections.
+    is_on_socket: bool,
+    /// Whether it is in another pid or mount namespace: what it calls a path is another one's.
+    is_elsewhere: bool,
     /// Its own folders that are left-overs by name.
     folders: BTreeSet<RealPath>,
 }
@@ -112,7 +116,8 @@ fn of_record(look: &Look<'_>, record: &Record, family: &[Subject], usages: &[Usa
         leaders,
         is_around_us: !look.own.is_disjoint(&pids),
         connections: connections(usages.first()),
-        port: record.target.port(),
+        ports: record.target.port().into_iter().collect(),
+        is_elsewhere: false,
         folders: BTreeSet::new(),
         why: "it has a record".into(),
         pids,
@@ -145,7 +150,9 @@ fn strays(look: &mut Look<'_>) -> Result<Vec<Stray>, Fault> {
                     command.own_folders().filter_map(|path| leftover(look, patterns, path)),
                 );
             }
-            for (variable, is_below) in FOLDER_VARIABLES {
+            // What names its own folders has the variables of whoever started it.
+            let names_own = command.as_ref().is_some_and(|one| one.own_folders().next().is_some());
+            for (variable, is_below) in FOLDER_VARIABLES.into_iter().filter(|_| !names_own) {
                 let Glance::Seen(Some(value)) = process.present_environment_value(variable)? else {
                     continue;
                 };
@@ -162,9 +169,12 @@ fn strays(look: &mut Look<'_>) -> Result<Vec<Stray>, Fault> {
             }
             let uid = process.only_uid()?;
             let port = command.as_ref().and_then(EditorCommand::port);
+            let is_on_socket = command.as_ref().is_some_and(EditorCommand::has_socket);
+            let is_elsewhere = !process.shares_our_namespaces()?;
             // Last: what was read before was this very process's.
             let identity = process.identity()?;
-            Ok(Some(Stray { identity, parent: stat.parent, uid, port, folders }))
+            let parent = stat.parent;
+            Ok(Some(Stray { identity, parent, uid, port, is_on_socket, is_elsewhere, folders }))
         };
         match found() {
             Ok(stray) => strays.extend(stray),
@@ -219,33 +229,30 @@ fn grouped(look: &Look<'_>, strays: Vec<(Stray, Usage)>, known: &BTreeSet<Pid>) 
 /// folder of their own in common.
 fn is_one(one: &Stray, other: &Stray) -> bool {
     let is_child = |child: &Stray, parent: &Stray| child.parent == Some(parent.identity.pid);
-    one.uid == other.uid
+    let said = [one.port, other.port];
+    let are_two = matches!(said, [Some(one), Some(other)] if one != other);
+    let is_same_kind = one.uid == other.uid && one.is_elsewhere == other.is_elsewhere;
+    is_same_kind
+        && !are_two
         && (is_child(one, other)
             || is_child(other, one)
             || !one.folders.is_disjoint(&other.folders))
 }
 
 fn of_group(look: &Look<'_>, group: &[(Stray, Usage)], known: &BTreeSet<Pid>) -> Editor {
-    let parts: BTreeSet<Pid> = group.iter().map(|(stray, _)| stray.identity.pid).collect();
-    let uid = group.first().and_then(|(stray, _)| stray.uid);
-    let folders: BTreeSet<RealPath> =
-        group.iter().flat_map(|(stray, _)| stray.folders.clone()).collect();
-    let leads = |stray: &Stray| stray.parent.is_none_or(|parent| !parts.contains(&parent));
-    let leaders: Vec<Identity> = group
-        .iter()
-        .filter(|(stray, _)| leads(stray))
-        .map(|(stray, _)| stray.identity.clone())
-        .collect();
+    let strays = || group.iter().map(|(stray, _)| stray);
+    let uid = strays().next().and_then(|stray| stray.uid);
+    let folders: BTreeSet<RealPath> = strays().flat_map(|stray| stray.folders.clone()).collect();
     let pids: BTreeSet<Pid> = group
         .iter()
         .flat_map(|(_, usage)| usage.processes.iter().map(|member| member.pid))
         .filter(|pid| !known.contains(pid))
         .collect();
-    let port = group.iter().find_map(|(stray, _)| stray.port);
-    let counted = group.iter().filter(|(stray, _)| stray.port == port);
-    let connections = counted.map(|(_, usage)| connections(Some(usage))).next().flatten();
+    let mut ports: BTreeSet<Port> = strays().filter_map(|stray| stray.port).collect();
+    let is_on_socket = strays().any(|stray| stray.is_on_socket);
+    let connections = connected(look, &pids, &mut ports).filter(|_| !is_on_socket);
     let shown = folders.last().map(ToString::to_string);
-    let what = match port {
+    let what = match ports.first() {
         Some(port) => format!("an editor on port {port}"),
         None => "what is left of an editor".into(),
     };
@@ -254,13 +261,40 @@ fn of_group(look: &Look<'_>, group: &[(Stray, Usage)], known: &BTreeSet<Pid>) ->
         id: None,
         uid,
         is_owned: uid.is_some_and(|uid| look.owners.contains(uid)),
-        leaders,
+        is_elsewhere: strays().any(|stray| stray.is_elsewhere),
+        // All of them: whichever ends first, the others are still known.
+        leaders: strays().map(|stray| stray.identity.clone()).collect(),
         is_around_us: !look.own.is_disjoint(&pids),
-        // What has no port of its own is asked for by nobody.
-        connections: if port.is_some() { connections } else { Some(0) },
-        port,
+        connections,
+        ports,
         why: format!("its own folder is {}", shown.unwrap_or_default()),
         folders,
         pids,
     }
+}
+
+/// Counts who is connected to what these processes listen on, and adds those ports; `None` where nobody
+/// can tell. What an editor was told decides nothing: a variable may have told it otherwise.
+fn connected(look: &Look<'_>, pids: &BTreeSet<Pid>, ports: &mut BTreeSet<Port>) -> Option<usize> {
+    let mut inodes = BTreeSet::new();
+    for pid in pids {
+        match ProcessDir::open(*pid).and_then(|process| process.socket_inodes()) {
+            Ok(held) => inodes.extend(held),
+            Err(fault) if fault.is_gone() => {}
+            Err(_) => return None,
+        }
+    }
+    let listeners = look.listeners.as_ref().ok()?;
+    let mut count = 0;
+    for listener in listeners.iter().filter(|one| inodes.contains(&one.inode)) {
+        let address = listener.address.ip();
+        // Only what is reached on the loopback is counted.
+        if !address.is_loopback() && !address.is_unspecified() {
+            return None;
+        }
+        let port = Port::new(listener.address.port().into())?;
+        ports.insert(port);
+        count += look.connections.as_ref()?.to_port(port);
+    }
+    Some(count)
 }

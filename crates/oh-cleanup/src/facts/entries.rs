@@ -2,8 +2,10 @@
 
 use oh_host::databases::{self, Place};
 use oh_host::inputs;
+use oh_host::process::{Pid, ProcessDir};
 use oh_host::sockets;
 use oh_model::databases::{Document, PortDocument, RepositoriesDocument};
+use oh_model::editor_command::EditorCommand;
 use oh_model::path::InRoot;
 use oh_model::port::Port;
 
@@ -18,14 +20,15 @@ pub(super) fn gather(look: &mut Look<'_>) -> (Vec<Entry>, Vec<(Database, InRoot)
     if let Some((database, is_torn)) = read::<PortDocument>(look, &ports) {
         for id in database.ids() {
             let port = database.port_of(&id);
-            entries.push(entry(look, Database::Ports, &ports, id, port));
+            let pid = database.pid_of(&id).and_then(Pid::new);
+            entries.push(entry(look, Database::Ports, &ports, id, (port, pid)));
         }
         torn.extend(is_torn.then_some((Database::Ports, ports)));
     }
     if let Some((database, is_torn)) = read::<RepositoriesDocument>(look, &repositories) {
         for id in database.ids() {
             if let Some((true, port)) = database.state(&id) {
-                entries.push(entry(look, Database::Repositories, &repositories, id, port));
+                entries.push(entry(look, Database::Repositories, &repositories, id, (port, None)));
             }
         }
         torn.extend(is_torn.then_some((Database::Repositories, repositories)));
@@ -51,7 +54,7 @@ fn entry(
     database: Database,
     path: &InRoot,
     id: String,
-    port: Option<Port>,
+    (port, pid): (Option<Port>, Option<Pid>),
 ) -> Entry {
     let shown = |port: Port, uid: u32| match sockets::holder(port, &[]) {
         Some(process) => look.shown(process.pid(), uid),
@@ -62,5 +65,10 @@ fn entry(
         Some((_, Err(why))) => Err(why),
         _ => Ok(None),
     };
-    Entry { database, path: path.clone(), id, port, holder }
+    let is_coming = pid.zip(port).is_some_and(|(pid, port)| {
+        let arguments = ProcessDir::open(pid).and_then(|process| process.arguments());
+        let command = EditorCommand::read(&arguments.unwrap_or_default());
+        command.is_some_and(|command| command.has_port(port))
+    });
+    Entry { database, path: path.clone(), id, port, holder, is_coming }
 }

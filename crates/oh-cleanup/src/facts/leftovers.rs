@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 
 use oh_host::folder::FileKind;
 use oh_host::process::{Pid, ProcessDir, ProcessFault};
@@ -42,7 +40,7 @@ pub(super) fn gather(look: &mut Look<'_>, editors: &[Editor]) -> Vec<Leftover> {
 }
 
 fn in_folder(
-    look: &Look<'_>,
+    look: &mut Look<'_>,
     folder: &RealPath,
     names: impl Fn(&[u8]) -> bool,
 ) -> Result<Vec<Leftover>, String> {
@@ -68,7 +66,8 @@ fn in_folder(
     for name in wanted {
         match leftover(look, open.as_fd(), folder, &name) {
             Ok(thing) => found.extend(thing),
-            Err(fault) => return Err(format!("{name}: {fault}")),
+            // One that cannot be looked at keeps no other.
+            Err(fault) => look.miss(format!("{folder}/{name}"), crate::apply::chain(&fault)),
         }
     }
     Ok(found)
@@ -81,21 +80,22 @@ fn leftover(
     name: &Name,
 ) -> Result<Option<Leftover>, QuarantineFault> {
     let Some(thing) = quarantine::look_in(open, folder, name)? else { return Ok(None) };
-    let survey = match survey::survey(open, name.as_bytes()) {
-        Ok(survey) => survey,
+    // What is others' stays, and is not asked anything: they might answer with anything.
+    let is_owned = look.owners.contains(thing.uid);
+    let survey = match is_owned.then(|| survey::survey(open, name.as_bytes())) {
+        Some(Ok(survey)) => survey,
         // What goes away meanwhile is no left-over any more.
-        Err(Errno::NOENT) => return Ok(None),
-        Err(_) => survey::Survey::default(),
+        Some(Err(Errno::NOENT)) => return Ok(None),
+        Some(Err(_)) | None => survey::Survey::default(),
     };
     let held = match thing.kind {
-        FileKind::Folder | FileKind::Regular => lock_of(open, name),
+        FileKind::Folder | FileKind::Regular if is_owned => lock_of(open, name),
         _ => None,
     };
-    let path = Path::new(folder.as_str()).join(std::ffi::OsStr::from_bytes(name.as_bytes()));
-    let unsaved = work::unsaved(&path, &survey);
+    let unsaved = work::unsaved(&survey);
     Ok(Some(Leftover {
         owner: look.users.shown(thing.uid),
-        is_owned: look.owners.contains(thing.uid),
+        is_owned,
         thing,
         survey,
         users: Vec::new(),
@@ -130,7 +130,8 @@ fn add_users(look: &mut Look<'_>, editors: &[Editor], found: &mut [Leftover]) {
         .collect();
     let mut denied = 0_usize;
     let stats = look.all.stats.iter().filter(|stat| !stat.is_kernel && !stat.is_dead());
-    let pids: Vec<Pid> = stats.map(|stat| stat.pid).filter(|pid| !look.own.contains(pid)).collect();
+    let me = Pid::own();
+    let pids: Vec<Pid> = stats.map(|stat| stat.pid).filter(|pid| *pid != me).collect();
     for pid in pids {
         let looked = || -> Result<(Vec<Vec<u8>>, u32), ProcessFault> {
             let process = ProcessDir::open(pid)?;

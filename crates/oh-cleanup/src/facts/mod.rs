@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use oh_host::process::{Identity, Pid, Processes};
 use oh_host::publish::Host;
 use oh_host::quarantine::Thing;
-use oh_host::sockets::{self, Listener};
+use oh_host::sockets::{self, Connections, Listener};
 use oh_host::survey::Survey;
 use oh_host::users::{OwnerSet, Users};
 use oh_model::id::InstanceId;
@@ -62,7 +62,10 @@ pub(crate) struct Editor {
     pub(crate) pids: BTreeSet<Pid>,
     /// How many browsers are connected; `None` where nobody can tell, and why is not asked.
     pub(crate) connections: Option<usize>,
-    pub(crate) port: Option<Port>,
+    /// Where it listens, or was told to.
+    pub(crate) ports: BTreeSet<Port>,
+    /// Whether it is in another pid or mount namespace, as in a container.
+    pub(crate) is_elsewhere: bool,
     /// The folders that it was given for its own things.
     pub(crate) folders: BTreeSet<RealPath>,
     /// Whether this very command was started in it.
@@ -115,6 +118,8 @@ pub(crate) struct Entry {
     pub(crate) port: Option<Port>,
     /// Who listens on its port, for people; `None` where nobody does, `Err` where nobody can tell.
     pub(crate) holder: Result<Option<String>, String>,
+    /// Whether a process with the number of the entry is an editor with its port.
+    pub(crate) is_coming: bool,
 }
 
 /// What is looked at, and with whose eyes.
@@ -128,7 +133,9 @@ pub(crate) struct Look<'l> {
     pub(crate) own: BTreeSet<Pid>,
     /// Who waits for connections, or why nobody can tell.
     pub(crate) listeners: Result<Vec<Listener>, String>,
-    /// The same on unix sockets, by their paths.
+    /// Who is connected to whom; `None` where nobody can tell.
+    pub(crate) connections: Option<Connections>,
+    /// Who waits on unix sockets, by their paths.
     pub(crate) listening_paths: Result<BTreeSet<Vec<u8>>, String>,
     pub(crate) unseen: Vec<Exclusion>,
 }
@@ -142,8 +149,8 @@ impl<'l> Look<'l> {
         let owners = owners(host, &users);
         let listeners = sockets::listeners().map_err(|fault| fault.to_string());
         let listening_paths = sockets::listening_paths().map_err(|fault| fault.to_string());
-        let unseen = Vec::new();
-        Ok(Self { host, users, owners, all, own, listeners, listening_paths, unseen })
+        let (connections, unseen) = (Connections::look().ok(), Vec::new());
+        Ok(Self { host, users, owners, all, own, listeners, connections, listening_paths, unseen })
     }
 
     /// Returns who listens on a port; `Err` where nobody can tell.

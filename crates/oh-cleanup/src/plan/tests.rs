@@ -47,7 +47,8 @@ fn editor(id: Option<&str>, first: u32, on: Option<u64>, folders: &[&str]) -> Ed
         leaders: vec![identity(first)],
         pids: (first..first + 3).map(pid).collect(),
         connections: Some(0),
-        port: on.map(port),
+        ports: on.map(port).into_iter().collect(),
+        is_elsewhere: false,
         folders: folders.iter().map(|path| RealPath::parse(path).unwrap()).collect(),
         is_around_us: false,
         why: "it is ours".into(),
@@ -99,6 +100,7 @@ fn entry(database: Database, id: &str, on: u64) -> Entry {
         id: id.into(),
         port: Some(port(on)),
         holder: Ok(None),
+        is_coming: false,
     }
 }
 
@@ -236,7 +238,8 @@ fn what_is_not_ours_to_take_is_named_with_its_reason() {
 
 #[test]
 fn editors_that_are_not_ours_to_stop_are_named_with_their_reason() {
-    let changes: [Change<Editor>; 5] = [
+    let changes: [Change<Editor>; 6] = [
+        |one| one.is_elsewhere = true,
         |one| one.uid = None,
         |one| one.is_owned = false,
         |one| one.is_around_us = true,
@@ -250,11 +253,12 @@ fn editors_that_are_not_ours_to_stop_are_named_with_their_reason() {
     });
     let facts = Facts { editors: editors.collect(), ..Facts::default() };
     assert_snapshot!(said(&facts, &all()), @"
-    kept an editor on port 8888: it has one user's rights, and another started it
-    kept an editor on port 8889: uid 1000 is none of cleanup.owners
-    kept an editor on port 8890: this very command runs in it: run it elsewhere
-    kept an editor on port 8891: 2 connections are open: somebody works in it (--force-active)
-    kept an editor on port 8892: nobody can tell whether somebody works in it (--force-active)
+    kept an editor on port 8888: it is in namespaces of its own, as in a container: stop it there
+    kept an editor on port 8889: it has one user's rights, and another started it
+    kept an editor on port 8890: uid 1000 is none of cleanup.owners
+    kept an editor on port 8891: this very command runs in it: run it elsewhere
+    kept an editor on port 8892: 2 connections are open: somebody works in it (--force-active)
+    kept an editor on port 8893: nobody can tell whether somebody works in it (--force-active)
     ");
 }
 

@@ -1,11 +1,26 @@
 //! What a process was started with: its arguments as they are, its environment, its control groups.
 
-use super::{ARGUMENT_BYTES_MAX, ProcessDir, ProcessFault, STAT_BYTES_MAX, split_arguments};
+use super::{ARGUMENT_BYTES_MAX, Pid, ProcessDir, ProcessFault, STAT_BYTES_MAX, split_arguments};
 
 /// A variable of an environment: its name and its value.
 pub type Variable = (Vec<u8>, Vec<u8>);
 
 impl ProcessDir {
+    /// Says whether it is in our pid and mount namespaces: in others (a container's) its numbers and
+    /// paths mean something else.
+    ///
+    /// # Errors
+    /// [`ProcessFault`]; others' processes are denied to anybody but root.
+    pub fn shares_our_namespaces(&self) -> Result<bool, ProcessFault> {
+        let own = Self::open(Pid::own())?;
+        for namespace in ["ns/pid", "ns/mnt"] {
+            if self.link(namespace)? != own.link(namespace)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Reads the arguments as they are: in the moment of an exec there are none.
     ///
     /// # Errors
