@@ -38,7 +38,11 @@ pub(crate) enum Fault {
     Stale(String),
     #[error("{}", if .0.is_held() { "another command is at work" } else { "could not take a lock" })]
     Lock(#[from] LockFault),
-    #[error("could not keep a journal")]
+    #[error("{}", if matches!(.0, JournalFault::Unknown(_)) {
+        "nothing can be taken back or purged"
+    } else {
+        "could not keep a journal"
+    })]
     Journal(#[from] JournalFault),
     #[error("could not keep evidence of what is there")]
     Evidence(#[from] EvidenceFault),
