@@ -49,6 +49,8 @@ pub(crate) enum Line {
     Undone { step: usize },
     /// What a step had moved is gone for good.
     Purged { step: usize },
+    /// Whether nginx accepted its configuration when no file of it had been moved yet.
+    Judged { accepted: bool },
     /// The run came to its end.
     End,
 }
@@ -90,6 +92,7 @@ impl Run {
                 Line::Begin { undo: Undo::Nothing, .. }
                 | Line::Done { .. }
                 | Line::Failed { .. }
+                | Line::Judged { .. }
                 | Line::End => {}
                 Line::Begin { step, undo } => undoable.push((*step, undo)),
                 Line::Undone { step } | Line::Purged { step } => {
@@ -181,6 +184,7 @@ mod tests {
         for line in [
             Line::Begin { step: 1, undo: copied("a") },
             Line::Failed { step: 2, why: "no\nroom".into() },
+            Line::Judged { accepted: true },
             Line::End,
         ] {
             let text = journal::line(&line);

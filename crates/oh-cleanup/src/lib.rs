@@ -22,5 +22,6 @@ mod request;
 mod runs;
 mod step;
 mod undo;
+mod unread;
 
 pub use cli::Cli;

@@ -24,6 +24,8 @@ pub(crate) enum Step {
     Move(Move),
     /// Entries of a database go.
     Release(Release),
+    /// nginx is asked what it says of the files that are left, and reads them.
+    Reload,
     /// The record of an instance goes to the quarantine.
     Forget(InstanceId),
     /// nginx serves what is left.
@@ -90,7 +92,7 @@ impl Step {
             Self::WantStopped(_) | Self::Stop(_) => "processes",
             Self::Move(_) | Self::Forget(_) => "quarantine",
             Self::Release(_) => "databases",
-            Self::Publish => "nginx",
+            Self::Reload | Self::Publish => "nginx",
         }
     }
 }
@@ -130,6 +132,7 @@ impl fmt::Display for Step {
                 }
             }
             Self::Forget(id) => write!(f, "move    the record of {id}"),
+            Self::Reload => f.write_str("have nginx test the files that are left, and read them"),
             Self::Publish => f.write_str("publish the routes that are left"),
         }
     }
