@@ -85,8 +85,10 @@ fn what_nginx_misses_comes_back_and_is_served_all_the_time() -> Result<()> {
         ensure!(said.stdout.contains("all is back, and nginx accepts it"), "{said:?}");
         let now = scene.tree(FOLDER)?;
         ensure!(now == before, "{now}\n{before}");
-        ensure!(scene.workers()? == workers, "{said:?}");
-        ensure!(scene.has_old_route("named")? && scene.has_old_route("other")?, "{said:?}");
+        ensure!(scene.workers()? == workers, "{workers:?} {:?} {said:?}", scene.workers()?);
+        for id in ["named", "other"] {
+            ensure!(scene.has_old_route(id)?, "{id}: {said:?}");
+        }
         let none = scene.run(&["undo"])?.expect(2)?;
         ensure!(none.stderr.contains("no run has anything"), "{none:?}");
     }

@@ -73,7 +73,11 @@ impl Scene {
 
     /// Has nginx read its configuration, and waits until it has and the workers of before are done.
     pub(crate) fn reload(&self, is_read: impl Fn(&Self) -> Result<bool>) -> Result<()> {
-        let before = self.workers()?;
+        // A worker has its title a moment after it has begun.
+        let before = wait::until("the workers of nginx", BOUND, || {
+            let now = self.workers()?;
+            Ok((now.len() == WORKERS).then_some(now))
+        })?;
         let pid = rustix::process::Pid::from_raw(self.master()?.parse()?).context("a pid")?;
         rustix::process::kill_process(pid, rustix::process::Signal::HUP)?;
         wait::until("nginx to read its configuration", BOUND, || {
