@@ -138,3 +138,6 @@ fn is_within(path: &RealPath, above: &str) -> bool {
     let below = path.as_str().strip_prefix(above);
     below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
+
+#[cfg(test)]
+mod tests;
