@@ -198,7 +198,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
 }
 
 /// Those whose editors and left-overs may be cleaned up; for anybody but root that is themselves.
-fn owners(host: &Host, users: &Users) -> OwnerSet {
+pub(crate) fn owners(host: &Host, users: &Users) -> OwnerSet {
     let me = rustix::process::geteuid().as_raw();
     if me != 0 {
         return OwnerSet::of_numbers([me]);
