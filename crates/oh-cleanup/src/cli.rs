@@ -147,6 +147,9 @@ pub(crate) struct DoingArguments {
     /// Keep no evidence of what was there; otherwise nothing is done where it cannot be kept
     #[arg(long)]
     pub(crate) no_evidence: bool,
+    /// Remove left-overs for good once they are moved, to free their room at once: they cannot come back
+    #[arg(long)]
+    pub(crate) purge_now: bool,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,

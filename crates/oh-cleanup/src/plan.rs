@@ -208,6 +208,7 @@ impl Made {
             thing: one.thing.clone(),
             what,
             bytes: one.survey.bytes,
+            is_session: false,
             is_more: !one.survey.is_whole,
             may_change: of_editor.is_some() || is_left,
         })
@@ -239,6 +240,7 @@ impl Made {
             thing: session.thing.clone(),
             what,
             bytes: session.thing.size_bytes,
+            is_session: true,
             is_more: false,
             // Its supervisor takes it away where it has the time.
             may_change: ends,
@@ -309,7 +311,7 @@ impl Made {
 
     fn finish(mut self, facts: &Facts) -> Plan<Step> {
         let is_input = |step: &Step| match step {
-            Step::Move(step) => facts.sessions.iter().any(|session| session.thing == step.thing),
+            Step::Move(step) => step.is_session,
             Step::Release(_) | Step::Forget(_) => true,
             _ => false,
         };

@@ -192,6 +192,26 @@ fn what_others_put_into_it_stays_in_the_quarantine() -> Result<()> {
 }
 
 #[test]
+fn room_that_is_needed_at_once_is_freed_and_the_rest_can_come_back() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.leave("tmp/vscode-agent-gone-1/data/a", "a")?;
+    scene.leave("tmp/openhands-sessions/gone.json", "{\"vscode_port\": 1}")?;
+    scene.enter_dead("gone", scene.instances.first_port + 3)?;
+    let refused = scene.run(&["--all", "--purge-now"])?.expect(2)?;
+    ensure!(refused.stderr.contains("for good: it cannot come back"), "{refused:?}");
+    let said = scene.run(&["--all", "--purge-now", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.contains("removed   for good: 3 names, "), "{said:?}");
+    ensure!(!said.stdout.contains("free the room"), "{said:?}");
+    let kept = scene.tree("var/lib/openhands-toolkit")?;
+    ensure!(kept.contains(".tar.zst") && !kept.contains("data/a"), "{kept}");
+    let undone = scene.run(&["undo"])?.expect(0)?;
+    ensure!(undone.stdout.contains("gone.json"), "{undone:?}");
+    ensure!(scene.text(PORTS)?.contains("\"gone\""), "{}", scene.text(PORTS)?);
+    ensure!(!scene.tree("tmp")?.contains("vscode-agent"), "{}", scene.tree("tmp")?);
+    Ok(())
+}
+
+#[test]
 fn what_is_half_removed_never_comes_back_as_a_whole() -> Result<()> {
     let scene = Scene::new()?;
     for name in ["gone-1", "gone-2"] {
