@@ -113,7 +113,7 @@ pub(crate) struct WantedArguments {
     #[arg(long)]
     pub(crate) sessions: bool,
     /// Take only what belongs to this instance, session or repository
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", visible_aliases = ["instance", "session", "repository"])]
     pub(crate) only: Vec<String>,
     /// Take only what belongs to this user
     #[arg(long, value_name = "USER")]

@@ -212,6 +212,25 @@ fn room_that_is_needed_at_once_is_freed_and_the_rest_can_come_back() -> Result<(
 }
 
 #[test]
+fn one_of_several_is_taken_by_its_id() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.instances.start("hello")?;
+    let old = scene.historic("old", 1)?;
+    scene.enter_dead("gone", scene.instances.first_port + 3)?;
+    scene.leave("tmp/vscode-agent-gone-8890/data/a", "a")?;
+    let said = scene.run(&["--all", "--repository", "old", "--yes"])?.expect(0)?;
+    ensure!(old.is_over() && scene.is_routed("hello")?, "{said:?}");
+    let ports = scene.instances.json(PORTS)?["instances"].clone();
+    ensure!(ports["old"].is_null() && ports["hello"].is_object() && ports["gone"].is_object());
+    let left = scene.things("tmp")?;
+    ensure!(!left.contains("-old-") && left.contains("vscode-agent-gone-8890"), "{left}");
+    let said = scene.run(&["--all", "--session", "GONE", "--yes"])?.expect(0)?;
+    ensure!(!scene.things("tmp")?.contains("gone") && scene.is_routed("hello")?, "{said:?}");
+    ensure!(scene.instances.json(PORTS)?["instances"]["gone"].is_null(), "{said:?}");
+    Ok(())
+}
+
+#[test]
 fn what_is_half_removed_never_comes_back_as_a_whole() -> Result<()> {
     let scene = Scene::new()?;
     for name in ["gone-1", "gone-2"] {

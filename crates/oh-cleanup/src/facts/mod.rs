@@ -100,7 +100,9 @@ pub(crate) struct Session {
     /// Its id: the name of the file without its ending.
     pub(crate) id: String,
     pub(crate) thing: Thing,
-    /// Where its editor is to listen; `Err` says why that is not known.
+    /// The port that it says its editor has, where it says one.
+    pub(crate) port: Option<Port>,
+    /// Whether its editor is there; `Err` says why that is not known.
     pub(crate) life: Result<Life, String>,
 }
 
