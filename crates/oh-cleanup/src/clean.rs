@@ -58,7 +58,10 @@ pub(crate) fn clean(asked: &CleanArguments, common: &Common) -> Result<Answer, F
     let request = request(&host, &asked.wanted).map_err(Failure::of)?;
     let (facts, plan) = planned(&host, &request)?;
     if asked.dry_run || plan.steps.is_empty() {
-        return Ok(report::planned(&facts, &plan, asked.dry_run).notes(warnings));
+        let answer = report::planned(&facts, &plan, asked.dry_run).notes(warnings);
+        let is_more = !plan.steps.is_empty();
+        let next = "the same without --dry-run asks, and does it";
+        return Ok(if is_more { answer.hint(Hint::from(next)) } else { answer });
     }
     consent(&shown(&facts, &plan, &asked.doing), asked.doing.yes)?;
     Ok(carry_out(&host, &request, &plan, &asked.doing)?.notes(warnings))
