@@ -29,7 +29,6 @@ use oh_term::{Failure, Progress};
 use crate::fault::Fault;
 use crate::journal::{Line, Undo};
 use crate::step::{Move, Step, Stop};
-use crate::unread::is_of_nginx;
 
 /// What the locks are held for.
 pub(crate) const PURPOSE: &str = "oh-cleanup";
@@ -199,7 +198,7 @@ impl Run<'_> {
             Step::WantStopped(id) => self.want_stopped(number, id),
             // Those are done together.
             Step::Stop(_) => Ok(Outcome::AlreadyDone),
-            Step::Move(step) if is_of_nginx(self.host, &step.thing) => {
+            Step::Move(step) if step.is_of_nginx => {
                 nginx::take(self, number, step, quarantine, files)
             }
             Step::Reload => nginx::reload(self, number, world, files, told),

@@ -13,6 +13,9 @@ use crate::facts::generated::place;
 use crate::journal::{Line, Run, TOOL, Undo};
 use crate::step::Step;
 
+/// How many runs are looked at, the last ones.
+const RUNS_MAX: usize = 64;
+
 /// A run whose moved files nginx may not have read.
 #[derive(Debug, Clone)]
 pub(crate) struct Unread {
@@ -27,7 +30,8 @@ pub(crate) struct Unread {
 pub(crate) fn unread(host: &Host) -> Vec<Unread> {
     let mut found = Vec::new();
     // Without journals nothing was moved.
-    for id in journal::runs(&host.root, TOOL).unwrap_or_default().into_iter().rev() {
+    let runs = journal::runs(&host.root, TOOL).unwrap_or_default();
+    for id in runs.into_iter().rev().take(RUNS_MAX) {
         // One whose first line is not whole did nothing; `runs` names it.
         let Ok(run) = Run::read(&host.root, &id) else { continue };
         if is_settled(&run) {
@@ -47,7 +51,7 @@ pub(crate) fn unread(host: &Host) -> Vec<Unread> {
 }
 
 /// Says whether a thing is one of the files of generators, by its folder.
-pub(crate) fn is_of_nginx(host: &Host, thing: &Thing) -> bool {
+fn is_of_nginx(host: &Host, thing: &Thing) -> bool {
     place(host).is_some_and(|(folder, _, behind)| {
         thing.folder == folder && thing.name.as_bytes().ends_with(behind.as_bytes())
     })

@@ -7,6 +7,7 @@ mod editors;
 mod entries;
 pub(crate) mod generated;
 mod leftovers;
+mod runs;
 mod sessions;
 mod work;
 
@@ -15,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use oh_host::process::{Identity, Pid, Processes};
 use oh_host::publish::Host;
-use oh_host::quarantine::Thing;
+use oh_host::quarantine::{Number, Thing};
 use oh_host::sockets::{self, Connections, Listener};
 use oh_host::survey::Survey;
 use oh_host::users::{OwnerSet, Users};
@@ -40,6 +41,8 @@ pub(crate) struct Facts {
     pub(crate) entries: Vec<Entry>,
     /// The databases that are torn, each with its file.
     pub(crate) torn: Vec<(Database, InRoot)>,
+    /// What an earlier run was to take of editors that it stopped, and did not.
+    pub(crate) left_by_runs: BTreeSet<Number>,
     /// What could not be looked at, and why.
     pub(crate) unseen: Vec<Exclusion>,
     /// Whether `/proc` hides others' processes from us.
@@ -104,7 +107,9 @@ pub(crate) struct Session {
     /// Its id: the name of the file without its ending.
     pub(crate) id: String,
     pub(crate) thing: Thing,
-    /// Where its editor is to listen; `Err` says why that is not known.
+    /// The port that it says its editor has, where it says one.
+    pub(crate) port: Option<Port>,
+    /// Whether its editor is there; `Err` says why that is not known.
     pub(crate) life: Result<Life, String>,
 }
 
@@ -207,6 +212,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
     let (entries, torn) = entries::gather(look);
     let generated = generated::gather(look, &editors);
     let is_unread = !unread::unread(look.host).is_empty();
+    let left_by_runs = runs::gather(look);
     let is_published = oh_host::publish::traces(look.host).is_ok_and(|traces| !traces.is_empty());
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Facts {
@@ -216,6 +222,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
         sessions,
         entries,
         torn,
+        left_by_runs,
         is_partial: look.all.partial,
         unseen: look.unseen.clone(),
         is_published,
@@ -225,7 +232,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
 }
 
 /// Those whose editors and left-overs may be cleaned up; for anybody but root that is themselves.
-fn owners(host: &Host, users: &Users) -> OwnerSet {
+pub(crate) fn owners(host: &Host, users: &Users) -> OwnerSet {
     let me = rustix::process::geteuid().as_raw();
     if me != 0 {
         return OwnerSet::of_numbers([me]);

@@ -45,6 +45,8 @@ impl Lab {
             bytes: 0,
             is_more: false,
             may_change: false,
+            is_session: false,
+            is_of_nginx: false,
         });
         let plan = Plan { steps: vec![step], exclusions: Vec::new() };
         let objections = Guard::new(&look, boot_id().unwrap()).objections(&plan);

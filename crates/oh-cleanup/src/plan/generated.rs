@@ -24,6 +24,8 @@ impl Made {
                     bytes: file.thing.size_bytes,
                     is_more: false,
                     may_change: false,
+                    is_session: false,
+                    is_of_nginx: true,
                 })),
                 Err(why) => self.exclude(file.thing.shown(), why),
             }
@@ -47,7 +49,7 @@ impl Made {
             [] => vec![file.stem.as_str()],
             routes => routes.iter().map(|route| route.id.as_str()).collect(),
         };
-        match ids.iter().filter(|id| request.names(Some(id))).count() {
+        match ids.iter().filter(|id| request.names(id)).count() {
             0 => return Ok(None),
             named if named < ids.len() => return Err("it has routes of others too".into()),
             _ => {}
