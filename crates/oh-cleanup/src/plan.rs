@@ -56,6 +56,9 @@ fn stops(editor: &Editor, request: &Request) -> Result<bool, String> {
         return Ok(false);
     }
     let said = |why: &str| Err(why.to_owned());
+    if let Some(kept) = &editor.kept {
+        return Err(kept.clone());
+    }
     match (editor.uid, editor.connections) {
         _ if editor.is_elsewhere => {
             said("it is in namespaces of its own, as in a container: stop it there")
@@ -117,6 +120,7 @@ impl Made {
         }
         self.stops.push(Step::Stop(Stop {
             what: editor.what.clone(),
+            kind: editor.kind,
             id: editor.id.clone(),
             leaders: editor.leaders.clone(),
             processes: editor.pids.len(),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::apply::Deed;
 use crate::evidence::Written;
 use crate::facts::Facts;
-use crate::step::Step;
+use crate::step::{Kind, Step};
 
 /// A plan that is not carried out: there is nothing to do, or nobody asked for more.
 pub(crate) fn planned(facts: &Facts, plan: &Plan<Step>, is_dry: bool) -> Answer {
@@ -129,13 +129,17 @@ fn summary(deeds: &[Deed], is_clean: bool) -> String {
         })
         .sum();
     let left = deeds.iter().filter(|deed| deed.outcome.is_err()).count();
-    let stops = deeds
-        .iter()
-        .filter(|deed| deed.outcome.is_ok() && matches!(deed.step, Step::Stop(_)))
-        .count();
+    let stops = |kind: Kind| {
+        let is_one = |step: &Step| matches!(step, Step::Stop(stop) if stop.kind == kind);
+        deeds.iter().filter(|deed| deed.outcome.is_ok() && is_one(&deed.step)).count()
+    };
     let mut parts: BTreeMap<usize, String> = BTreeMap::new();
-    if stops > 0 {
-        parts.insert(0, format!("{} stopped", several(stops, "editor")));
+    let (editors, orphans) = (stops(Kind::Editor), stops(Kind::Orphan));
+    let counted = [(editors, "editor"), (orphans, "orphan")];
+    let counted = counted.into_iter().filter(|(count, _)| *count > 0);
+    let counted: Vec<String> = counted.map(|(count, what)| several(count, what)).collect();
+    if !counted.is_empty() {
+        parts.insert(0, format!("{} stopped", counted.join(" and ")));
     }
     if done("quarantine") > 0 {
         let things = several(done("quarantine"), "thing");

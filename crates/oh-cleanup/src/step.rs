@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Step {
     /// The record says from here on that the instance is to be stopped: nothing starts it again.
     WantStopped(InstanceId),
-    /// An editor ends, and all that it started.
+    /// An editor ends, or what OpenHands left, and all that it started.
     Stop(Stop),
     /// A thing goes to the quarantine.
     Move(Move),
@@ -30,12 +30,25 @@ pub(crate) enum Step {
     Publish,
 }
 
-/// An editor that ends.
+/// What it is that ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// An editor.
+    #[default]
+    Editor,
+    /// What an OpenHands that is gone left running.
+    Orphan,
+}
+
+/// An editor that ends, or what OpenHands left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stop {
     /// What it is, for people.
     pub(crate) what: String,
+    #[serde(default)]
+    pub(crate) kind: Kind,
     /// Its id, where it has a record.
     pub(crate) id: Option<InstanceId>,
     /// What was started first, or is left of it.

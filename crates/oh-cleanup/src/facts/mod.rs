@@ -6,6 +6,7 @@
 mod editors;
 mod entries;
 mod leftovers;
+mod orphans;
 mod sessions;
 mod work;
 
@@ -24,7 +25,7 @@ use oh_model::plan::Exclusion;
 use oh_model::port::Port;
 
 use crate::fault::Fault;
-use crate::step::Database;
+use crate::step::{Database, Kind};
 
 /// Everything that a plan is made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,11 +46,14 @@ pub(crate) struct Facts {
     pub(crate) is_published: bool,
 }
 
-/// An editor, or what is left of one.
+/// An editor, or what is left of one or of OpenHands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Editor {
     /// What it is, for people.
     pub(crate) what: String,
+    pub(crate) kind: Kind,
+    /// Why it stays, whoever asks; `None` where that is for the plan to say.
+    pub(crate) kept: Option<String>,
     /// Its id, where it has a record.
     pub(crate) id: Option<InstanceId>,
     /// Whose it is; `None` where it has one user's rights and was started by another.
@@ -173,7 +177,9 @@ impl<'l> Look<'l> {
 
 /// Looks at everything; writes nothing.
 pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
-    let editors = editors::gather(look)?;
+    let mut editors = editors::gather(look)?;
+    let known = editors.iter().flat_map(|editor| editor.pids.iter().copied()).collect();
+    editors.extend(orphans::gather(look, &known)?);
     let leftovers = leftovers::gather(look, &editors);
     let sessions = sessions::gather(look);
     let (entries, torn) = entries::gather(look);

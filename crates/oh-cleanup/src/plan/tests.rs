@@ -9,6 +9,7 @@ use oh_model::path::InRoot;
 
 use super::*;
 use crate::request::Kinds;
+use crate::step::Kind;
 
 /// What makes something of a scene another.
 type Change<T> = fn(&mut T);
@@ -41,6 +42,8 @@ fn editor(id: Option<&str>, first: u32, on: Option<u64>, folders: &[&str]) -> Ed
             (None, Some(on)) => format!("an editor on port {on}"),
             (None, None) => "what is left of an editor".into(),
         },
+        kind: Kind::Editor,
+        kept: None,
         id: id.map(|id| InstanceId::parse(id).unwrap()),
         uid: Some(1000),
         is_owned: true,
