@@ -9,6 +9,7 @@ mod databases;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use oh_host::containers::{self, Turned};
 use oh_host::instances::{self, Wanted};
 use oh_host::journal::{Journal, JournalFault};
 use oh_host::lock::{Held, World};
@@ -27,7 +28,7 @@ use oh_term::{Failure, Progress};
 
 use crate::fault::Fault;
 use crate::journal::{Line, Undo};
-use crate::step::{Move, Step, Stop};
+use crate::step::{Move, Step, Stop, StopContainer};
 
 /// What the locks are held for.
 pub(crate) const PURPOSE: &str = "oh-cleanup";
@@ -190,6 +191,7 @@ impl Run<'_> {
             Step::WantStopped(id) => self.want_stopped(number, id),
             // Those are done together.
             Step::Stop(_) => Ok(Outcome::AlreadyDone),
+            Step::StopContainer(step) => self.stop_container(number, step),
             Step::Move(step) => self.take(number, step, quarantine),
             Step::Release(release) => databases::release(self, number, release, world, told),
             Step::Forget(id) => self.forget(number, id, quarantine),
@@ -200,6 +202,24 @@ impl Run<'_> {
                 *told = Some(format!("generation {} is served", published.generation));
                 Ok(if published.steps.is_empty() { Outcome::AlreadyDone } else { Outcome::Done })
             }
+        }
+    }
+
+    fn stop_container(
+        &mut self,
+        number: usize,
+        step: &StopContainer,
+    ) -> Result<Outcome, NotDone> {
+        let StopContainer { engine, container } = step;
+        self.begin(number, Undo::Stopped { engine: *engine, container: container.clone() })?;
+        match containers::stop(*engine, container, self.grace) {
+            Ok(Turned::Done) => Ok(Outcome::Done),
+            Ok(Turned::Already | Turned::Gone) => {
+                // Whoever stopped it does not want it back.
+                self.journal.note(&Line::Undone { step: number })?;
+                Ok(Outcome::AlreadyDone)
+            }
+            Err(fault) => Err(NotDone::said(chain(&fault))),
         }
     }
 

@@ -92,10 +92,11 @@ pub(crate) struct ApplyArguments {
 /// What is to be taken.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct WantedArguments {
-    /// Take everything: editors, left-overs, entries of databases, session files
+    /// Take everything but containers: editors, what OpenHands left running, left-overs, entries of
+    /// databases, session files
     #[arg(long, conflicts_with_all = ["processes", "temp", "databases", "sessions"])]
     pub(crate) all: bool,
-    /// Take editors that run, and what is left of them
+    /// Take editors that run, and what is left of them and of an OpenHands that is gone
     #[arg(long)]
     pub(crate) processes: bool,
     /// Take left-overs (cleanup.leftovers)
@@ -107,6 +108,10 @@ pub(crate) struct WantedArguments {
     /// Take session files whose editor is gone
     #[arg(long)]
     pub(crate) sessions: bool,
+    /// Stop containers of OpenHands (openhands-runtime-*, oh-agent-server-*) through docker and podman,
+    /// of this machine also with --root; `undo` starts them again. No part of --all
+    #[arg(long)]
+    pub(crate) containers: bool,
     /// Take only what belongs to this instance, session or repository
     #[arg(long, value_name = "ID")]
     pub(crate) only: Vec<String>,

@@ -48,7 +48,12 @@ impl<'g> Guard<'g> {
                     objections.extend(stop.leaders.iter().filter_map(|one| self.leader(one)));
                 }
                 Step::Move(step) => objections.extend(self.thing(&step.thing)),
-                Step::WantStopped(_) | Step::Release(_) | Step::Forget(_) | Step::Publish => {}
+                // What its name is made of says that it is OpenHands'.
+                Step::StopContainer(_)
+                | Step::WantStopped(_)
+                | Step::Release(_)
+                | Step::Forget(_)
+                | Step::Publish => {}
             }
         }
         objections

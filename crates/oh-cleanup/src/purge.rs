@@ -67,6 +67,8 @@ fn purge_one(host: &Host, run: &Run) -> Result<Removed, Fault> {
     for (step, undo) in run.undoable() {
         match undo {
             Undo::Nothing => continue,
+            // It was not removed, and is only not started any more.
+            Undo::Stopped { .. } => {}
             Undo::Moved { thing, place } => {
                 let rules = Rules { owners: None, progress: Some(&count) };
                 let removed = quarantine::purge(thing, place, rules)?;

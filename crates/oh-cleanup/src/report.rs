@@ -108,7 +108,10 @@ pub(crate) fn done(
 
 /// Says whether a step that was done can be taken back.
 fn is_undoable(step: &Step) -> bool {
-    matches!(step, Step::Move(_) | Step::Release(_) | Step::Forget(_))
+    matches!(
+        step,
+        Step::StopContainer(_) | Step::Move(_) | Step::Release(_) | Step::Forget(_)
+    )
 }
 
 fn is_moved(step: &Step) -> bool {
@@ -135,11 +138,11 @@ fn summary(deeds: &[Deed], is_clean: bool) -> String {
     };
     let mut parts: BTreeMap<usize, String> = BTreeMap::new();
     let (editors, orphans) = (stops(Kind::Editor), stops(Kind::Orphan));
-    let counted = [(editors, "editor"), (orphans, "orphan")];
+    let counted = [(editors, "editor"), (orphans, "orphan"), (done("containers"), "container")];
     let counted = counted.into_iter().filter(|(count, _)| *count > 0);
     let counted: Vec<String> = counted.map(|(count, what)| several(count, what)).collect();
     if !counted.is_empty() {
-        parts.insert(0, format!("{} stopped", counted.join(" and ")));
+        parts.insert(0, format!("{} stopped", counted.join(", ")));
     }
     if done("quarantine") > 0 {
         let things = several(done("quarantine"), "thing");

@@ -7,6 +7,7 @@ use core::fmt;
 
 use oh_host::process::Identity;
 use oh_host::quarantine::Thing;
+use oh_model::container::{Engine, Listed};
 use oh_model::id::InstanceId;
 use oh_model::path::InRoot;
 use oh_term::text::{bytes, several};
@@ -20,6 +21,8 @@ pub(crate) enum Step {
     WantStopped(InstanceId),
     /// An editor ends, or what OpenHands left, and all that it started.
     Stop(Stop),
+    /// A container stops; it is not removed.
+    StopContainer(StopContainer),
     /// A thing goes to the quarantine.
     Move(Move),
     /// Entries of a database go.
@@ -57,6 +60,14 @@ pub(crate) struct Stop {
     pub(crate) processes: usize,
     /// Why it is ours to end.
     pub(crate) why: String,
+}
+
+/// A container of OpenHands that stops.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StopContainer {
+    pub(crate) engine: Engine,
+    pub(crate) container: Listed,
 }
 
 /// A thing that goes to the quarantine.
@@ -101,6 +112,7 @@ impl Step {
     pub(crate) const fn phase(&self) -> &'static str {
         match self {
             Self::WantStopped(_) | Self::Stop(_) => "processes",
+            Self::StopContainer(_) => "containers",
             Self::Move(_) | Self::Forget(_) => "quarantine",
             Self::Release(_) => "databases",
             Self::Publish => "nginx",
@@ -120,6 +132,10 @@ impl fmt::Display for Step {
                     write!(f, " (pid {})", pids.join(", "))?;
                 }
                 write!(f, "; {why}")
+            }
+            Self::StopContainer(StopContainer { engine, container }) => {
+                let Listed { id, name } = container;
+                write!(f, "stop    the container {} of {engine} ({})", name.as_str(), id.as_str())
             }
             Self::Move(step) => {
                 let more = if step.is_more { "at least " } else { "" };

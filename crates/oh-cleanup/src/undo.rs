@@ -2,6 +2,7 @@
 //! what was taken out of them, unless somebody has written there since.
 
 use oh_host::atomic::{self, Meta};
+use oh_host::containers::{self, Turned};
 use oh_host::databases::DATABASE_BYTES_MAX;
 use oh_host::entry::digest;
 use oh_host::instances::{self, Wanted};
@@ -92,6 +93,7 @@ fn subject(undo: &Undo) -> String {
     match undo {
         Undo::Nothing => String::new(),
         Undo::Moved { thing, .. } => thing.shown(),
+        Undo::Stopped { container, .. } => format!("the container {}", container.name.as_str()),
         Undo::Copied { path, .. } => path.to_string(),
     }
 }
@@ -121,6 +123,13 @@ fn take_back(
                     "the folder that it was in is another one; it is kept as {}/{}",
                     place.folder, place.number
                 )),
+            }
+        }
+        Undo::Stopped { engine, container } => {
+            match containers::start(*engine, container).map_err(|fault| chain(&fault))? {
+                Turned::Done => Ok("started"),
+                Turned::Already => Ok("runs"),
+                Turned::Gone => Err(format!("{engine} has none with its number and name any more")),
             }
         }
         Undo::Copied { path, copy, sha256, written } => {

@@ -3,6 +3,7 @@
 //! What cannot be looked at is a fact of its own and never dropped: a cleanup that does not see
 //! everything has to say what it did not see.
 
+pub(crate) mod containers;
 mod editors;
 mod entries;
 mod leftovers;
@@ -19,6 +20,7 @@ use oh_host::quarantine::Thing;
 use oh_host::sockets::{self, Connections, Listener};
 use oh_host::survey::Survey;
 use oh_host::users::{OwnerSet, Users};
+use oh_model::container::{Engine, Listed};
 use oh_model::id::InstanceId;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::plan::Exclusion;
@@ -33,6 +35,8 @@ pub(crate) struct Facts {
     /// When it was, in nanoseconds since the epoch.
     pub(crate) now_ns: i64,
     pub(crate) editors: Vec<Editor>,
+    /// Containers of OpenHands that run, where they are asked for.
+    pub(crate) containers: Vec<(Engine, Listed)>,
     pub(crate) leftovers: Vec<Leftover>,
     pub(crate) sessions: Vec<Session>,
     pub(crate) entries: Vec<Entry>,
@@ -188,6 +192,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
     Ok(Facts {
         now_ns: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
         editors,
+        containers: Vec::new(),
         leftovers,
         sessions,
         entries,

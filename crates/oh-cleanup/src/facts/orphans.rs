@@ -48,8 +48,8 @@ struct Piece {
     other_folder: Option<String>,
     /// Whether it has the variables of OpenHands.
     is_marked: bool,
-    /// Whether its terminals have a folder of their own, which no other server uses.
-    is_alone: bool,
+    /// The folder of the sockets of its terminals, where it was given one.
+    sockets: Option<String>,
     /// Whether it is in another pid or mount namespace, and in which container.
     elsewhere: Option<Option<Container>>,
 }
@@ -168,8 +168,9 @@ fn piece(
     let works_in = process.working_folder()?.to_string_lossy().into_owned();
     let works_in = works_in.strip_suffix(DELETED).unwrap_or(&works_in);
     let is_marked = variable(MARKS[0])?.as_deref() == Some("1") && variable(MARKS[1])?.is_some();
+    let sockets = variable(TERMINALS_FOLDER)?;
     let own = match &part {
-        Part::Terminals { .. } => variable(TERMINALS_FOLDER)?.and_then(|path| leftover(&path)),
+        Part::Terminals { .. } => sockets.as_deref().and_then(leftover),
         _ => None,
     };
     let of_arguments = match &part {
@@ -181,7 +182,6 @@ fn piece(
         Part::Kernels if is_marked => Some(works_in),
         _ => None,
     };
-    let is_alone = own.is_some();
     let named = of_arguments.or(of_work);
     let proof = named.and_then(leftover);
     let other_folder = match proof {
@@ -192,7 +192,7 @@ fn piece(
     let identity = process.identity()?;
     let proofs = proof.into_iter().chain(own).collect();
     let stat = stat.clone();
-    Ok(Piece { stat, identity, part, uid, proofs, other_folder, is_marked, is_alone, elsewhere })
+    Ok(Piece { stat, identity, part, uid, proofs, other_folder, is_marked, sockets, elsewhere })
 }
 
 fn is_below_root(look: &Look<'_>, path: &str) -> bool {
@@ -366,13 +366,13 @@ fn attached(look: &Look<'_>, tree: &Tree<'_>, trees: &[Tree<'_>]) -> Option<usiz
     Some(count)
 }
 
-/// Says why terminals stay that a living server may use too: all of a user's are of one server of tmux.
+/// Says why terminals stay that a living server may use too: all that have their sockets in one folder
+/// are of one server of tmux.
 fn in_use(tree: &Tree<'_>, others: &[Tree<'_>]) -> Option<String> {
     let is_tmux = |piece: &Piece| matches!(piece.part, Part::Terminals { .. });
-    let tmux = tree.pieces.iter().find(|piece| is_tmux(piece) && !piece.is_alone)?;
+    let tmux = tree.pieces.iter().find(|piece| is_tmux(piece))?;
     let uses = |piece: &&&Piece| {
-        let is_server = matches!(piece.part, Part::ActionServer { .. } | Part::AgentServer { .. });
-        is_server && piece.uid == tmux.uid
+        is_server(piece) && piece.uid == tmux.uid && piece.sockets == tmux.sockets
     };
     let user = others.iter().flat_map(|tree| &tree.pieces).find(uses)?;
     Some(format!("pid {}, which runs, may have its terminals in it", user.stat.pid))
@@ -407,17 +407,26 @@ fn contained(look: &Look<'_>, pieces: &[&Piece]) -> Vec<Editor> {
     }
     let mut containers: BTreeMap<&Container, &Piece> = BTreeMap::new();
     for piece in pieces {
-        let is_server = matches!(piece.part, Part::ActionServer { .. } | Part::AgentServer { .. });
-        if let Some(Some(container)) = piece.elsewhere.as_ref().filter(|_| is_server) {
+        if let Some(Some(container)) = piece.elsewhere.as_ref().filter(|_| is_server(piece)) {
             containers.entry(container).or_insert(piece);
         }
     }
+    let nowhere = pieces.iter().filter(|piece| piece.elsewhere == Some(None));
+    let nowhere = nowhere.filter(|piece| is_server(piece)).map(|piece| {
+        let tree = Tree { top: piece, pieces: vec![piece], above: Above::Nobody };
+        Editor { is_elsewhere: true, ..named(look, &tree) }
+    });
     let editor = |(container, piece): (&Container, &Piece)| {
         let tree = Tree { top: piece, pieces: vec![piece], above: Above::Nobody };
         let why = format!("it is in a container: {}, or --containers", container.stop_line());
         Editor { kept: Some(why), is_elsewhere: true, ..named(look, &tree) }
     };
-    containers.into_iter().map(editor).collect()
+    let in_one = containers.into_iter().map(editor);
+    in_one.chain(nowhere).collect()
+}
+
+fn is_server(piece: &Piece) -> bool {
+    matches!(piece.part, Part::ActionServer { .. } | Part::AgentServer { .. })
 }
 
 /// What a tree is, without what it is connected to.
@@ -434,7 +443,7 @@ fn named(look: &Look<'_>, tree: &Tree<'_>) -> Editor {
     });
     let what = what.or_else(|| {
         let mut kinds = parts().filter_map(|part| match part {
-            Part::Terminals { .. } => Some("terminals of OpenHands (tmux)"),
+            Part::Terminals { .. } => Some("terminals of OpenHands"),
             Part::Editor => Some("an editor of OpenHands"),
             Part::Kernels => Some("kernels of OpenHands"),
             _ => None,
