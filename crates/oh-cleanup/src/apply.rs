@@ -205,11 +205,7 @@ impl Run<'_> {
         }
     }
 
-    fn stop_container(
-        &mut self,
-        number: usize,
-        step: &StopContainer,
-    ) -> Result<Outcome, NotDone> {
+    fn stop_container(&mut self, number: usize, step: &StopContainer) -> Result<Outcome, NotDone> {
         let StopContainer { engine, container } = step;
         self.begin(number, Undo::Stopped { engine: *engine, container: container.clone() })?;
         match containers::stop(*engine, container, self.grace) {

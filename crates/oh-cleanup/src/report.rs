@@ -108,10 +108,7 @@ pub(crate) fn done(
 
 /// Says whether a step that was done can be taken back.
 fn is_undoable(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::StopContainer(_) | Step::Move(_) | Step::Release(_) | Step::Forget(_)
-    )
+    matches!(step, Step::StopContainer(_) | Step::Move(_) | Step::Release(_) | Step::Forget(_))
 }
 
 fn is_moved(step: &Step) -> bool {

@@ -111,11 +111,7 @@ pub fn start(engine: Engine, one: &Listed) -> Result<Turned, ContainerFault> {
 }
 
 /// Says whether a container runs; `None` where there is none with this number and name.
-fn state(
-    engine: Engine,
-    program: &RealPath,
-    one: &Listed,
-) -> Result<Option<bool>, ContainerFault> {
+fn state(engine: Engine, program: &RealPath, one: &Listed) -> Result<Option<bool>, ContainerFault> {
     let id = format!("id={}", one.id.as_str());
     if !list(engine, program, &["--filter", &id])?.contains(one) {
         return Ok(None);
@@ -165,8 +161,7 @@ fn find<'f>(
     is_root: bool,
 ) -> Result<Option<RealPath>, ContainerFault> {
     // What links lead to is what is run: nobody may exchange it between the look and the run.
-    let Some(real) =
-        folders.find_map(|folder| folder.join(engine.program()).canonicalize().ok())
+    let Some(real) = folders.find_map(|folder| folder.join(engine.program()).canonicalize().ok())
     else {
         return Ok(None);
     };
@@ -231,9 +226,6 @@ mod tests {
     fn an_engine_that_answers_in_another_form_is_not_believed() {
         let program = RealPath::parse("/bin/echo").unwrap();
         let fault = list(Engine::Docker, &program, &[]).unwrap_err();
-        assert_eq!(
-            fault.to_string(),
-            "docker listed 1 containers in a form that is not known"
-        );
+        assert_eq!(fault.to_string(), "docker listed 1 containers in a form that is not known");
     }
 }

@@ -21,9 +21,7 @@ const ID_CHARACTERS: usize = 64;
 const NAME_CHARACTERS_MAX: usize = 255;
 
 /// Whose containers they are.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Engine {
     /// Docker.

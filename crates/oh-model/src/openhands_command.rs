@@ -160,7 +160,9 @@ fn of_module(module: &str, rest: &[&str]) -> Option<Part> {
 
 fn of_script(script: &str, rest: &[&str]) -> Option<Part> {
     let served = |known: &str| {
-        let below = |word: &&str| word.strip_prefix(known).is_some_and(|below| below.starts_with(['.', ':']));
+        let below = |word: &&str| {
+            word.strip_prefix(known).is_some_and(|below| below.starts_with(['.', ':']))
+        };
         rest.iter().any(below)
     };
     match script {

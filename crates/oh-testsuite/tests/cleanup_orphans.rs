@@ -5,9 +5,11 @@ mod left;
 
 use std::fs;
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Result, ensure};
-use left::Left;
+use left::{BOUND, Left};
+use oh_testsuite::wait;
 
 #[test]
 fn what_a_killed_openhands_left_ends_and_nothing_else_does() -> Result<()> {
@@ -92,6 +94,28 @@ fn a_workspace_with_a_repository_stays_where_its_orphan_ends() -> Result<()> {
     let said = left.run(&["--all", "--yes"])?.expect(0)?;
     ensure!(said.stdout.contains("project in it is a repository of git"), "{said:?}");
     ensure!(left.processes()?.is_empty() && fs::exists(&dead.workspace)?, "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn an_agent_server_and_its_editor_are_known_by_their_sandbox() -> Result<()> {
+    let left = Left::new()?;
+    let (sandbox, [mut server, mut editor]) = left.sandbox("2Xz")?;
+    left.orphan(&mut server, "openhands.agent_server")?;
+    left.orphan(&mut editor, "/bin/openvscode-server --host")?;
+    let said = left.run(&["--all", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.contains("2 orphans stopped, 1 thing moved"), "{said:?}");
+    ensure!(left.processes()?.is_empty() && !fs::exists(&sandbox)?, "{said:?}");
+    // With a parent that runs, whatever that is, nobody is an orphan.
+    let (_, [mut server, _]) = left.sandbox("3Ab")?;
+    let mut server = server.process_group(0).spawn()?;
+    let said = wait::until("the server to be named", BOUND, || {
+        let said = left.run(&["--all", "--dry-run"])?.expect(0)?;
+        Ok(said.stdout.contains("started it, and runs").then_some(said))
+    });
+    server.kill()?;
+    server.wait()?;
+    ensure!(!said?.stdout.contains("would stop"));
     Ok(())
 }
 

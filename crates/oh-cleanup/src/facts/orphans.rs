@@ -101,7 +101,7 @@ pub(super) fn gather(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Vec<E
     let (related, strangers): (Vec<Tree<'_>>, Vec<Tree<'_>>) =
         rest.into_iter().partition(|tree| proved.iter().any(|other| shares_group(tree, other)));
     let gone: Vec<Tree<'_>> = proved.into_iter().chain(related).collect();
-    found.extend(of_trees(look, &gone, &others)?);
+    found.extend(of_trees(look, &gone, &others, &apps)?);
     found.extend(others.iter().filter_map(|tree| staying(look, tree)));
     found.extend(strangers.iter().filter_map(|tree| staying(look, tree)));
     Ok(found)
@@ -111,8 +111,8 @@ pub(super) fn gather(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Vec<E
 type Found = (BTreeMap<Pid, Piece>, BTreeSet<Pid>, BTreeSet<Pid>);
 
 fn pieces(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Found, Fault> {
-    let (mut pieces, mut apps, mut reapers) =
-        (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut pieces, mut apps, mut reapers) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+    let mut denied = 0_usize;
     let is_asked = |stat: &&ProcessStat| !stat.is_kernel && !stat.is_dead();
     for stat in look.all.stats.iter().filter(is_asked) {
         let mut looked = || -> Result<Option<Piece>, ProcessFault> {
@@ -128,7 +128,14 @@ fn pieces(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Found, Fault> {
                     Ok(None)
                 }
                 Some(_) if known.contains(&stat.pid) => Ok(None),
-                Some(part) => piece(look, stat, &process, part).map(Some),
+                Some(part) => {
+                    // Everybody has shells, and most are nothing to us.
+                    let counts = !matches!(part, Part::Shell);
+                    let piece = piece(look, stat, &process, part);
+                    denied +=
+                        usize::from(counts && matches!(piece, Err(ProcessFault::Denied { .. })));
+                    piece.map(Some)
+                }
             }
         };
         match looked() {
@@ -137,10 +144,13 @@ fn pieces(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Found, Fault> {
             }
             Ok(None) => {}
             Err(fault) if fault.is_gone() => {}
-            // That others' are not shown is said where editors are looked for.
             Err(ProcessFault::Denied { .. }) => {}
             Err(fault) => return Err(fault.into()),
         }
+    }
+    if denied > 0 {
+        let what = format!("{denied} processes with command lines of OpenHands");
+        look.miss(what, "they are others', and are not shown to us");
     }
     Ok((pieces, apps, reapers))
 }
@@ -265,6 +275,7 @@ fn of_trees(
     look: &Look<'_>,
     trees: &[Tree<'_>],
     others: &[Tree<'_>],
+    apps: &BTreeSet<Pid>,
 ) -> Result<Vec<Editor>, Fault> {
     if trees.is_empty() {
         return Ok(Vec::new());
@@ -292,7 +303,10 @@ fn of_trees(
             Some(clients + attached(look, tree, trees)?)
         });
         let mut editor = named(look, tree);
-        editor.kept = in_use(tree, others);
+        // Whoever works on OpenHands by means of OpenHands runs one in the terminals of another.
+        let app = pids.intersection(apps).next();
+        let app = app.map(|app| format!("another OpenHands runs in it (pid {app})"));
+        editor.kept = app.or_else(|| in_use(tree, others));
         editor.connections = connections;
         editor.is_around_us = !look.own.is_disjoint(&pids);
         editor.ports.extend(ports);
@@ -380,7 +394,8 @@ fn in_use(tree: &Tree<'_>, others: &[Tree<'_>]) -> Option<String> {
 
 /// What stays, where it has a folder below our root: its OpenHands runs, or nobody knows whose it is.
 fn staying(look: &Look<'_>, tree: &Tree<'_>) -> Option<Editor> {
-    let piece = tree.pieces.iter().find(|one| !one.proofs.is_empty() || one.other_folder.is_some())?;
+    let piece =
+        tree.pieces.iter().find(|one| !one.proofs.is_empty() || one.other_folder.is_some())?;
     if !piece.uid.is_some_and(|uid| look.owners.contains(uid)) && piece.proofs.is_empty() {
         return None;
     }

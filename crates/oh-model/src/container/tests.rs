@@ -78,12 +78,18 @@ fn lines_of_another_form_are_counted() {
 fn control_groups_name_the_container_of_a_process() {
     let of = |text: &str| Container::of_control_groups(text);
     let (a, b) = (id("a"), id("b"));
-    let docker = Some(Container { engine: Engine::Docker, id: ContainerId::parse(&a).unwrap() });
-    let podman = Some(Container { engine: Engine::Podman, id: ContainerId::parse(&a).unwrap() });
+    let number = ContainerId::parse(&a).unwrap();
+    let docker = Container { engine: Engine::Docker, id: number.clone() };
+    assert_eq!(docker.stop_line(), format!("docker stop {a}"));
+    let docker = Some(docker);
+    let podman = Some(Container { engine: Engine::Podman, id: number });
     for (text, expected) in [
         (format!("0::/system.slice/docker-{a}.scope"), &docker),
         (format!("0::/docker/{a}"), &docker),
-        (format!("12:pids:/docker/{a}\n11:cpu:/docker/{a}\n0::/system.slice/docker.service"), &docker),
+        (
+            format!("12:pids:/docker/{a}\n11:cpu:/docker/{a}\n0::/system.slice/docker.service"),
+            &docker,
+        ),
         (format!("0::/docker/{a}/init.scope"), &docker),
         (format!("0::/machine.slice/libpod-{a}.scope/container"), &podman),
         (format!("0::/machine.slice/libpod-{a}.scope"), &podman),
@@ -100,7 +106,6 @@ fn control_groups_name_the_container_of_a_process() {
     ] {
         assert_eq!(of(&text), *expected, "{text}");
     }
-    assert_eq!(docker.unwrap().stop_line(), format!("docker stop {a}"));
 }
 
 #[test]

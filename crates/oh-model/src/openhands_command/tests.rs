@@ -76,9 +76,8 @@ fn openhands_itself_is_known_however_it_is_served() {
 
 #[test]
 fn starters_are_known_by_the_whole_of_their_text() {
-    let starter = |text: &str| {
-        Part::read(&[b"/bin/sh".to_vec(), b"-c".to_vec(), text.as_bytes().to_vec()])
-    };
+    let starter =
+        |text: &str| Part::read(&[b"/bin/sh".to_vec(), b"-c".to_vec(), text.as_bytes().to_vec()]);
     let kernels = "/bin/bash << 'EOF'\ncd /opt/site-packages\n\"/opt/bin/python\" -m jupyter \
                    kernelgateway --KernelGatewayApp.ip=0.0.0.0 --KernelGatewayApp.port=47888\nEOF";
     let editor = "su - root -s /bin/bash << 'EOF'\nsudo chown -R root:root /openhands/.openvscode-server\n\

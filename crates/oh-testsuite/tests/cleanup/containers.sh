@@ -4,8 +4,7 @@ mount -t cgroup2 none /sys/fs/cgroup
 mkdir --parents /var/lib/containers
 for folder in /run /var/lib/containers /etc/containers; do mount -t tmpfs none "$folder"; done
 echo '{"default":[{"type":"insecureAcceptAnything"}]}' > /etc/containers/policy.json
-printf '[storage]\ndriver = "vfs"\nrunroot = "/run/storage"\ngraphroot = "/var/lib/containers"\n' \
-  > /etc/containers/storage.conf
+printf '[storage]\ndriver = "vfs"\nrunroot = "/run/storage"\ngraphroot = "/var/lib/containers"\n' > /etc/containers/storage.conf
 printf '[containers]\ncgroups = "disabled"\nnetns = "none"\ndefault_ulimits = ["nofile=64:64", "nproc=64:64"]\n[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n' \
   > /etc/containers/containers.conf
 mkdir --parents "$3/bin"

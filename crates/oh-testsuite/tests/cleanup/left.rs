@@ -17,7 +17,7 @@ use oh_testsuite::{components, wait};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// How long Python and tmux may take to start all of it, on two busy cores.
-const BOUND: Duration = Duration::from_secs(60);
+pub(crate) const BOUND: Duration = Duration::from_secs(60);
 
 /// Python as Debian has it: others are scripts, and become another program.
 const PYTHON: &str = "/usr/bin/python3";
@@ -25,7 +25,7 @@ const PYTHON: &str = "/usr/bin/python3";
 /// The variable by which a test finds all that it started, whatever became of its parents.
 const MARK: &str = "OHT_TEST_LEFT";
 
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 10] = [
     ("openhands/__init__.py", ""),
     ("openhands/server/__init__.py", ""),
     ("openhands/server/__main__.py", include_str!("openhands/app.py")),
@@ -34,6 +34,8 @@ const FILES: [(&str, &str); 8] = [
         "openhands/runtime/action_execution_server.py",
         include_str!("openhands/action_execution_server.py"),
     ),
+    ("openhands/agent_server/__init__.py", ""),
+    ("openhands/agent_server/__main__.py", "import signal\n\nsignal.pause()\n"),
     ("jupyter.py", include_str!("openhands/jupyter.py")),
     ("ipykernel_launcher.py", include_str!("openhands/ipykernel_launcher.py")),
     ("bin/jupyter-kernelgateway", include_str!("openhands/serve.py")),
@@ -155,7 +157,10 @@ impl Left {
         let app = App { child: command.spawn()?, workspace, ports };
         let mut wanted = vec![
             format!("action_execution_server {}", ports[0]),
-            format!("jupyter-kernelgateway --KernelGatewayApp.ip=0.0.0.0 --KernelGatewayApp.port={}", ports[1]),
+            format!(
+                "jupyter-kernelgateway --KernelGatewayApp.ip=0.0.0.0 --KernelGatewayApp.port={}",
+                ports[1]
+            ),
             "ipykernel_launcher".to_owned(),
             format!("server-main.js --host 0.0.0.0 --connection-token T --port {}", ports[2]),
         ];
@@ -186,9 +191,7 @@ impl Left {
         let found = self.processes()?.into_iter().find(|(_, line)| line.contains(part));
         let (pid, _) = found.with_context(|| format!("{part} does not run"))?;
         end(pid, Signal::KILL);
-        wait::until("its end", BOUND, || {
-            Ok((!self.processes()?.contains_key(&pid)).then_some(()))
-        })
+        wait::until("its end", BOUND, || Ok((!self.processes()?.contains_key(&pid)).then_some(())))
     }
 
     /// Starts something that loses its parent at once; returns its number.
@@ -209,7 +212,8 @@ impl Left {
         ensure!(setsid.status()?.success(), "setsid failed");
         wait::until("an orphan", BOUND, || {
             let all = self.processes()?;
-            let fresh = all.iter().find(|(pid, one)| !before.contains_key(pid) && one.contains(line));
+            let fresh =
+                all.iter().find(|(pid, one)| !before.contains_key(pid) && one.contains(line));
             Ok(fresh.map(|(pid, _)| *pid))
         })
     }
@@ -282,6 +286,20 @@ impl Left {
             decoys.push(self.orphan(&mut command, &format!("--working-dir {theirs}"))?);
         }
         Ok(decoys)
+    }
+
+    /// The command of an agent server that works in a sandbox of its own, and that of its editor.
+    pub(crate) fn sandbox(&self, id: &str) -> Result<(String, [Command; 2])> {
+        let sandbox = self.lab.at(&format!("tmp/openhands-sandboxes/{id}"));
+        fs::create_dir_all(&sandbox)?;
+        let mut server = self.command(PYTHON);
+        server.args(["-m", "openhands.agent_server", "--port", "8000"]).current_dir(&sandbox);
+        let mut editor = self.command("/bin/sh");
+        let [port, ..] = free_ports()?;
+        editor.arg(self.lab.at("opt").join(EDITOR).join("bin/openvscode-server"));
+        editor.args(["--host", "0.0.0.0", "--connection-token", "T", "--port"]);
+        editor.arg(port.to_string()).arg("--disable-workspace-trust").current_dir(&sandbox);
+        Ok((sandbox.display().to_string(), [server, editor]))
     }
 
     /// The command of an action server that does nothing.
