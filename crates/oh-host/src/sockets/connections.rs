@@ -188,7 +188,7 @@ mod tests {
         let end = |text: &str| text.parse::<SocketAddr>().unwrap();
         let listener =
             |text: &str| Listener { address: end(text), inode: 1, uid: 0, only_ipv6: false };
-        let ends = vec![
+        let ends = [
             end("127.0.0.1:80"),
             end("[::ffff:127.0.0.1]:80"),
             end("192.0.2.1:80"),
