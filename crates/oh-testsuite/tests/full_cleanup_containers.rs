@@ -37,9 +37,9 @@ fn containers_stop_where_they_are_asked_for_and_an_undo_starts_them_again() -> R
     ensure!(running(part("all")?) == all, "{said:?}");
     let dry = part("dry")?;
     for name in ["openhands-runtime-a", "oh-agent-server-b"] {
-        ensure!(dry.contains(&format!("would stop    the container {name} of podman")), "{dry}");
+        ensure!(dry.contains(&format!("  stop    the container {name} of podman")), "{dry}");
     }
-    ensure!(dry.matches("would stop    the container").count() == 2, "{dry}");
+    ensure!(dry.matches("  stop    the container").count() == 2, "{dry}");
     ensure!(running(dry) == all, "{dry}");
 
     let done = part("done")?;

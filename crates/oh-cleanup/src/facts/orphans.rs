@@ -108,10 +108,10 @@ pub(super) fn gather(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Vec<E
 }
 
 /// All pieces by their numbers, OpenHands itself, and what takes the orphans of its user.
-type Found = (BTreeMap<Pid, Piece>, BTreeSet<Pid>, BTreeSet<Pid>);
+type Found = (BTreeMap<Pid, Piece>, BTreeSet<Pid>, BTreeMap<Pid, u32>);
 
 fn pieces(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Found, Fault> {
-    let (mut pieces, mut apps, mut reapers) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut pieces, mut apps, mut reapers) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
     let mut denied = 0_usize;
     let is_asked = |stat: &&ProcessStat| !stat.is_kernel && !stat.is_dead();
     for stat in look.all.stats.iter().filter(is_asked) {
@@ -119,7 +119,7 @@ fn pieces(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Found, Fault> {
             let process = ProcessDir::open(stat.pid)?;
             let arguments = process.arguments()?;
             if takes_orphans(&arguments) {
-                reapers.insert(stat.pid);
+                reapers.extend(process.only_uid()?.map(|uid| (stat.pid, uid)));
             }
             match Part::read(&arguments) {
                 None => Ok(None),
@@ -131,7 +131,7 @@ fn pieces(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Found, Fault> {
                 Some(part) => {
                     // Everybody has shells, and most are nothing to us.
                     let counts = !matches!(part, Part::Shell);
-                    let piece = piece(look, stat, &process, part);
+                    let piece = piece(look, &process, part);
                     denied +=
                         usize::from(counts && matches!(piece, Err(ProcessFault::Denied { .. })));
                     piece.map(Some)
@@ -155,12 +155,7 @@ fn pieces(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Found, Fault> {
     Ok((pieces, apps, reapers))
 }
 
-fn piece(
-    look: &Look<'_>,
-    stat: &ProcessStat,
-    process: &ProcessDir,
-    part: Part,
-) -> Result<Piece, ProcessFault> {
+fn piece(look: &Look<'_>, process: &ProcessDir, part: Part) -> Result<Piece, ProcessFault> {
     let patterns = &look.host.settings.cleanup.leftovers;
     let leftover = |path: &str| leftover(look, patterns, path);
     let variable = |name: &str| -> Result<Option<String>, ProcessFault> {
@@ -198,10 +193,11 @@ fn piece(
         Some(_) => None,
         None => named.filter(|path| is_below_root(look, path)).map(str::to_owned),
     };
+    let proofs = proof.into_iter().chain(own).collect();
+    // Another process may have had its number when all were looked at.
+    let stat = process.stat()?;
     // Last: what was read before was this very process's.
     let identity = process.identity()?;
-    let proofs = proof.into_iter().chain(own).collect();
-    let stat = stat.clone();
     Ok(Piece { stat, identity, part, uid, proofs, other_folder, is_marked, sockets, elsewhere })
 }
 
@@ -214,7 +210,8 @@ struct Climb<'c> {
     look: &'c Look<'c>,
     pieces: &'c BTreeMap<Pid, &'c Piece>,
     apps: &'c BTreeSet<Pid>,
-    reapers: &'c BTreeSet<Pid>,
+    /// With their users: those of others take nobody's orphans.
+    reapers: &'c BTreeMap<Pid, u32>,
 }
 
 impl<'c> Climb<'c> {
@@ -228,7 +225,7 @@ impl<'c> Climb<'c> {
             };
             match self.pieces.get(&parent) {
                 Some(above) if self.belongs(top, above) => top = above,
-                _ => return (top, self.above(parent)),
+                _ => return (top, self.above(parent, top.uid)),
             }
         }
         (top, Above::Another(top.stat.pid))
@@ -245,13 +242,14 @@ impl<'c> Climb<'c> {
         piece.uid.is_some() && piece.uid == above.uid && is_known
     }
 
-    fn above(&self, parent: Pid) -> Above {
+    fn above(&self, parent: Pid, uid: Option<u32>) -> Above {
         let ancestors = self.look.all.ancestors_of(parent);
         let mut all = [parent].into_iter().chain(ancestors);
         if let Some(app) = all.find(|pid| self.apps.contains(pid)) {
             return Above::App(app);
         }
-        if self.reapers.contains(&parent) { Above::Nobody } else { Above::Another(parent) }
+        let is_reaper = uid.is_some() && self.reapers.get(&parent).copied() == uid;
+        if is_reaper { Above::Nobody } else { Above::Another(parent) }
     }
 }
 
