@@ -132,10 +132,11 @@ fn carry_out(
     let about = About { host, run: &run_id, boot_id: &boot, reason, facts: &facts, plan: &told };
     let evidence = if asked.no_evidence { None } else { Some(kept(&about, &journal)?) };
     // Evidence takes its time too: what has changed since is left alone.
-    let (_, fresh) =
+    let (seen, fresh) =
         if asked.no_evidence { (facts.clone(), fresh) } else { planned(host, request)? };
     let grace = asked.grace.unwrap_or(Duration::from_secs(host.settings.cleanup.grace_s));
-    let run = Run { host, journal, grace, progress: &progress, interrupts: &interrupts };
+    let (interrupts, doing) = (&interrupts, &progress);
+    let run = Run { host, journal, request, facts: &seen, grace, progress: doing, interrupts };
     let deeds = apply::apply(run, plan, consented, &fresh, &mut world)?;
     let note = evidence.as_ref().and_then(|_| reserved(host));
     Ok(report::done(&facts, &told, &deeds, &run_id, evidence.as_ref()).notes(note))

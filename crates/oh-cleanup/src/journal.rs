@@ -45,6 +45,8 @@ pub(crate) enum Line {
     Done { step: usize },
     /// A step was not done.
     Failed { step: usize, why: String },
+    /// A step was not done: what it was to be done to was looked at and stays as it is.
+    Kept { step: usize, why: String },
     /// A step was taken back.
     Undone { step: usize },
     /// What a step had moved is gone for good.
@@ -92,7 +94,7 @@ impl Run {
                 | Line::Failed { .. }
                 | Line::End => {}
                 Line::Begin { step, undo } => undoable.push((*step, undo)),
-                Line::Undone { step } | Line::Purged { step } => {
+                Line::Undone { step } | Line::Purged { step } | Line::Kept { step, .. } => {
                     undoable.retain(|(begun, _)| begun != step);
                 }
             }
@@ -162,6 +164,8 @@ mod tests {
             Line::Begin { step: 3, undo: c },
             Line::Done { step: 3 },
             Line::Purged { step: 3 },
+            Line::Begin { step: 5, undo: a.clone() },
+            Line::Kept { step: 5, why: "somebody holds its lock".into() },
             // Killed here: it may be done.
             Line::Begin { step: 4, undo: d.clone() },
         ];

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oh_host::folder::FileKind;
 use oh_host::process::Pid;
+use oh_host::quarantine::{Number, Thing};
+use oh_model::escaped::Name;
 use oh_model::path::RealPath;
 use oh_model::plan::{Exclusion, Plan};
 use oh_model::port::Port;
@@ -25,9 +27,18 @@ const PROGRAM_NAME: &[u8] = b"code-server-";
 
 /// Makes the plan.
 pub(crate) fn plan(facts: &Facts, request: &Request) -> Plan<Step> {
+    plan_but(facts, request, |_| None)
+}
+
+/// Makes the plan where it was seen since that some editors stay, and why.
+pub(crate) fn plan_but(
+    facts: &Facts,
+    request: &Request,
+    stays: impl Fn(&Editor) -> Option<String>,
+) -> Plan<Step> {
     let mut made = Made::default();
     for editor in &facts.editors {
-        match stops(editor, request) {
+        match stays(editor).map_or_else(|| stops(editor, request), Err) {
             Ok(true) => made.stop(editor),
             Ok(false) => made.stay(editor),
             Err(why) => {
@@ -50,7 +61,7 @@ fn age_ns(facts: &Facts, session: &Session) -> i64 {
 }
 
 /// Says whether an editor is stopped; `Err` why it is not, where it was asked for.
-fn stops(editor: &Editor, request: &Request) -> Result<bool, String> {
+pub(crate) fn stops(editor: &Editor, request: &Request) -> Result<bool, String> {
     let id = editor.id.as_ref().map(|id| id.as_str());
     if !request.kinds.processes || !request.names(id) || !request.of_user(editor.uid) {
         return Ok(false);
@@ -303,8 +314,9 @@ impl Made {
     }
 
     fn finish(mut self, facts: &Facts) -> Plan<Step> {
+        let sessions: BTreeSet<_> = facts.sessions.iter().map(|one| key(&one.thing)).collect();
         let is_input = |step: &Step| match step {
-            Step::Move(step) => facts.sessions.iter().any(|session| session.thing == step.thing),
+            Step::Move(step) => sessions.contains(&key(&step.thing)),
             Step::Release(_) | Step::Forget(_) => true,
             _ => false,
         };
@@ -320,6 +332,11 @@ impl Made {
         self.exclusions.dedup();
         Plan { steps, exclusions: self.exclusions }
     }
+}
+
+/// Where a thing is, and which it is.
+fn key(thing: &Thing) -> (&RealPath, &Name, Number) {
+    (&thing.folder, &thing.name, thing.number)
 }
 
 #[cfg(test)]

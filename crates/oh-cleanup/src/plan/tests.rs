@@ -1,9 +1,7 @@
 use insta::assert_snapshot;
 use oh_host::boot::BootId;
 use oh_host::process::Identity;
-use oh_host::quarantine::{Number, Thing};
 use oh_host::survey::Survey;
-use oh_model::escaped::Name;
 use oh_model::id::InstanceId;
 use oh_model::path::InRoot;
 
