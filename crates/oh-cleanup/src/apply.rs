@@ -32,7 +32,8 @@ use crate::journal::{Line, Undo};
 use crate::plan::plan_but;
 use crate::request::Request;
 use crate::step::{Move, Step};
-use meant::{Meant, is_of};
+use meant::Meant;
+pub(crate) use meant::is_of;
 
 /// What the locks are held for.
 pub(crate) const PURPOSE: &str = "oh-cleanup";
@@ -63,7 +64,7 @@ impl NotDone {
     }
 
     /// What it was to be done to was looked at, and stays as it is.
-    fn kept(why: impl Into<String>) -> Self {
+    pub(crate) fn kept(why: impl Into<String>) -> Self {
         Self { is_untouched: true, ..Self::said(why) }
     }
 

@@ -16,6 +16,7 @@ use oh_model::path::RealPath;
 use oh_model::plan::{Objection, Plan};
 use oh_term::{Answer, Common, Failure, Progress, consent};
 
+use crate::after;
 use crate::apply::{self, PURPOSE, Run};
 use crate::cli::{ApplyArguments, CleanArguments, DoingArguments, PlanArguments, WantedArguments};
 use crate::evidence::{self, About, Kept, Written};
@@ -139,7 +140,10 @@ fn carry_out(
     let run = Run { host, journal, request, facts: &seen, grace, progress: doing, interrupts };
     let deeds = apply::apply(run, plan, consented, &fresh, &mut world)?;
     let note = evidence.as_ref().and_then(|_| reserved(host));
-    Ok(report::done(&facts, &told, &deeds, &run_id, evidence.as_ref()).notes(note))
+    progress.doing("look what came back");
+    let after = after::look(host, &seen, &deeds);
+    let evidence = evidence.as_ref();
+    Ok(report::done(&facts, &told, &deeds, &run_id, evidence, &after).notes(note))
 }
 
 /// Begins the journal, on a full disk with room that is kept for that.

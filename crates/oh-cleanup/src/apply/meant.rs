@@ -96,7 +96,7 @@ fn is_same(step: &Move, now: &Move) -> bool {
 }
 
 /// Says whether a step is to stop this editor.
-pub(super) fn is_of(stop: &Stop, editor: &Editor) -> bool {
+pub(crate) fn is_of(stop: &Stop, editor: &Editor) -> bool {
     match &stop.id {
         Some(id) => editor.id.as_ref() == Some(id),
         None => editor.id.is_none() && stop.leaders.iter().any(|one| editor.leaders.contains(one)),

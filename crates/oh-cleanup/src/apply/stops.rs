@@ -15,8 +15,7 @@ use oh_model::id::InstanceId;
 use oh_model::plan::Outcome;
 use oh_model::port::Port;
 
-use super::meant::is_of;
-use super::{Deed, NotDone, Run, chain, interrupted, unsettled};
+use super::{Deed, NotDone, Run, chain, interrupted, is_of, unsettled};
 use crate::facts::{self, Editor};
 use crate::fault::Fault;
 use crate::journal::{Line, Undo};
