@@ -156,12 +156,15 @@ pub(crate) fn apply(
         }
     }
     let mut stopped = run.stop_all(&stops, &mut deeds);
-    run.want_again(&wanted, &stops, &stopped, &mut deeds);
     for (number, _) in &all {
-        if let Some(Err(not_done)) = deeds.get(number).map(|deed| &deed.outcome) {
-            stopped.staying.entry(*number).or_insert_with(|| not_done.why.clone());
+        if let Some(Err(not_done)) = deeds.get(number).map(|deed| &deed.outcome)
+            && !stopped.staying.contains_key(number)
+        {
+            stopped.staying.insert(*number, not_done.why.clone());
+            stopped.untouched.insert(*number);
         }
     }
+    run.want_again(&wanted, &all, &stopped, &mut deeds);
 
     // What belongs to those that stay, stays too.
     let replanned = (!stopped.staying.is_empty()).then(|| {

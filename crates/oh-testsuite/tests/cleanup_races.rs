@@ -72,6 +72,7 @@ fn a_browser_that_comes_at_the_last_moment_keeps_its_editor_and_all_that_is_its(
     let scene = Scene::new()?;
     scene.instances.start("hello")?;
     let old = scene.historic("old", 1)?;
+    scene.leave(&format!("tmp/code-server-userdata-old-{}/User/a", old.port), "a")?;
     let ports = scene.instances.json(PORTS)?;
     let of_hello = ports["instances"]["hello"]["port"].as_u64().context("a port")?;
     let before = || -> Result<_> {

@@ -67,22 +67,36 @@ impl<'p> Meant<'p> {
         }
     }
 
-    /// Parts the entries of a step: those that are still meant, and those that are not.
+    /// Parts the entries of a step: those that are still meant, and the others, each with the reason.
     pub(super) fn parted(&self, release: &Release) -> (Release, Vec<String>) {
         let now: BTreeSet<&String> =
             self.releases.get(&release.database).iter().flat_map(|now| &now.ids).collect();
-        let (ids, kept) = release.ids.iter().cloned().partition(|id| now.contains(id));
+        let (ids, kept): (Vec<String>, Vec<String>) =
+            release.ids.iter().cloned().partition(|id| now.contains(id));
+        let kept = kept.iter().map(|id| self.why_entry(release, id)).collect();
         (Release { ids, ..release.clone() }, kept)
+    }
+
+    fn why_entry(&self, release: &Release, id: &str) -> String {
+        let id = id.escape_debug();
+        let subject = format!("{id} of {}", release.path);
+        let reason = self.reasons.get(subject.as_str());
+        format!("{id}: {}", reason.copied().unwrap_or("it is another way by now"))
     }
 
     /// Says why a step is not meant any more.
     pub(super) fn why_not(&self, step: &Step) -> String {
-        let subject = match step {
-            Step::Move(step) => step.thing.shown(),
-            Step::Stop(stop) => stop.what.clone(),
-            _ => String::new(),
+        let reason = |subject: &str| self.reasons.get(subject).map(ToString::to_string);
+        let reason = match step {
+            Step::Move(step) => reason(&step.thing.shown()),
+            Step::Stop(stop) => reason(&stop.what),
+            Step::Release(release) => {
+                let all = release.ids.iter().map(|id| self.why_entry(release, id));
+                Some(all.collect::<Vec<_>>().join("; "))
+            }
+            _ => None,
         };
-        match self.reasons.get(subject.as_str()) {
+        match reason {
             Some(reason) => format!("it is another way by now: {reason}"),
             None => "it is another way by now".into(),
         }

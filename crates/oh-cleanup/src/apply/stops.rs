@@ -31,7 +31,7 @@ pub(super) struct Stopped {
     /// The steps that were not done, each with the reason.
     pub(super) staying: BTreeMap<usize, String>,
     /// Those of them of which nothing was begun.
-    untouched: BTreeSet<usize>,
+    pub(super) untouched: BTreeSet<usize>,
 }
 
 impl Run<'_> {
