@@ -7,6 +7,7 @@ use oh_host::boot::boot_id;
 use oh_host::journal::{Journal, JournalFault};
 use oh_host::lock::{Holder, Locks, Share, Waiting};
 use oh_host::publish::Host;
+use oh_host::remove::Removed;
 use oh_host::settings::{self, Wish};
 use oh_host::signals::Interrupts;
 use oh_host::users::Users;
@@ -14,18 +15,20 @@ use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
 use oh_model::path::RealPath;
 use oh_model::plan::{Objection, Plan};
+use oh_model::run::RunId;
 use oh_term::{Answer, Common, Failure, Progress, consent};
 
 use crate::after;
-use crate::apply::{self, PURPOSE, Run};
+use crate::apply::{self, Deed, PURPOSE};
 use crate::cli::{ApplyArguments, CleanArguments, DoingArguments, PlanArguments, WantedArguments};
 use crate::evidence::{self, About, Kept, Written};
 use crate::facts::{self, Facts, Look};
 use crate::fault::Fault;
 use crate::guard::Guard;
-use crate::journal::{self, Head};
+use crate::journal::{self, Head, Run};
 use crate::plan::plan;
 use crate::planfile::PlanFile;
+use crate::purge::Work;
 use crate::report;
 use crate::request::{Kinds, Request};
 use crate::step::Step;
@@ -56,9 +59,12 @@ pub(crate) fn clean(asked: &CleanArguments, common: &Common) -> Result<Answer, F
     let request = request(&host, &asked.wanted).map_err(Failure::of)?;
     let (facts, plan) = planned(&host, &request)?;
     if asked.dry_run || plan.steps.is_empty() {
-        return Ok(report::planned(&facts, &plan, asked.dry_run).notes(warnings));
+        let answer = report::planned(&facts, &plan, asked.dry_run).notes(warnings);
+        let is_more = !plan.steps.is_empty();
+        let next = "the same without --dry-run asks, and does it";
+        return Ok(if is_more { answer.hint(Hint::from(next)) } else { answer });
     }
-    consent(&report::shown(&facts, &plan), asked.doing.yes)?;
+    consent(&shown(&facts, &plan, &asked.doing), asked.doing.yes)?;
     Ok(carry_out(&host, &request, &plan, &asked.doing)?.notes(warnings))
 }
 
@@ -92,7 +98,7 @@ pub(crate) fn apply(asked: &ApplyArguments, common: &Common) -> Result<Answer, F
         let facts = Facts::default();
         return Ok(report::planned(&facts, &plan, false).notes(warnings));
     }
-    consent(&report::shown(&Facts::default(), &plan), asked.doing.yes)?;
+    consent(&shown(&Facts::default(), &plan, &asked.doing), asked.doing.yes)?;
     Ok(carry_out(&host, &request, &plan, &asked.doing)?.notes(warnings))
 }
 
@@ -137,13 +143,39 @@ fn carry_out(
         if asked.no_evidence { (facts.clone(), fresh) } else { planned(host, request)? };
     let grace = asked.grace.unwrap_or(Duration::from_secs(host.settings.cleanup.grace_s));
     let (interrupts, doing) = (&interrupts, &progress);
-    let run = Run { host, journal, request, facts: &seen, grace, progress: doing, interrupts };
+    let run =
+        apply::Run { host, journal, request, facts: &seen, grace, progress: doing, interrupts };
     let deeds = apply::apply(run, plan, consented, &fresh, &mut world)?;
+    let removed = asked.purge_now.then(|| removed(host, &run_id, &deeds, &progress, &interrupts));
     let note = evidence.as_ref().and_then(|_| reserved(host));
     progress.doing("look what came back");
     let after = after::look(host, &seen, &deeds);
-    let evidence = evidence.as_ref();
-    Ok(report::done(&facts, &told, &deeds, &run_id, evidence, &after).notes(note))
+    let done = report::Done { run: &run_id, deeds: &deeds, evidence, removed, after };
+    Ok(report::done(&facts, &told, &done).notes(note))
+}
+
+/// What would be done, for whoever is asked.
+fn shown(facts: &Facts, plan: &Plan<Step>, asked: &DoingArguments) -> String {
+    let mut text = report::shown(facts, plan);
+    if asked.purge_now && plan.steps.iter().any(Step::is_leftover) {
+        text.push_str("would then remove what was moved for good: it cannot come back\n");
+    }
+    text
+}
+
+/// Removes the left-overs for good that were moved; records and session files have no room to speak of.
+fn removed(
+    host: &Host,
+    run: &RunId,
+    deeds: &[Deed],
+    progress: &Progress,
+    interrupts: &Interrupts,
+) -> Result<Removed, String> {
+    let is_moved = |deed: &Deed| deed.outcome.is_ok() && deed.step.is_leftover();
+    let steps = deeds.iter().enumerate().filter(|(_, deed)| is_moved(deed)).map(|(at, _)| at);
+    let work = Work { host, progress, interrupts };
+    let run = Run::read(&host.root, run).map_err(|fault| apply::chain(&fault))?;
+    work.things(&run, &steps.collect(), false).map_err(|fault| apply::chain(&fault))
 }
 
 /// Begins the journal, on a full disk with room that is kept for that.

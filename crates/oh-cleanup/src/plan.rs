@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oh_host::folder::FileKind;
 use oh_host::process::Pid;
-use oh_host::quarantine::{Number, Thing};
-use oh_model::escaped::Name;
+use oh_model::leftover;
 use oh_model::path::RealPath;
 use oh_model::plan::{Exclusion, Plan};
 use oh_model::port::Port;
@@ -38,7 +37,7 @@ pub(crate) fn plan_but(
 ) -> Plan<Step> {
     let mut made = Made::default();
     for editor in &facts.editors {
-        match stays(editor).map_or_else(|| stops(editor, request), Err) {
+        match stays(editor).map_or_else(|| stops(editor, facts, request), Err) {
             Ok(true) => made.stop(editor),
             Ok(false) => made.stay(editor),
             Err(why) => {
@@ -61,9 +60,9 @@ fn age_ns(facts: &Facts, session: &Session) -> i64 {
 }
 
 /// Says whether an editor is stopped; `Err` why it is not, where it was asked for.
-pub(crate) fn stops(editor: &Editor, request: &Request) -> Result<bool, String> {
-    let id = editor.id.as_ref().map(|id| id.as_str());
-    if !request.kinds.processes || !request.names(id) || !request.of_user(editor.uid) {
+pub(crate) fn stops(editor: &Editor, facts: &Facts, request: &Request) -> Result<bool, String> {
+    let is_named = request.ids.is_empty() || request.names_one_of(&ids(editor, facts));
+    if !request.kinds.processes || !is_named || !request.of_user(editor.uid) {
         return Ok(false);
     }
     let said = |why: &str| Err(why.to_owned());
@@ -83,6 +82,18 @@ pub(crate) fn stops(editor: &Editor, request: &Request) -> Result<bool, String> 
         }
         _ => Ok(true),
     }
+}
+
+/// The ids of an editor, folded: its record's, those that databases and session files have with its port,
+/// and those of its folders' names.
+fn ids(editor: &Editor, facts: &Facts) -> BTreeSet<String> {
+    let own = editor.id.iter().map(|id| id.folded());
+    let is_its = |port: &Option<Port>| port.is_some_and(|port| editor.ports.contains(&port));
+    let entries = facts.entries.iter().filter(|entry| is_its(&entry.port)).map(|entry| &entry.id);
+    let sessions = facts.sessions.iter().filter(|one| is_its(&one.port)).map(|one| &one.id);
+    let folders = editor.folders.iter().flat_map(|path| leftover::ids(path.name()));
+    let said = entries.chain(sessions).map(|id| id.to_ascii_lowercase());
+    own.chain(said).chain(folders).collect()
 }
 
 /// A plan that is being made.
@@ -153,8 +164,7 @@ impl Made {
     }
 
     fn leftover(&mut self, one: &Leftover, facts: &Facts, request: &Request) {
-        // What has no id is left alone where one was named.
-        if !request.ids.is_empty() || !request.of_user(Some(one.thing.uid)) {
+        if !request.of_user(Some(one.thing.uid)) || !self.is_named(one, request) {
             return;
         }
         match self.taken(one, facts, request) {
@@ -163,10 +173,22 @@ impl Made {
         }
     }
 
+    /// Says whether a left-over is asked for: by its name, or by the editor that is stopped.
+    fn is_named(&self, one: &Leftover, request: &Request) -> bool {
+        let of_name = || leftover::ids(&String::from_utf8_lossy(one.thing.name.as_bytes()));
+        request.ids.is_empty()
+            || matches!(self.of_editor(one), Some((_, false)))
+            || request.names_one_of(&of_name())
+    }
+
+    /// The editor whose folder a left-over is, and whether that stays.
+    fn of_editor(&self, one: &Leftover) -> Option<&(String, bool)> {
+        self.folders.get(&RealPath::parse(&one.thing.shown()).ok()?)
+    }
+
     /// Says how a left-over goes, or why it stays.
     fn taken(&self, one: &Leftover, facts: &Facts, request: &Request) -> Result<Move, String> {
-        let path = RealPath::parse(&one.thing.shown()).ok();
-        let of_editor = path.and_then(|path| self.folders.get(&path));
+        let of_editor = self.of_editor(one);
         if !one.is_owned {
             return Err(format!("it belongs to {}", one.owner));
         }
@@ -201,7 +223,8 @@ impl Made {
         }
         // A clock that was set back makes nothing younger than now.
         let age_ns = facts.now_ns.saturating_sub(one.survey.newest_ns).max(0);
-        if of_editor.is_none() && age_ns < request.age_min_ns {
+        let is_left = facts.left_by_runs.contains(&one.thing.number);
+        if of_editor.is_none() && !is_left && age_ns < request.age_min_ns {
             let ms = |ns: i64| u64::try_from(ns / 1_000_000).unwrap_or_default();
             let (age, least) =
                 (duration::shown(ms(age_ns)), duration::shown(ms(request.age_min_ns)));
@@ -211,20 +234,22 @@ impl Made {
         }
         let what = match of_editor {
             Some((what, _)) => format!("of {what}"),
+            None if is_left => "of an editor that an earlier run stopped".into(),
             None => format!("nobody uses it, user {}", one.owner),
         };
         Ok(Move {
             thing: one.thing.clone(),
             what,
             bytes: one.survey.bytes,
+            is_session: false,
             is_more: !one.survey.is_whole,
-            may_change: of_editor.is_some(),
+            may_change: of_editor.is_some() || is_left,
         })
     }
 
     fn session(&mut self, session: &Session, facts: &Facts, request: &Request) {
         let folded = session.id.to_ascii_lowercase();
-        if !request.names(Some(&session.id)) {
+        if !request.names(&session.id) {
             return;
         }
         let ends = self.ended_ids.contains(&folded);
@@ -233,7 +258,10 @@ impl Made {
             _ if !request.kinds.sessions || !request.of_user(Some(session.thing.uid)) => return,
             _ if self.staying_ids.contains_key(&folded) => return,
             // It is written before its editor listens.
-            Ok(Life::Gone) if age_ns(facts, session) < request.age_min_ns => {
+            Ok(Life::Gone)
+                if !facts.left_by_runs.contains(&session.thing.number)
+                    && age_ns(facts, session) < request.age_min_ns =>
+            {
                 return self
                     .exclude(session.thing.shown(), "it is new: its editor may be starting");
             }
@@ -245,6 +273,7 @@ impl Made {
             thing: session.thing.clone(),
             what,
             bytes: session.thing.size_bytes,
+            is_session: true,
             is_more: false,
             // Its supervisor takes it away where it has the time.
             may_change: ends,
@@ -286,7 +315,7 @@ impl Made {
         if self.ended_ids.contains(&folded) {
             return Ok(true);
         }
-        if !request.names(Some(&entry.id)) || !request.uids.is_empty() {
+        if !request.names(&entry.id) || !request.uids.is_empty() {
             return Ok(false);
         }
         let ends = entry.port.is_some_and(|port| self.ended_ports.contains(&port));
@@ -314,9 +343,8 @@ impl Made {
     }
 
     fn finish(mut self, facts: &Facts) -> Plan<Step> {
-        let sessions: BTreeSet<_> = facts.sessions.iter().map(|one| key(&one.thing)).collect();
         let is_input = |step: &Step| match step {
-            Step::Move(step) => sessions.contains(&key(&step.thing)),
+            Step::Move(step) => step.is_session,
             Step::Release(_) | Step::Forget(_) => true,
             _ => false,
         };
@@ -332,11 +360,6 @@ impl Made {
         self.exclusions.dedup();
         Plan { steps, exclusions: self.exclusions }
     }
-}
-
-/// Where a thing is, and which it is.
-fn key(thing: &Thing) -> (&RealPath, &Name, Number) {
-    (&thing.folder, &thing.name, thing.number)
 }
 
 #[cfg(test)]

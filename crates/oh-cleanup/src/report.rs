@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use oh_host::remove::Removed;
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
 use oh_model::plan::{Exclusion, Outcome, Plan};
@@ -14,6 +15,8 @@ use crate::after::After;
 use crate::apply::Deed;
 use crate::evidence::Written;
 use crate::facts::Facts;
+use crate::lines;
+use crate::purge;
 use crate::step::Step;
 
 /// A plan that is not carried out: there is nothing to do, or nobody asked for more.
@@ -24,36 +27,32 @@ pub(crate) fn planned(facts: &Facts, plan: &Plan<Step>, is_dry: bool) -> Answer 
     }
     human.push_str(&shown(facts, plan));
     let result = json(facts, plan, &[], None, None, is_dry);
-    Answer::new(human, result).exit(if is_blind(facts) { Exit::CouldNotLook } else { Exit::Ok })
+    let exit = if is_blind(facts) { Exit::CouldNotLook } else { Exit::Ok };
+    Answer::new(human, result).exit(exit)
 }
 
-/// What a plan would do, for whoever is asked.
+/// What a plan would do, for whoever is asked: the sum, and each step.
 pub(crate) fn shown(facts: &Facts, plan: &Plan<Step>) -> String {
-    let mut text = String::new();
-    for step in &plan.steps {
-        text.push_str(&format!("would {step}\n"));
+    let mut text = lines::sum(plan);
+    if !plan.steps.is_empty() {
+        text.push('\n');
     }
+    text.push_str(&lines::steps("  ", plan.steps.iter()));
     text.push_str(&kept(facts, plan));
     text
 }
 
 /// What is left alone, and what was not seen.
 fn kept(facts: &Facts, plan: &Plan<Step>) -> String {
-    let mut text = String::new();
-    let mut line = |head: &str, at: usize, said: &dyn std::fmt::Display| {
-        let head = if at == 0 { head } else { "" };
-        text.push_str(&format!("{head:<10}{said}\n"));
-    };
-    plan.exclusions.iter().enumerate().for_each(|(at, one)| line("kept", at, one));
-    facts.unseen.iter().enumerate().for_each(|(at, one)| line("not seen", at, one));
+    let mut not_seen = lines::exclusions(&facts.unseen);
     if facts.is_partial {
-        line(
-            "not seen",
-            facts.unseen.len(),
-            &"processes that are hidden from us (hidepid); root sees all",
-        );
+        not_seen.push("processes that are hidden from us (hidepid); root sees all".into());
     }
-    text
+    let of = |head: &str, all: Vec<String>| -> String {
+        let head = |at: usize| if at == 0 { head.to_owned() } else { String::new() };
+        all.iter().enumerate().map(|(at, one)| format!("{:<10}{one}\n", head(at))).collect()
+    };
+    of("kept", lines::exclusions(&plan.exclusions)) + &of("not seen", not_seen)
 }
 
 fn is_blind(facts: &Facts) -> bool {
@@ -61,27 +60,55 @@ fn is_blind(facts: &Facts) -> bool {
 }
 
 /// What a run did.
-pub(crate) fn done(
-    facts: &Facts,
-    plan: &Plan<Step>,
-    deeds: &[Deed],
-    run: &RunId,
-    evidence: Option<&Written>,
-    after: &After,
-) -> Answer {
+pub(crate) struct Done<'d> {
+    pub(crate) run: &'d RunId,
+    pub(crate) deeds: &'d [Deed],
+    pub(crate) evidence: Option<Written>,
+    /// What was removed for good, where that was asked for; `Err` says why not all of it was.
+    pub(crate) removed: Option<Result<Removed, String>>,
+    /// What was seen behind all acts.
+    pub(crate) after: After,
+}
+
+/// Tells it.
+pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer {
+    let Done { run, deeds, evidence, removed, after } = done;
+    let deeds = *deeds;
     let mut human = String::new();
     let mut exit = Exit::Ok;
-    for deed in deeds {
-        let Deed { step, outcome, told } = deed;
-        let told = told.as_ref().map_or_else(String::new, |told| format!("\n          {told}"));
-        match outcome {
-            Ok(Outcome::Done) => human.push_str(&format!("done      {step}{told}\n")),
-            Ok(Outcome::AlreadyDone) => human.push_str(&format!("as wanted {step}\n")),
-            Err(not_done) => {
-                human.push_str(&format!("not done  {step}\n          {}\n", not_done.why));
-                exit = exit.worst(not_done.exit);
+    let is_plain = |deed: &&Deed| deed.told.is_none() && deed.outcome.is_ok();
+    for chunk in deeds.chunk_by(|one, next| is_plain(&one) == is_plain(&next)) {
+        let plain = chunk.iter().filter(is_plain);
+        let (done, as_wanted): (Vec<&Deed>, _) =
+            plain.partition(|deed| matches!(deed.outcome, Ok(Outcome::Done)));
+        human.push_str(&lines::steps("done      ", done.iter().map(|deed| &deed.step)));
+        human.push_str(&lines::steps("as wanted ", as_wanted.iter().map(|deed| &deed.step)));
+        for Deed { step, outcome, told } in chunk.iter().filter(|deed| !is_plain(deed)) {
+            let told = told.as_ref().map_or_else(String::new, |told| format!("\n          {told}"));
+            match outcome {
+                Ok(Outcome::Done) => human.push_str(&format!("done      {step}{told}\n")),
+                Ok(Outcome::AlreadyDone) => human.push_str(&format!("as wanted {step}\n")),
+                Err(not_done) => {
+                    human.push_str(&format!("not done  {step}\n          {}\n", not_done.why));
+                    exit = exit.worst(not_done.exit);
+                }
             }
         }
+    }
+    match removed {
+        Some(Ok(removed)) => {
+            let (names, freed) = (purge::names(removed), bytes(removed.bytes));
+            human.push_str(&format!("removed   for good: {names}, {freed} freed\n"));
+            human.push_str(&purge::left(removed));
+            if removed.left_count > 0 {
+                exit = exit.worst(Exit::No);
+            }
+        }
+        Some(Err(why)) => {
+            human.push_str(&format!("not done  remove what was moved for good\n          {why}\n"));
+            exit = exit.worst(Exit::No);
+        }
+        None => {}
     }
     for one in &after.came_back {
         human.push_str(&format!("came back {one}\n"));
@@ -102,9 +129,20 @@ pub(crate) fn done(
     let is_clean = plan.exclusions.is_empty() && !is_blind;
     human.push_str(&summary(deeds, is_clean, after.came_back.len()));
     let is_done = |deed: &&Deed| matches!(deed.outcome, Ok(Outcome::Done));
-    let moved = deeds.iter().filter(is_done).any(|deed| is_moved(&deed.step));
-    let is_undoable = moved || deeds.iter().filter(is_done).any(|deed| is_undoable(&deed.step));
-    let mut result = json(facts, plan, deeds, Some(run), evidence, false);
+    let is_kept = removed.is_none();
+    let moved = is_kept && deeds.iter().filter(is_done).any(|deed| deed.step.is_leftover());
+    let mut undoable = deeds.iter().filter(is_done).filter(|deed| is_undoable(&deed.step));
+    let is_undoable = undoable.any(|deed| is_kept || !deed.step.is_leftover());
+    let mut result = json(facts, plan, deeds, Some(run), evidence.as_ref(), false);
+    result["removed"] = json!(removed.as_ref().map(|removed| match removed {
+        Ok(removed) => json!({
+            "files": removed.files,
+            "folders": removed.folders,
+            "bytes": removed.bytes,
+            "left": removed.left_count,
+        }),
+        Err(why) => json!({ "why": why }),
+    }));
     result["came_back"] = json!(listed(&after.came_back));
     if let Some(unseen) = result["not_seen"].as_array_mut() {
         unseen.extend(listed(&after.unseen));
@@ -123,10 +161,6 @@ pub(crate) fn done(
 /// Says whether a step that was done can be taken back.
 fn is_undoable(step: &Step) -> bool {
     matches!(step, Step::Move(_) | Step::Release(_) | Step::Forget(_))
-}
-
-fn is_moved(step: &Step) -> bool {
-    matches!(step, Step::Move(_))
 }
 
 /// What was done, in one line.

@@ -85,7 +85,14 @@ fn stop(leader: u32) -> Step {
 
 fn moved(name: &str) -> Step {
     let thing = thing(name, 7);
-    Step::Move(Move { thing, what: String::new(), bytes: 0, is_more: false, may_change: false })
+    Step::Move(Move {
+        thing,
+        what: String::new(),
+        bytes: 0,
+        is_session: false,
+        is_more: false,
+        may_change: false,
+    })
 }
 
 fn release(ids: &[&str]) -> Step {

@@ -129,7 +129,7 @@ impl Run<'_> {
             ports.extend(&editor.ports);
         }
         for editor in now.iter().filter(|editor| is_of(stop, editor)) {
-            stops(editor, self.request).map_err(NotDone::said)?;
+            stops(editor, self.facts, self.request).map_err(NotDone::said)?;
         }
         Ok(ports)
     }

@@ -6,6 +6,7 @@
 mod editors;
 pub(crate) mod entries;
 mod leftovers;
+mod runs;
 mod sessions;
 pub(crate) mod users;
 mod work;
@@ -15,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use oh_host::process::{Identity, Pid, ProcessDir, Processes};
 use oh_host::publish::Host;
-use oh_host::quarantine::Thing;
+use oh_host::quarantine::{Number, Thing};
 use oh_host::sockets::{self, Connections, Listener};
 use oh_host::survey::Survey;
 use oh_host::users::{OwnerSet, Users};
@@ -38,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) entries: Vec<Entry>,
     /// The databases that are torn, each with its file.
     pub(crate) torn: Vec<(Database, InRoot)>,
+    /// What an earlier run was to take of editors that it stopped, and did not.
+    pub(crate) left_by_runs: BTreeSet<Number>,
     /// What could not be looked at, and why.
     pub(crate) unseen: Vec<Exclusion>,
     /// Whether `/proc` hides others' processes from us.
@@ -98,7 +101,9 @@ pub(crate) struct Session {
     /// Its id: the name of the file without its ending.
     pub(crate) id: String,
     pub(crate) thing: Thing,
-    /// Where its editor is to listen; `Err` says why that is not known.
+    /// The port that it says its editor has, where it says one.
+    pub(crate) port: Option<Port>,
+    /// Whether its editor is there; `Err` says why that is not known.
     pub(crate) life: Result<Life, String>,
 }
 
@@ -178,6 +183,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
     let leftovers = leftovers::gather(look, &editors);
     let sessions = sessions::gather(look);
     let (entries, torn) = entries::gather(look);
+    let left_by_runs = runs::gather(look);
     let is_published = oh_host::publish::traces(look.host).is_ok_and(|traces| !traces.is_empty());
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Facts {
@@ -187,6 +193,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
         sessions,
         entries,
         torn,
+        left_by_runs,
         is_partial: look.all.partial,
         unseen: look.unseen.clone(),
         is_published,
@@ -223,7 +230,7 @@ pub(crate) fn held_ports(ports: &BTreeSet<Port>) -> Result<BTreeMap<Port, String
 }
 
 /// Those whose editors and left-overs may be cleaned up; for anybody but root that is themselves.
-fn owners(host: &Host, users: &Users) -> OwnerSet {
+pub(crate) fn owners(host: &Host, users: &Users) -> OwnerSet {
     let me = rustix::process::geteuid().as_raw();
     if me != 0 {
         return OwnerSet::of_numbers([me]);

@@ -102,6 +102,12 @@ impl Scene {
         Ok(command.output().context("could not run oh-cleanup")?.into())
     }
 
+    /// Runs a cleanup that has something to do; returns the name of its run.
+    pub(crate) fn moved_by(&self, arguments: &[&str]) -> Result<String> {
+        let said = self.run(&[arguments, &["--format", "json"]].concat())?.expect(0)?.json()?;
+        Ok(said["result"]["run"].as_str().context("a run")?.to_owned())
+    }
+
     /// Starts an editor as the original application did, on one of its ports, and enters it in the
     /// databases.
     pub(crate) fn historic(&self, id: &str, nth: u16) -> Result<Running> {
@@ -113,8 +119,16 @@ impl Scene {
         let mut command = Command::new(components::node()?);
         command.arg(components::code_server()?).arg(at(folder.trim_start_matches('/')));
         command.args(["--bind-addr", &format!("127.0.0.1:{port}"), "--auth", "none"]);
+        command.args(["--disable-telemetry", "--disable-update-check"]);
+        command.arg("--disable-workspace-trust");
         command.args(["--user-data-dir", &own("userdata"), "--extensions-dir", &own("extensions")]);
         let running = self.editor(command, port, &agent)?;
+        // It makes its folders when somebody looks at it first.
+        let settings = own("userdata");
+        wait::until("the editor's folder of settings", BOUND, || {
+            net::get(&format!("http://127.0.0.1:{port}/"), &[])?;
+            Ok(Path::new(&settings).exists().then_some(()))
+        })?;
         let pid = running.child.borrow().id();
         self.enter(id, &folder, port, pid)?;
         Ok(running)
@@ -227,6 +241,25 @@ impl Scene {
     pub(crate) fn tree(&self, below: &str) -> Result<String> {
         let mut lines = Vec::new();
         list(&self.instances.lab.at(below), &mut lines)?;
+        lines.sort();
+        Ok(lines.join("\n"))
+    }
+
+    /// Every name directly in a folder, with which very thing it is: what is in it may change, where an
+    /// editor runs.
+    pub(crate) fn things(&self, below: &str) -> Result<String> {
+        let mut lines = Vec::new();
+        for entry in fs::read_dir(self.instances.lab.at(below))? {
+            let path = entry?.path();
+            let meta = fs::symlink_metadata(&path)?;
+            lines.push(format!(
+                "{} {:o} {} {}",
+                path.display(),
+                meta.mode(),
+                meta.uid(),
+                meta.ino()
+            ));
+        }
         lines.sort();
         Ok(lines.join("\n"))
     }
