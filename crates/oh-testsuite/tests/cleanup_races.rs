@@ -72,11 +72,14 @@ fn a_browser_that_comes_at_the_last_moment_keeps_its_editor_and_all_that_is_its(
     let scene = Scene::new()?;
     scene.instances.start("hello")?;
     let old = scene.historic("old", 1)?;
-    scene.leave(&format!("tmp/code-server-userdata-old-{}/User/a", old.port), "a")?;
+    let left = format!("tmp/code-server-userdata-old-{}/User/a", old.port);
+    scene.leave(&left, "a")?;
     let ports = scene.instances.json(PORTS)?;
     let of_hello = ports["instances"]["hello"]["port"].as_u64().context("a port")?;
     let before = || -> Result<_> {
-        Ok((scene.tree("tmp")?, scene.text(PORTS)?, scene.text(REPOSITORIES)?, scene.text(RECORD)?))
+        // What else is in its folder it writes all the time.
+        let tree = scene.tree(&left)?;
+        Ok((tree, scene.text(PORTS)?, scene.text(REPOSITORIES)?, scene.text(RECORD)?))
     };
     let then = before()?;
     let mut browsers = Vec::new();
@@ -206,7 +209,9 @@ fn no_editor_is_stopped_after_an_interrupt() -> Result<()> {
     let scene = Scene::new()?;
     scene.instances.start("hello")?;
     let old = scene.historic("old", 1)?;
-    let then = (scene.tree("tmp")?, scene.text(PORTS)?, scene.text(RECORD)?);
+    let left = format!("tmp/code-server-userdata-old-{}/User/a", old.port);
+    scene.leave(&left, "a")?;
+    let then = (scene.tree(&left)?, scene.text(PORTS)?, scene.text(RECORD)?);
     // The second line says that the record of hello is about to be written.
     let said = held_at_each_line(&scene, &[], &["--all"], |line, pid| {
         if line == 2 {
@@ -218,7 +223,7 @@ fn no_editor_is_stopped_after_an_interrupt() -> Result<()> {
     let interrupted = "the command was interrupted before it came to it";
     ensure!(said.stdout.matches(interrupted).count() > 4, "{said:?}");
     ensure!(!old.is_over() && scene.is_routed("hello")?, "{said:?}");
-    let now = (scene.tree("tmp")?, scene.text(PORTS)?, scene.text(RECORD)?);
+    let now = (scene.tree(&left)?, scene.text(PORTS)?, scene.text(RECORD)?);
     ensure!(now == then, "{said:?}\n{now:#?}\n{then:#?}");
     Ok(())
 }
