@@ -7,6 +7,7 @@
 mod databases;
 mod meant;
 mod moves;
+pub(crate) mod nginx;
 mod stops;
 
 use std::collections::BTreeMap;
@@ -134,6 +135,7 @@ pub(crate) fn apply(
     let (host, id) = (run.host, run.journal.run().clone());
     let mut quarantine = Quarantine::new(&host.root, id);
     let mut deeds: BTreeMap<usize, Deed> = BTreeMap::new();
+    let mut files = nginx::Files::default();
     let is_before = |step: &Step| matches!(step, Step::WantStopped(_) | Step::Stop(_));
     let behind = plan.steps.iter().rposition(is_before).map_or(0, |last| last + 1);
     let numbered = || plan.steps.iter().enumerate();
@@ -151,7 +153,7 @@ pub(crate) fn apply(
                 if let Step::WantStopped(id) = step {
                     wanted.push((number, id));
                 }
-                run.one(number, step, may, &meant, &mut quarantine, world, &mut deeds);
+                run.one(number, step, may, &meant, &mut quarantine, world, &mut files, &mut deeds);
             }
         }
     }
@@ -177,16 +179,21 @@ pub(crate) fn apply(
     let mut moves: Vec<(usize, &Move)> = Vec::new();
     for (number, step) in numbered().skip(behind) {
         match (step, run.may(step, &meant)) {
-            (Step::Move(step), Ok(())) => moves.push((number, step)),
+            (Step::Move(step), Ok(())) if !step.is_of_nginx => moves.push((number, step)),
             (step, may) => {
-                if !matches!(step, Step::Move(_)) {
+                if !matches!(step, Step::Move(step) if !step.is_of_nginx) {
                     run.move_all(core::mem::take(&mut moves), &mut quarantine, &mut deeds);
                 }
-                run.one(number, step, may, &meant, &mut quarantine, world, &mut deeds);
+                run.one(number, step, may, &meant, &mut quarantine, world, &mut files, &mut deeds);
             }
         }
     }
     run.move_all(moves, &mut quarantine, &mut deeds);
+    for (number, not_done) in files.back {
+        if let Some(deed) = deeds.get_mut(&number) {
+            deed.outcome = Err(not_done);
+        }
+    }
     // A journal that cannot say that the run is over says that it may not be.
     drop(run.journal.note(&Line::End));
     held_back.answered();
@@ -237,6 +244,7 @@ impl Run<'_> {
         meant: &Meant<'_>,
         quarantine: &mut Quarantine<'_>,
         world: &mut Held<'_, World>,
+        files: &mut nginx::Files,
         deeds: &mut BTreeMap<usize, Deed>,
     ) {
         let mut told = None;
@@ -244,12 +252,13 @@ impl Run<'_> {
         let may = may.and_then(|()| self.may(step, meant));
         let outcome = may.and_then(|()| {
             self.progress.doing(step.to_string());
-            self.carry_out(number, step, meant, quarantine, world, &mut told)
+            self.carry_out(number, step, meant, quarantine, world, files, &mut told)
         });
         self.ended(number, &outcome);
         deeds.insert(number, Deed { step: step.clone(), outcome, told });
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all that a step works with")]
     fn carry_out(
         &mut self,
         number: usize,
@@ -257,12 +266,17 @@ impl Run<'_> {
         meant: &Meant<'_>,
         quarantine: &mut Quarantine<'_>,
         world: &mut Held<'_, World>,
+        files: &mut nginx::Files,
         told: &mut Option<String>,
     ) -> Result<Outcome, NotDone> {
         match step {
             Step::WantStopped(id) => self.want_stopped(number, id),
+            Step::Move(step) if step.is_of_nginx => {
+                nginx::take(self, number, step, quarantine, files)
+            }
             // Those are done together.
             Step::Stop(_) | Step::Move(_) => Ok(Outcome::AlreadyDone),
+            Step::Reload => nginx::reload(self, number, world, files, told),
             Step::Release(release) => {
                 let (release, kept) = meant.parted(release);
                 databases::release(self, number, release, kept, world, told)
@@ -290,6 +304,21 @@ impl Run<'_> {
         record.wanted = WantedState::Stopped;
         instances::write(root, &record).map_err(Fault::from)?;
         Ok(Outcome::Done)
+    }
+
+    /// Takes one thing away.
+    fn take(
+        &mut self,
+        number: usize,
+        step: &Move,
+        quarantine: &mut Quarantine<'_>,
+    ) -> Result<Outcome, NotDone> {
+        let place = quarantine.place(&step.thing, number).map_err(Fault::from)?;
+        let undo = Undo::Moved { thing: Box::new(step.thing.clone()), place: place.clone() };
+        self.begin(number, undo)?;
+        let may_change = step.may_change;
+        let taken = quarantine::take(Wanted { thing: &step.thing, place: &place, may_change });
+        moves::outcome(taken.map_err(Into::into), &place)
     }
 
     /// Moves the record of an instance that was stopped; what the kernel tells of it is of no use then.

@@ -90,6 +90,7 @@ fn moved(name: &str) -> Step {
         what: String::new(),
         bytes: 0,
         is_session: false,
+        is_of_nginx: false,
         is_more: false,
         may_change: false,
     })

@@ -174,7 +174,10 @@ fn used(moves: &[(usize, &Move)]) -> Result<BTreeMap<usize, String>, String> {
 }
 
 /// Says what became of a thing that was to be taken.
-fn outcome(taken: Result<Taken, Arc<QuarantineFault>>, place: &Place) -> Result<Outcome, NotDone> {
+pub(super) fn outcome(
+    taken: Result<Taken, Arc<QuarantineFault>>,
+    place: &Place,
+) -> Result<Outcome, NotDone> {
     match taken.map_err(|fault| NotDone::said(format!("could not move it: {}", chain(&fault))))? {
         Taken::Moved => Ok(Outcome::Done),
         Taken::Already | Taken::Gone => Ok(Outcome::AlreadyDone),
