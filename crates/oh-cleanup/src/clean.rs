@@ -18,6 +18,7 @@ use oh_model::plan::{Objection, Plan};
 use oh_model::run::RunId;
 use oh_term::{Answer, Common, Failure, Progress, consent};
 
+use crate::after;
 use crate::apply::{self, Deed, PURPOSE};
 use crate::cli::{ApplyArguments, CleanArguments, DoingArguments, PlanArguments, WantedArguments};
 use crate::evidence::{self, About, Kept, Written};
@@ -138,14 +139,18 @@ fn carry_out(
     let about = About { host, run: &run_id, boot_id: &boot, reason, facts: &facts, plan: &told };
     let evidence = if asked.no_evidence { None } else { Some(kept(&about, &journal)?) };
     // Evidence takes its time too: what has changed since is left alone.
-    let (_, fresh) =
+    let (seen, fresh) =
         if asked.no_evidence { (facts.clone(), fresh) } else { planned(host, request)? };
     let grace = asked.grace.unwrap_or(Duration::from_secs(host.settings.cleanup.grace_s));
-    let run = apply::Run { host, journal, grace, progress: &progress, interrupts: &interrupts };
+    let (interrupts, doing) = (&interrupts, &progress);
+    let run =
+        apply::Run { host, journal, request, facts: &seen, grace, progress: doing, interrupts };
     let deeds = apply::apply(run, plan, consented, &fresh, &mut world)?;
     let removed = asked.purge_now.then(|| removed(host, &run_id, &deeds, &progress, &interrupts));
     let note = evidence.as_ref().and_then(|_| reserved(host));
-    let done = report::Done { run: &run_id, deeds: &deeds, evidence, removed };
+    progress.doing("look what came back");
+    let after = after::look(host, &seen, &deeds);
+    let done = report::Done { run: &run_id, deeds: &deeds, evidence, removed, after };
     Ok(report::done(&facts, &told, &done).notes(note))
 }
 

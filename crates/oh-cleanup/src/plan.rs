@@ -29,9 +29,18 @@ const PROGRAM_NAME: &[u8] = b"code-server-";
 
 /// Makes the plan.
 pub(crate) fn plan(facts: &Facts, request: &Request) -> Plan<Step> {
+    plan_but(facts, request, |_| None)
+}
+
+/// Makes the plan where it was seen since that some editors stay, and why.
+pub(crate) fn plan_but(
+    facts: &Facts,
+    request: &Request,
+    stays: impl Fn(&Editor) -> Option<String>,
+) -> Plan<Step> {
     let mut made = Made::default();
     for editor in &facts.editors {
-        match stops(editor, facts, request) {
+        match stays(editor).map_or_else(|| stops(editor, facts, request), Err) {
             Ok(true) => made.stop(editor),
             Ok(false) => made.stay(editor),
             // It is stopped as a container.
@@ -64,7 +73,7 @@ fn age_ns(facts: &Facts, session: &Session) -> i64 {
 }
 
 /// Says whether an editor is stopped; `Err` why it is not, where it was asked for.
-fn stops(editor: &Editor, facts: &Facts, request: &Request) -> Result<bool, String> {
+pub(crate) fn stops(editor: &Editor, facts: &Facts, request: &Request) -> Result<bool, String> {
     let is_named = request.ids.is_empty() || request.names_one_of(&ids(editor, facts));
     if !request.kinds.processes || !is_named || !request.of_user(editor.uid) {
         return Ok(false);

@@ -102,7 +102,8 @@ fn bring_back(
             && outcome == Ok("back")
             && let Ok(Judged::Refused(lines)) = publish::judge(host)
         {
-            outcome = Err(match quarantine::take(&thing, &place) {
+            let wanted = quarantine::Wanted { thing: &thing, place: &place, may_change: true };
+            outcome = Err(match quarantine::take(wanted) {
                 Ok(Taken::Moved) => format!(
                     "nginx refuses its configuration with it ({}); it is kept as {}/{}",
                     reasons(&lines),

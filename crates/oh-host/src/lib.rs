@@ -27,6 +27,7 @@ pub mod lock;
 pub mod login;
 pub mod logs;
 pub mod members;
+pub mod mounts;
 pub mod nginx;
 pub mod notify;
 mod parallel;

@@ -18,7 +18,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use thiserror::Error;
 
-use crate::process::{self, ProcessDir, ProcessFault};
+use crate::parallel;
+use crate::process::{self, Pid, ProcessDir, ProcessFault};
 
 pub use connections::{Connections, SocketConnections, accepted_inodes, listening_paths};
 
@@ -222,6 +223,27 @@ pub fn holder(port: Port, but: &[ProcessDir]) -> Option<ProcessDir> {
         .find(|process| process.socket_inodes().is_ok_and(|inodes| !inodes.is_disjoint(&wanted)))
 }
 
+/// Returns which process holds each of these sockets, the one with the lowest number, by one look at
+/// all; what cannot be told is not among them.
+pub fn holders(sockets: &BTreeSet<u64>) -> BTreeMap<u64, Pid> {
+    let mut holders = BTreeMap::new();
+    if sockets.is_empty() {
+        return holders;
+    }
+    let pids = process::pids().unwrap_or_default();
+    let held = parallel::map(&pids, |pid| {
+        let held = ProcessDir::open(*pid).and_then(|process| process.socket_inodes());
+        let held = held.unwrap_or_default();
+        held.intersection(sockets).copied().collect::<Vec<u64>>()
+    });
+    for (pid, held) in pids.into_iter().zip(held) {
+        for inode in held {
+            holders.entry(inode).or_insert(pid);
+        }
+    }
+    holders
+}
+
 /// What a try to take a port says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BindProbe {
@@ -367,7 +389,6 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::process::Pid;
 
     fn socket(address: &str, uid: u32) -> Listener {
         Listener { address: address.parse().unwrap(), inode: u64::from(uid), uid, only_ipv6: false }
@@ -464,6 +485,20 @@ mod tests {
         assert!(!is_listener_of(port, &own).unwrap());
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn the_holders_of_sockets_are_found_by_one_look() {
+        let all = [listener("127.0.0.1:0").0, listener("127.0.0.1:0").0];
+        let of = |one: &TcpListener| {
+            let address = one.local_addr().unwrap();
+            listeners().unwrap().into_iter().find(|one| one.address == address).unwrap().inode
+        };
+        let inodes: BTreeSet<u64> = all.iter().map(of).collect();
+        assert_eq!(inodes.len(), 2);
+        let expected = inodes.iter().map(|inode| (*inode, Pid::own())).collect();
+        let asked = inodes.iter().copied().chain([u64::MAX]).collect();
+        assert_eq!(holders(&asked), expected);
     }
 
     #[test]

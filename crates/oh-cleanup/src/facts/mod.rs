@@ -5,18 +5,19 @@
 
 pub(crate) mod containers;
 mod editors;
-mod entries;
+pub(crate) mod entries;
 pub(crate) mod generated;
 mod leftovers;
 mod orphans;
 mod runs;
 mod sessions;
+pub(crate) mod users;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use oh_host::process::{Identity, Pid, Processes};
+use oh_host::process::{Identity, Pid, ProcessDir, Processes};
 use oh_host::publish::Host;
 use oh_host::quarantine::{Number, Thing};
 use oh_host::sockets::{self, Connections, Listener};
@@ -240,6 +241,35 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
         generated,
         is_unread,
     })
+}
+
+/// Looks at the editors alone, as they are now.
+pub(crate) fn editors_now(host: &Host) -> Result<Vec<Editor>, Fault> {
+    editors::gather(&mut Look::begin(host)?)
+}
+
+/// Returns who listens by now on which of these ports, for people; `Err` where nobody can tell.
+pub(crate) fn held_ports(ports: &BTreeSet<Port>) -> Result<BTreeMap<Port, String>, String> {
+    let listeners = sockets::listeners().map_err(|fault| crate::apply::chain(&fault))?;
+    let of_ports: Vec<(Port, &Listener)> = listeners
+        .iter()
+        .filter_map(|one| Some((Port::new(one.address.port().into())?, one)))
+        .filter(|(port, _)| ports.contains(port))
+        .collect();
+    if of_ports.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
+    let holders = sockets::holders(&of_ports.iter().map(|(_, one)| one.inode).collect());
+    let shown = |one: &Listener| match holders.get(&one.inode) {
+        Some(pid) => {
+            let stat = ProcessDir::open(*pid).and_then(|process| process.stat());
+            let name = stat.map(|stat| stat.name.escape_debug().to_string()).unwrap_or_default();
+            format!("pid {pid} ({name}, user {})", users.shown(one.uid))
+        }
+        None => format!("user {}", users.shown(one.uid)),
+    };
+    Ok(of_ports.into_iter().map(|(port, one)| (port, shown(one))).collect())
 }
 
 /// Those whose editors and left-overs may be cleaned up; for anybody but root that is themselves.
