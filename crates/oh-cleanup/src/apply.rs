@@ -51,7 +51,7 @@ pub(crate) struct NotDone {
 }
 
 impl NotDone {
-    fn said(why: impl Into<String>) -> Self {
+    pub(crate) fn said(why: impl Into<String>) -> Self {
         Self { why: why.into(), exit: Exit::No, strands: None }
     }
 }

@@ -108,7 +108,7 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
         None => {}
     }
     human.push_str(&kept(facts, plan));
-    if let Some(Written { path, bytes: size, items }) = evidence {
+    if let Some(Written { path, bytes: size, items, .. }) = evidence {
         let (size, items) = (bytes(*size), several(*items, "item"));
         human.push_str(&format!("evidence  {path} ({size}, {items})\n"));
     }
