@@ -258,9 +258,9 @@ fn planned(host: &Host, request: &Request) -> Result<(Facts, Plan<Step>), Failur
 }
 
 fn request(host: &Host, asked: &WantedArguments) -> Result<Request, Fault> {
-    let WantedArguments { processes, temp, databases, sessions, .. } = *asked;
-    let kinds = Kinds { processes, temporary: temp, databases, sessions };
-    let is_named = processes || temp || databases || sessions;
+    let WantedArguments { processes, temp, databases, sessions, nginx, .. } = *asked;
+    let kinds = Kinds { processes, temporary: temp, databases, sessions, nginx };
+    let is_named = processes || temp || databases || sessions || nginx;
     let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
     let uid = |word: &String| users.uid(word).ok_or_else(|| Fault::NoUser(word.clone()));
     let age = asked.older_than.unwrap_or(Duration::from_secs(host.settings.cleanup.age_min_s));

@@ -24,5 +24,6 @@ mod room;
 mod runs;
 mod step;
 mod undo;
+mod unread;
 
 pub use cli::Cli;

@@ -28,12 +28,14 @@ pub(crate) fn sum(plan: &Plan<Step>) -> String {
     let mut text = String::new();
     let mut line = |head: &str, said: String| text.push_str(&format!("would {head:<10}{said}\n"));
     let (mut editors, mut processes, mut things, mut room) = (0, 0, 0, 0);
-    let (mut entries, mut databases, mut is_published) = (0, 0, false);
+    let (mut entries, mut databases) = (0, 0);
+    let (mut is_read, mut is_published) = (false, false);
     for step in &plan.steps {
         match step {
             Step::Stop(stop) => (editors, processes) = (editors + 1, processes + stop.processes),
             Step::Move(step) => (things, room) = (things + 1, room + step.bytes),
             Step::Release(step) => (entries, databases) = (entries + step.ids.len(), databases + 1),
+            Step::Reload => is_read = true,
             Step::Publish => is_published = true,
             Step::WantStopped(_) | Step::Forget(_) => {}
         }
@@ -48,6 +50,9 @@ pub(crate) fn sum(plan: &Plan<Step>) -> String {
     if databases > 0 {
         let (entries, of) = (several(entries, "entry"), several(databases, "database"));
         line("release", format!("{entries} of {of}, with a copy of each first"));
+    }
+    if is_read {
+        line("reload", "nginx, once it accepts the files that are left".into());
     }
     if is_published {
         line("publish", "the routes that are left".into());
