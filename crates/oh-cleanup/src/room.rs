@@ -52,11 +52,11 @@ fn further(step: &Step) -> u64 {
 /// never does.
 fn part(plan: &Plan<Step>, room: u64) -> Option<Plan<Step>> {
     let needs = |step: &Step| first(step) + further(step);
-    let fixed = plan.steps.iter().filter(|step| !is_move(step)).map(needs).sum();
+    let fixed = plan.steps.iter().filter(|step| !can_wait(step)).map(needs).sum();
     let mut left = room.checked_sub(fixed)?;
     let mut is_full = false;
     let fits = |step: &&Step| {
-        if !is_move(step) {
+        if !can_wait(step) {
             return true;
         }
         match left.checked_sub(needs(step)) {
@@ -69,8 +69,9 @@ fn part(plan: &Plan<Step>, room: u64) -> Option<Plan<Step>> {
     (!steps.is_empty()).then(|| Plan { steps, exclusions: plan.exclusions.clone() })
 }
 
-fn is_move(step: &Step) -> bool {
-    matches!(step, Step::Move(_))
+/// Says whether a step may be left to another run. Files of nginx go together or not at all.
+fn can_wait(step: &Step) -> bool {
+    matches!(step, Step::Move(step) if !step.is_of_nginx)
 }
 
 /// Puts what was left out beside what became of the part, in the order of the plan.
@@ -121,7 +122,14 @@ mod tests {
             is_more: false,
             may_change: false,
             is_session: false,
+            is_of_nginx: false,
         })
+    }
+
+    /// A file of nginx, behind what can be left out.
+    fn of_nginx(name: &str) -> Step {
+        let Step::Move(step) = moved(name) else { panic!() };
+        Step::Move(Move { is_of_nginx: true, ..step })
     }
 
     fn plan() -> Plan<Step> {
@@ -144,6 +152,9 @@ mod tests {
         assert_eq!(part(&plan, needs(std::slice::from_ref(publish))), Some(of(&[publish])));
         assert_eq!(part(&plan, needs(std::slice::from_ref(publish)) - 1), None);
         assert_eq!(part(&of(&[a, b]), 10), None);
+        let conf = of_nginx("conf");
+        let enough = needs(&[a.clone(), conf.clone()]);
+        assert_eq!(part(&of(&[a, b, &conf]), enough), Some(of(&[a, &conf])));
     }
 
     #[test]
