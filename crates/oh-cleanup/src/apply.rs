@@ -10,6 +10,7 @@ pub(crate) mod nginx;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use oh_host::containers::{self, Turned};
 use oh_host::instances::{self, Wanted};
 use oh_host::journal::{Journal, JournalFault};
 use oh_host::lock::{Held, World};
@@ -28,7 +29,7 @@ use oh_term::{Failure, Progress};
 
 use crate::fault::Fault;
 use crate::journal::{Line, Undo};
-use crate::step::{Move, Step, Stop};
+use crate::step::{Move, Step, Stop, StopContainer};
 
 /// What the locks are held for.
 pub(crate) const PURPOSE: &str = "oh-cleanup";
@@ -202,6 +203,7 @@ impl Run<'_> {
                 nginx::take(self, number, step, quarantine, files)
             }
             Step::Reload => nginx::reload(self, number, world, files, told),
+            Step::StopContainer(step) => self.stop_container(number, step),
             Step::Move(step) => self.take(number, step, quarantine),
             Step::Release(release) => databases::release(self, number, release, world, told),
             Step::Forget(id) => self.forget(number, id, quarantine),
@@ -212,6 +214,20 @@ impl Run<'_> {
                 *told = Some(format!("generation {} is served", published.generation));
                 Ok(if published.steps.is_empty() { Outcome::AlreadyDone } else { Outcome::Done })
             }
+        }
+    }
+
+    fn stop_container(&mut self, number: usize, step: &StopContainer) -> Result<Outcome, NotDone> {
+        let StopContainer { engine, container } = step;
+        self.begin(number, Undo::Stopped { engine: *engine, container: container.clone() })?;
+        match containers::stop(*engine, container, self.grace) {
+            Ok(Turned::Done) => Ok(Outcome::Done),
+            Ok(Turned::Already | Turned::Gone) => {
+                // Whoever stopped it does not want it back.
+                self.journal.note(&Line::Undone { step: number })?;
+                Ok(Outcome::AlreadyDone)
+            }
+            Err(fault) => Err(NotDone::said(chain(&fault))),
         }
     }
 

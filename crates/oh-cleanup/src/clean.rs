@@ -249,7 +249,10 @@ fn refuse(objections: &[Objection], exit: Exit) -> Result<(), Failure> {
 /// Looks, plans, and has the plan judged.
 fn planned(host: &Host, request: &Request) -> Result<(Facts, Plan<Step>), Failure> {
     let mut look = Look::begin(host).map_err(Failure::of)?;
-    let facts = facts::gather(&mut look).map_err(Failure::of)?;
+    let mut facts = facts::gather(&mut look).map_err(Failure::of)?;
+    if request.containers {
+        facts::containers::add(&mut facts);
+    }
     let plan = plan(&facts, request);
     let boot_id = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
     // Our planner erred.
@@ -258,9 +261,10 @@ fn planned(host: &Host, request: &Request) -> Result<(Facts, Plan<Step>), Failur
 }
 
 fn request(host: &Host, asked: &WantedArguments) -> Result<Request, Fault> {
-    let WantedArguments { processes, temp, databases, sessions, nginx, .. } = *asked;
+    let WantedArguments { all, processes, temp, databases, sessions, nginx, containers, .. } =
+        *asked;
     let kinds = Kinds { processes, temporary: temp, databases, sessions, nginx };
-    let is_named = processes || temp || databases || sessions || nginx;
+    let is_named = processes || temp || databases || sessions || nginx || (containers && !all);
     let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
     let uid = |word: &String| users.uid(word).ok_or_else(|| Fault::NoUser(word.clone()));
     let age = asked.older_than.unwrap_or(Duration::from_secs(host.settings.cleanup.age_min_s));
@@ -271,6 +275,7 @@ fn request(host: &Host, asked: &WantedArguments) -> Result<Request, Fault> {
         age_min_ns: i64::try_from(age.as_nanos()).unwrap_or(i64::MAX),
         force_active: asked.force_active,
         force_unsaved: asked.force_unsaved,
+        containers,
         reset_all: asked.reset_all,
     })
 }

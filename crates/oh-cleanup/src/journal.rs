@@ -10,6 +10,7 @@ use oh_host::journal::{self, Journal, JournalFault, Told};
 use oh_host::process::Pid;
 use oh_host::quarantine::{Number, Place, Thing};
 use oh_host::root::Root;
+use oh_model::container::{Engine, Listed};
 use oh_model::path::{InRoot, RealPath};
 use oh_model::run::RunId;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,8 @@ pub(crate) enum Undo {
     Nothing,
     /// A thing comes back from its place.
     Moved { thing: Box<Thing>, place: Place },
+    /// A container is started again.
+    Stopped { engine: Engine, container: Listed },
     /// A database gets its entries back from a copy.
     /// `written` is the digest of what the step writes in its place.
     Copied { path: InRoot, copy: RealPath, sha256: String, written: String },

@@ -16,7 +16,7 @@ use crate::evidence::Written;
 use crate::facts::Facts;
 use crate::lines;
 use crate::purge;
-use crate::step::Step;
+use crate::step::{Kind, Step};
 
 /// A plan that is not carried out: there is nothing to do, or nobody asked for more.
 pub(crate) fn planned(facts: &Facts, plan: &Plan<Step>, is_dry: bool) -> Answer {
@@ -145,7 +145,7 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
 
 /// Says whether a step that was done can be taken back.
 fn is_undoable(step: &Step) -> bool {
-    matches!(step, Step::Move(_) | Step::Release(_) | Step::Forget(_))
+    matches!(step, Step::StopContainer(_) | Step::Move(_) | Step::Release(_) | Step::Forget(_))
 }
 
 /// What was done, in one line.
@@ -162,13 +162,17 @@ fn summary(deeds: &[Deed], is_clean: bool) -> String {
         })
         .sum();
     let left = deeds.iter().filter(|deed| deed.outcome.is_err()).count();
-    let stops = deeds
-        .iter()
-        .filter(|deed| deed.outcome.is_ok() && matches!(deed.step, Step::Stop(_)))
-        .count();
+    let stops = |kind: Kind| {
+        let is_one = |step: &Step| matches!(step, Step::Stop(stop) if stop.kind == kind);
+        deeds.iter().filter(|deed| deed.outcome.is_ok() && is_one(&deed.step)).count()
+    };
     let mut parts: BTreeMap<usize, String> = BTreeMap::new();
-    if stops > 0 {
-        parts.insert(0, format!("{} stopped", several(stops, "editor")));
+    let (editors, orphans) = (stops(Kind::Editor), stops(Kind::Orphan));
+    let counted = [(editors, "editor"), (orphans, "orphan"), (done("containers"), "container")];
+    let counted = counted.into_iter().filter(|(count, _)| *count > 0);
+    let counted: Vec<String> = counted.map(|(count, what)| several(count, what)).collect();
+    if !counted.is_empty() {
+        parts.insert(0, format!("{} stopped", counted.join(", ")));
     }
     if done("quarantine") > 0 {
         let things = several(done("quarantine"), "thing");

@@ -11,6 +11,7 @@
 pub mod atomic;
 pub mod boot;
 pub mod command;
+pub mod containers;
 pub mod databases;
 pub mod discard;
 pub mod disk;

@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::process::{self, ProcessDir, ProcessFault};
 
-pub use connections::{Connections, SocketConnections, listening_paths};
+pub use connections::{Connections, SocketConnections, accepted_inodes, listening_paths};
 
 /// The tables of IPv4 and IPv6; proc(5) has their format.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
@@ -85,13 +85,28 @@ pub fn listeners() -> Result<Vec<Listener>, SocketFault> {
     // A kernel built without it, or a sandbox that forbids it: the tables say the same.
     let mut found = match diag::listeners() {
         Ok(found) => found,
-        Err(_) => of_tables(LISTEN)?,
+        Err(_) => of_tables(LISTEN)?.into_iter().map(|(listener, _)| listener).collect(),
     };
     found.sort_unstable();
     Ok(found)
 }
 
-fn of_tables(state: &str) -> Result<Vec<Listener>, SocketFault> {
+/// One end of a connection, the one that is on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct End {
+    address: SocketAddr,
+    peer: SocketAddr,
+    inode: u64,
+}
+
+impl End {
+    fn of((socket, peer): (Listener, SocketAddr)) -> Self {
+        Self { address: socket.address, peer, inode: socket.inode }
+    }
+}
+
+/// Returns the sockets in one state, each with the address of its other end.
+fn of_tables(state: &str) -> Result<Vec<(Listener, SocketAddr)>, SocketFault> {
     let mut found = Vec::new();
     for path in TABLES {
         let text = match std::fs::read_to_string(path) {
@@ -304,23 +319,24 @@ fn try_bind(address: SocketAddr, reuse: bool) -> Result<bool, Errno> {
 }
 
 /// Reads the sockets of a table that are in this state; the fault is the number of the line.
-fn parse(text: &str, wanted: &str) -> Result<Vec<Listener>, usize> {
+fn parse(text: &str, wanted: &str) -> Result<Vec<(Listener, SocketAddr)>, usize> {
     let mut found = Vec::new();
     for (at, line) in text.lines().enumerate().skip(1) {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        let (local, _, state) = (fields.next(), fields.next(), fields.next());
+        let (local, peer, state) = (fields.next(), fields.next(), fields.next());
         if state != Some(wanted) {
             continue;
         }
         // tx:rx, tr:when and retrnsmt stand between the state and the uid; the timeout follows.
         let (uid, inode) = (fields.nth(3), fields.nth(1));
         let listener = || {
-            Some(Listener {
+            let listener = Listener {
                 address: socket_address(local?)?,
                 inode: inode?.parse().ok()?,
                 uid: uid?.parse().ok()?,
                 only_ipv6: false,
-            })
+            };
+            Some((listener, socket_address(peer?)?))
         };
         found.push(listener().ok_or(at + 1)?);
     }
@@ -418,8 +434,10 @@ mod tests {
             \x20  1: 0100007F:22B8 0100007F:9999 01 00000000:00000000 00:00000000 00000000  1000        0 12346 1 00\n\
             \x20  2: 00000000000000000000000001000000:0016 00000000000000000000000000000000:0000 0A 0:0 00:0 0  0  0 7 1\n";
         let found = parse(text, LISTEN).unwrap();
+        assert!(found.iter().all(|(_, peer)| peer.port() == 0));
+        let listeners: Vec<Listener> = found.into_iter().map(|(listener, _)| listener).collect();
         assert_eq!(
-            found,
+            listeners,
             [
                 Listener { inode: 12345, ..socket("127.0.0.1:8888", 1000) },
                 Listener { inode: 7, ..socket("[::1]:22", 0) },

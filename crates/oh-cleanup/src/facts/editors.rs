@@ -20,6 +20,7 @@ use oh_model::upstream::Target as Place;
 
 use super::{Editor, Look};
 use crate::fault::Fault;
+use crate::step::Kind;
 
 /// The variables that code-server hands down to what it starts, which name its folders: a socket in its
 /// settings' folder, and the folder that the original application gave it for its server.
@@ -109,6 +110,8 @@ fn of_record(look: &Look<'_>, record: &Record, family: &[Subject], usages: &[Usa
     let leaders = leaders.filter(|leader| pids.contains(&leader.pid)).collect();
     Editor {
         what: format!("the {} {}", record.subject, record.id),
+        kind: Kind::Editor,
+        kept: None,
         id: Some(record.id.clone()),
         uid: Some(record.uid),
         // It is root's record that says so.
@@ -190,7 +193,7 @@ fn strays(look: &mut Look<'_>) -> Result<Vec<Stray>, Fault> {
 }
 
 /// The folder that a path of an editor is, where that is a left-over by name and below our root.
-fn leftover(look: &Look<'_>, patterns: &[Pattern], path: &str) -> Option<RealPath> {
+pub(super) fn leftover(look: &Look<'_>, patterns: &[Pattern], path: &str) -> Option<RealPath> {
     let real = RealPath::parse(path).ok()?;
     let inside: InRoot = look.host.root.inside(&real)?;
     // A thing in one counts as well: `…/code-server-config-8888/data`.
@@ -258,6 +261,8 @@ fn of_group(look: &Look<'_>, group: &[(Stray, Usage)], known: &BTreeSet<Pid>) ->
     };
     Editor {
         what,
+        kind: Kind::Editor,
+        kept: None,
         id: None,
         uid,
         is_owned: uid.is_some_and(|uid| look.owners.contains(uid)),
