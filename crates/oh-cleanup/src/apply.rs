@@ -61,7 +61,7 @@ pub(crate) struct NotDone {
 }
 
 impl NotDone {
-    fn said(why: impl Into<String>) -> Self {
+    pub(crate) fn said(why: impl Into<String>) -> Self {
         Self { why: why.into(), exit: Exit::No, strands: None, is_untouched: false }
     }
 

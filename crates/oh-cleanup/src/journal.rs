@@ -157,9 +157,14 @@ impl Run {
     }
 }
 
-/// Begins the journal of a run.
-pub(crate) fn begin(root: &Root, head: &Head) -> Result<Journal, JournalFault> {
-    Journal::begin(root, TOOL, jiff::Timestamp::now(), |_| journal::line(head))
+/// Begins the journal of a run, with room for so many bytes of further lines.
+pub(crate) fn begin(root: &Root, head: &Head, room_bytes: u64) -> Result<Journal, JournalFault> {
+    Journal::begin(root, TOOL, jiff::Timestamp::now(), room_bytes, |_| journal::line(head))
+}
+
+/// Begins it in the room that is kept for a full disk; `None` where there is none.
+pub(crate) fn begin_in_spare(root: &Root, head: &Head) -> Result<Option<Journal>, JournalFault> {
+    Journal::begin_in_spare(root, TOOL, jiff::Timestamp::now(), |_| journal::line(head))
 }
 
 /// Makes the first line.

@@ -21,6 +21,7 @@ mod planfile;
 mod purge;
 mod report;
 mod request;
+mod room;
 mod runs;
 mod step;
 mod undo;

@@ -118,7 +118,7 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
     for one in &after.unseen {
         human.push_str(&format!("not seen  {one}\n"));
     }
-    if let Some(Written { path, bytes: size, items }) = evidence {
+    if let Some(Written { path, bytes: size, items, .. }) = evidence {
         let (size, items) = (bytes(*size), several(*items, "item"));
         human.push_str(&format!("evidence  {path} ({size}, {items})\n"));
     }

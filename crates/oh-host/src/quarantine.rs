@@ -19,7 +19,7 @@ use std::path::Path;
 use oh_model::escaped::Name;
 use oh_model::path::{InRoot, PathFault, RealPath};
 use oh_model::run::RunId;
-use rustix::fs::{AtFlags, RenameFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, Mode, RenameFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -42,6 +42,9 @@ pub const QUARANTINE_FOLDER: &str = "/var/lib/openhands-toolkit/quarantine";
 /// How the quarantine at the top of another mount is called; where that is a stranger's, a text that
 /// nobody could have foreseen is behind it.
 pub const QUARANTINE_NAME: &str = ".openhands-toolkit-quarantine";
+
+/// The folder of the next run, in each quarantine.
+const SPARE: &str = ".spare";
 
 /// How many names are tried at the top of a mount.
 const ATTEMPTS_MAX: usize = 4;
@@ -332,8 +335,13 @@ impl<'r> Quarantine<'r> {
         let folder = match self.folders.get(&mount) {
             Some(folder) => folder.clone(),
             None => {
-                let folder = self.folder_on(mount)?.join(&self.run.to_string())?;
-                atomic::create_dirs(&folder, PRIVATE)?;
+                let quarantine = self.folder_on(mount)?;
+                let folder = quarantine.join(&self.run.to_string())?;
+                match atomic::create_dirs(&folder, PRIVATE) {
+                    Err(fault) if fault.is_no_space() && take_spare(&quarantine, &folder)? => {}
+                    made => drop(made?),
+                }
+                keep_spare(&quarantine);
                 self.folders.insert(mount, folder.clone());
                 folder
             }
@@ -378,6 +386,29 @@ impl<'r> Quarantine<'r> {
         }
         Err(none("others have all its names"))
     }
+}
+
+/// Makes the folder of the next run ahead, for a disk that has no inode for it then. Where this one has
+/// none already, or it is there, that is so.
+fn keep_spare(quarantine: &RealPath) {
+    if let Ok(store) = atomic::own_folder(quarantine) {
+        rustix::fs::mkdirat(&store, SPARE, Mode::RWXU).ok();
+    }
+}
+
+/// Makes the spare the folder of a run; says whether there was one.
+fn take_spare(quarantine: &RealPath, folder: &RealPath) -> Result<bool, QuarantineFault> {
+    let store = atomic::own_folder(quarantine)?;
+    let flags = RenameFlags::NOREPLACE;
+    match rustix::fs::renameat_with(&store, SPARE, &store, folder.name(), flags) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(false),
+        Err(errno) => return Err(io("take the spare for", folder, errno)),
+    }
+    rustix::fs::fsync(&store).map_err(|errno| io("sync the folder of", folder, errno))?;
+    // Ours alone, as one that is made.
+    atomic::own_folder(folder)?;
+    Ok(true)
 }
 
 /// Puts a thing back from its place to where it was.
