@@ -94,7 +94,7 @@ pub(crate) fn apply(asked: &ApplyArguments, common: &Common) -> Result<Answer, F
     let boot_id = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
     let (request, plan) = PlanFile::read(&host, &path, &boot_id).map_err(Failure::of)?;
     let look = Look::begin(&host).map_err(Failure::of)?;
-    refuse(&Guard::new(&look, boot_id).objections(&plan), Exit::Refused)?;
+    refuse(&Guard::new(&look, boot_id, &request).objections(&plan), Exit::Refused)?;
     if plan.steps.is_empty() {
         let facts = Facts::default();
         return Ok(report::planned(&facts, &plan, false).notes(warnings));
@@ -120,7 +120,12 @@ fn carry_out(
 ) -> Result<Answer, Failure> {
     let consented = plan.confirm();
     let progress = Progress::start();
-    let interrupts = Interrupts::listen().map_err(|fault| Failure::of(Fault::Signals(fault)))?;
+    let interrupts = match request.include_self {
+        // Its terminal may end with an editor.
+        true => Interrupts::listen_beyond_the_terminal(),
+        false => Interrupts::listen(),
+    };
+    let interrupts = interrupts.map_err(|fault| Failure::of(Fault::Signals(fault)))?;
     let lock = |fault| Failure::of(Fault::Lock(fault));
     let waiting = Patience(progress.clone());
     let mut locks = Locks::waiting(&host.root, None, waiting).map_err(lock)?;
@@ -173,6 +178,14 @@ fn shown(facts: &Facts, plan: &Plan<Step>, asked: &DoingArguments) -> String {
     let mut text = report::shown(facts, plan);
     if asked.purge_now && plan.steps.iter().any(Step::is_leftover) {
         text.push_str("would then remove what was moved for good: it cannot come back\n");
+    }
+    let stops = plan.steps.iter().filter_map(|step| match step {
+        Step::Stop(stop) => Some(stop),
+        _ => None,
+    });
+    let mut around = facts.editors.iter().filter(|editor| editor.is_around_us);
+    if around.any(|editor| stops.clone().any(|stop| apply::is_of(stop, editor))) {
+        text.push_str("would end its own terminal: `oh-cleanup runs` tells of it afterwards\n");
     }
     text
 }
@@ -261,7 +274,7 @@ fn planned(host: &Host, request: &Request) -> Result<(Facts, Plan<Step>), Failur
     let plan = plan(&facts, request);
     let boot_id = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
     // Our planner erred.
-    refuse(&Guard::new(&look, boot_id).objections(&plan), Exit::Bug)?;
+    refuse(&Guard::new(&look, boot_id, request).objections(&plan), Exit::Bug)?;
     Ok((facts, plan))
 }
 
@@ -282,5 +295,6 @@ fn request(host: &Host, asked: &WantedArguments) -> Result<Request, Fault> {
         force_unsaved: asked.force_unsaved,
         containers,
         reset_all: asked.reset_all,
+        include_self: asked.include_self_session,
     })
 }

@@ -136,6 +136,9 @@ pub(crate) struct WantedArguments {
     /// Take left-overs too that have work in them which is saved nowhere else
     #[arg(long)]
     pub(crate) force_unsaved: bool,
+    /// Take the editor too in whose terminal this command runs; it goes on without the terminal
+    #[arg(long)]
+    pub(crate) include_self_session: bool,
     /// Take every entry of the databases, whoever listens on its port
     #[arg(long)]
     pub(crate) reset_all: bool,

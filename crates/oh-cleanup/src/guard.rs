@@ -17,6 +17,7 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::plan::{Objection, Plan};
 
 use crate::facts::Look;
+use crate::request::Request;
 use crate::step::Step;
 
 /// How the name of a session file ends.
@@ -29,13 +30,18 @@ const OWN_FOLDER: &str = "/var/lib/openhands-toolkit";
 pub(crate) struct Guard<'g> {
     host: &'g Host,
     owners: &'g OwnerSet,
-    own: &'g BTreeSet<Pid>,
+    /// What is never ended.
+    own: BTreeSet<Pid>,
     boot_id: BootId,
 }
 
 impl<'g> Guard<'g> {
-    pub(crate) fn new(look: &'g Look<'_>, boot_id: BootId) -> Self {
-        Self { host: look.host, owners: &look.owners, own: &look.own, boot_id }
+    pub(crate) fn new(look: &'g Look<'_>, boot_id: BootId, request: &Request) -> Self {
+        let mut own = look.own.clone();
+        if request.include_self {
+            own.retain(|pid| *pid == Pid::own());
+        }
+        Self { host: look.host, owners: &look.owners, own, boot_id }
     }
 
     /// Returns what is wrong with a plan.

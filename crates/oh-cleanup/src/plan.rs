@@ -88,7 +88,9 @@ pub(crate) fn stops(editor: &Editor, facts: &Facts, request: &Request) -> Result
         }
         (None, _) => said("it has one user's rights, and another started it"),
         (Some(uid), _) if !editor.is_owned => Err(format!("uid {uid} is none of cleanup.owners")),
-        _ if editor.is_around_us => said("this very command runs in it: run it elsewhere"),
+        _ if editor.is_around_us && !request.include_self => {
+            said("this very command runs in it: run it elsewhere (--include-self-session)")
+        }
         (_, Some(count)) if count > 0 && !request.force_active => {
             let are = if count == 1 { "connection is" } else { "connections are" };
             Err(format!("{count} {are} open: somebody works in it (--force-active)"))

@@ -24,6 +24,8 @@ pub(crate) struct Request {
     pub(crate) containers: bool,
     /// Takes every entry of the databases, whoever listens.
     pub(crate) reset_all: bool,
+    /// Takes the editor too in which this very command runs.
+    pub(crate) include_self: bool,
 }
 
 /// Kinds of things.

@@ -71,7 +71,9 @@ impl Run<'_> {
             }
         }
         let end = Instant::now().checked_add(self.grace);
-        let outcomes = match host_stop::stop(&targets, self.grace) {
+        let stop =
+            if self.request.include_self { host_stop::stop_around_us } else { host_stop::stop };
+        let outcomes = match stop(&targets, self.grace) {
             Ok(outcomes) => outcomes,
             Err(fault) => {
                 let why = chain(&fault);

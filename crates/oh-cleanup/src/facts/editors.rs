@@ -108,16 +108,22 @@ fn of_record(look: &Look<'_>, record: &Record, family: &[Subject], usages: &[Usa
         usages.iter().flat_map(|usage| &usage.processes).map(|member| member.pid).collect();
     let leaders = family.iter().filter_map(|subject| subject.target.identity.clone());
     let leaders = leaders.filter(|leader| pids.contains(&leader.pid)).collect();
+    let is_around_us = !look.own.is_disjoint(&pids);
+    let unit = record.unit.as_ref().filter(|_| is_around_us);
     Editor {
         what: format!("the {} {}", record.subject, record.id),
         kind: Kind::Editor,
-        kept: None,
+        kept: unit.map(|unit| {
+            format!(
+                "this very command runs in its unit {unit}, and would end with it: run it elsewhere"
+            )
+        }),
         id: Some(record.id.clone()),
         uid: Some(record.uid),
         // It is root's record that says so.
         is_owned: true,
         leaders,
-        is_around_us: !look.own.is_disjoint(&pids),
+        is_around_us,
         connections: connections(usages.first()),
         ports: record.target.port().into_iter().collect(),
         is_elsewhere: false,

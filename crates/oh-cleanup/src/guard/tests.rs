@@ -49,7 +49,8 @@ impl Lab {
             is_of_nginx: false,
         });
         let plan = Plan { steps: vec![step], exclusions: Vec::new() };
-        let objections = Guard::new(&look, boot_id().unwrap()).objections(&plan);
+        let objections =
+            Guard::new(&look, boot_id().unwrap(), &Request::default()).objections(&plan);
         let root = self.dir.path().display().to_string();
         objections.iter().map(|one| one.to_string().replace(&root, "")).collect()
     }

@@ -262,7 +262,7 @@ fn editors_that_are_not_ours_to_stop_are_named_with_their_reason() {
     kept an editor on port 8888: it is in namespaces of its own, as in a container: stop it there
     kept an editor on port 8889: it has one user's rights, and another started it
     kept an editor on port 8890: uid 1000 is none of cleanup.owners
-    kept an editor on port 8891: this very command runs in it: run it elsewhere
+    kept an editor on port 8891: this very command runs in it: run it elsewhere (--include-self-session)
     kept an editor on port 8892: 2 connections are open: somebody works in it (--force-active)
     kept an editor on port 8893: nobody can tell whether somebody works in it (--force-active)
     ");
