@@ -18,6 +18,7 @@ use oh_model::plan::{Objection, Plan};
 use oh_model::run::RunId;
 use oh_term::{Answer, Common, Failure, Progress, consent};
 
+use crate::after;
 use crate::apply::{self, Deed, PURPOSE};
 use crate::cli::{ApplyArguments, CleanArguments, DoingArguments, PlanArguments, WantedArguments};
 use crate::evidence::{self, About, Kept, Written};
@@ -138,14 +139,18 @@ fn carry_out(
     let about = About { host, run: &run_id, boot_id: &boot, reason, facts: &facts, plan: &told };
     let evidence = if asked.no_evidence { None } else { Some(kept(&about, &journal)?) };
     // Evidence takes its time too: what has changed since is left alone.
-    let (_, fresh) =
+    let (seen, fresh) =
         if asked.no_evidence { (facts.clone(), fresh) } else { planned(host, request)? };
     let grace = asked.grace.unwrap_or(Duration::from_secs(host.settings.cleanup.grace_s));
-    let run = apply::Run { host, journal, grace, progress: &progress, interrupts: &interrupts };
+    let (interrupts, doing) = (&interrupts, &progress);
+    let run =
+        apply::Run { host, journal, request, facts: &seen, grace, progress: doing, interrupts };
     let deeds = apply::apply(run, plan, consented, &fresh, &mut world)?;
     let removed = asked.purge_now.then(|| removed(host, &run_id, &deeds, &progress, &interrupts));
     let note = evidence.as_ref().and_then(|_| reserved(host));
-    let done = report::Done { run: &run_id, deeds: &deeds, evidence, removed };
+    progress.doing("look what came back");
+    let after = after::look(host, &seen, &deeds);
+    let done = report::Done { run: &run_id, deeds: &deeds, evidence, removed, after };
     Ok(report::done(&facts, &told, &done).notes(note))
 }
 
@@ -224,7 +229,10 @@ fn refuse(objections: &[Objection], exit: Exit) -> Result<(), Failure> {
 /// Looks, plans, and has the plan judged.
 fn planned(host: &Host, request: &Request) -> Result<(Facts, Plan<Step>), Failure> {
     let mut look = Look::begin(host).map_err(Failure::of)?;
-    let facts = facts::gather(&mut look).map_err(Failure::of)?;
+    let mut facts = facts::gather(&mut look).map_err(Failure::of)?;
+    if request.containers {
+        facts::containers::add(&mut facts);
+    }
     let plan = plan(&facts, request);
     let boot_id = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
     // Our planner erred.
@@ -233,9 +241,10 @@ fn planned(host: &Host, request: &Request) -> Result<(Facts, Plan<Step>), Failur
 }
 
 fn request(host: &Host, asked: &WantedArguments) -> Result<Request, Fault> {
-    let WantedArguments { processes, temp, databases, sessions, nginx, .. } = *asked;
+    let WantedArguments { all, processes, temp, databases, sessions, nginx, containers, .. } =
+        *asked;
     let kinds = Kinds { processes, temporary: temp, databases, sessions, nginx };
-    let is_named = processes || temp || databases || sessions || nginx;
+    let is_named = processes || temp || databases || sessions || nginx || (containers && !all);
     let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
     let uid = |word: &String| users.uid(word).ok_or_else(|| Fault::NoUser(word.clone()));
     let age = asked.older_than.unwrap_or(Duration::from_secs(host.settings.cleanup.age_min_s));
@@ -246,6 +255,7 @@ fn request(host: &Host, asked: &WantedArguments) -> Result<Request, Fault> {
         age_min_ns: i64::try_from(age.as_nanos()).unwrap_or(i64::MAX),
         force_active: asked.force_active,
         force_unsaved: asked.force_unsaved,
+        containers,
         reset_all: asked.reset_all,
     })
 }

@@ -168,12 +168,25 @@ impl Journal {
     /// # Errors
     /// [`JournalFault`]; then the journal is as it was.
     pub fn note(&mut self, entry: &impl Serialize) -> Result<(), JournalFault> {
-        self.append(&line(entry))
+        self.append(format!("{}\n", line(entry)))
     }
 
-    fn append(&mut self, line: &str) -> Result<(), JournalFault> {
+    /// Adds many lines at once, with one sync; when it returns, the disk has all of them. Where this
+    /// process is killed meanwhile, the disk has the first of them, or none.
+    ///
+    /// # Errors
+    /// [`JournalFault`]; then the journal is as it was.
+    pub fn note_all<E: Serialize>(
+        &mut self,
+        entries: impl IntoIterator<Item = E>,
+    ) -> Result<(), JournalFault> {
+        let lines: String = entries.into_iter().map(|one| format!("{}\n", line(&one))).collect();
+        if lines.is_empty() { Ok(()) } else { self.append(lines) }
+    }
+
+    /// Adds whole lines.
+    fn append(&mut self, bytes: String) -> Result<(), JournalFault> {
         let io = |doing, source| JournalFault::Io { doing, path: self.path.to_string(), source };
-        let bytes = format!("{line}\n");
         let Some(length) = self.length else {
             return Err(io("go on with", io::Error::other("its end is not known any more")));
         };
@@ -404,6 +417,22 @@ mod tests {
         let gone = read::<String, u32>(&root, TOOL, &run).unwrap_err();
         assert_eq!(gone.to_string(), "there is no run 20261120T030211Z");
         assert!(runs(&root, "oh").unwrap().is_empty());
+    }
+
+    #[test]
+    fn many_lines_are_noted_at_once_or_none_of_them() {
+        let (_dir, root) = root();
+        let mut journal = begin(&root);
+        journal.note_all([1_u32, 2, 3]).unwrap();
+        journal.note_all(core::iter::empty::<u32>()).unwrap();
+        // Room for one of them, where it is as long as it may be.
+        let length = journal.length.replace(JOURNAL_BYTES_MAX - 3);
+        let fault = journal.note_all([5_u32, 6]).unwrap_err();
+        assert!(fault.to_string().starts_with("cannot write to the journal "), "{fault}");
+        journal.length = length;
+        journal.note(&4_u32).unwrap();
+        let told: Told<String, u32> = read(&root, TOOL, journal.run()).unwrap();
+        assert_eq!(told.entries, [1, 2, 3, 4]);
     }
 
     #[test]

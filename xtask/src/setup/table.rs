@@ -208,6 +208,12 @@ pub(super) const COMPONENTS: &[Component] = &[
         },
     },
     Component {
+        name: "podman",
+        purpose: "holds the containers that a cleanup stops, in namespaces of their own (130 MB)",
+        needed_by: &[Full],
+        source: Debian { look: Look::Program("podman"), builds: &[] },
+    },
+    Component {
         name: "systemd-container",
         purpose: "boots a Debian in namespaces of its own",
         needed_by: &[Full],
