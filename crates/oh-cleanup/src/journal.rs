@@ -6,7 +6,7 @@
 use oh_host::boot::BootId;
 use oh_host::journal::{self, Journal, JournalFault, Told};
 use oh_host::process::Pid;
-use oh_host::quarantine::{Place, Thing};
+use oh_host::quarantine::{Number, Place, Thing};
 use oh_host::root::Root;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::run::RunId;
@@ -103,6 +103,16 @@ impl Run {
     /// Says whether a step was begun: then it found something to do.
     pub(crate) fn has_begun(&self, number: usize) -> bool {
         self.lines.iter().any(|line| matches!(line, Line::Begin { step, .. } if *step == number))
+    }
+
+    /// What it was to take of editors that it stopped, and did not come to, or could not.
+    pub(crate) fn left(&self) -> impl Iterator<Item = Number> {
+        let done = |number| self.lines.contains(&Line::Done { step: number });
+        let left = self.head.steps.iter().enumerate().filter(move |(number, _)| !done(*number));
+        left.filter_map(|(_, step)| match step {
+            Step::Move(step) if step.may_change => Some(step.thing.number),
+            _ => None,
+        })
     }
 
     /// Says whether it came to its end.

@@ -190,7 +190,8 @@ impl Made {
         }
         // A clock that was set back makes nothing younger than now.
         let age_ns = facts.now_ns.saturating_sub(one.survey.newest_ns).max(0);
-        if of_editor.is_none() && age_ns < request.age_min_ns {
+        let is_left = facts.left_by_runs.contains(&one.thing.number);
+        if of_editor.is_none() && !is_left && age_ns < request.age_min_ns {
             let ms = |ns: i64| u64::try_from(ns / 1_000_000).unwrap_or_default();
             let (age, least) =
                 (duration::shown(ms(age_ns)), duration::shown(ms(request.age_min_ns)));
@@ -200,6 +201,7 @@ impl Made {
         }
         let what = match of_editor {
             Some((what, _)) => format!("of {what}"),
+            None if is_left => "of an editor that an earlier run stopped".into(),
             None => format!("nobody uses it, user {}", one.owner),
         };
         Ok(Move {
@@ -207,7 +209,7 @@ impl Made {
             what,
             bytes: one.survey.bytes,
             is_more: !one.survey.is_whole,
-            may_change: of_editor.is_some(),
+            may_change: of_editor.is_some() || is_left,
         })
     }
 
@@ -222,7 +224,10 @@ impl Made {
             _ if !request.kinds.sessions || !request.of_user(Some(session.thing.uid)) => return,
             _ if self.staying_ids.contains_key(&folded) => return,
             // It is written before its editor listens.
-            Ok(Life::Gone) if age_ns(facts, session) < request.age_min_ns => {
+            Ok(Life::Gone)
+                if !facts.left_by_runs.contains(&session.thing.number)
+                    && age_ns(facts, session) < request.age_min_ns =>
+            {
                 return self
                     .exclude(session.thing.shown(), "it is new: its editor may be starting");
             }

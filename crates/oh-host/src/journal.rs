@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use oh_model::path::{InRoot, PathFault, RealPath};
@@ -288,6 +289,19 @@ pub fn runs(root: &Root, tool: &str) -> Result<Vec<RunId>, JournalFault> {
     .map_err(|errno| fault("list", &path, errno))?;
     runs.sort();
     Ok(runs)
+}
+
+/// Returns when a run wrote to its journal last.
+///
+/// # Errors
+/// [`JournalFault`].
+pub fn written_last(root: &Root, tool: &str, run: &RunId) -> Result<SystemTime, JournalFault> {
+    let path = folder(root)?.join(&file_name(tool, run))?;
+    let written = std::fs::symlink_metadata(path.as_str()).and_then(|meta| meta.modified());
+    written.map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => JournalFault::Unknown(run.clone()),
+        _ => JournalFault::Io { doing: "look at", path: path.to_string(), source },
+    })
 }
 
 /// Takes a journal away.

@@ -26,7 +26,7 @@ fn one_command_ends_in_the_clean_state_and_another_takes_it_back() -> Result<()>
     scene.leave("tmp/code-server-userdata-gone-8890/User/settings.json", "{}")?;
     scene.leave("tmp/vscode-agent-gone-8890/data/a", "a")?;
     scene.leave("tmp/openhands-sessions/gone.json", "{\"vscode_port\": 1}")?;
-    let before = scene.tree("tmp")?;
+    let before = scene.things("tmp")?;
     let (ports, repositories) = (scene.text(PORTS)?, scene.text(REPOSITORIES)?);
 
     let said = scene.run(&["--all", "--yes", "--reason", "port 8888 is stuck"])?.expect(0)?;
@@ -53,7 +53,7 @@ fn one_command_ends_in_the_clean_state_and_another_takes_it_back() -> Result<()>
         "{undone:?}"
     );
     ensure!(scene.text(PORTS)? == ports && scene.text(REPOSITORIES)? == repositories, "{undone:?}");
-    ensure!(scene.tree("tmp")? == before, "{}\n{before}", scene.tree("tmp")?);
+    ensure!(scene.things("tmp")? == before, "{}\n{before}", scene.things("tmp")?);
     scene.instances.run(&["reconcile", "--start"])?.expect(0)?;
     wait::until("hello to run again", BOUND, || Ok(scene.is_routed("hello")?.then_some(())))?;
     ensure!(decoys.live()?);
@@ -65,12 +65,12 @@ fn an_editor_that_somebody_works_in_is_kept_with_all_that_belongs_to_it() -> Res
     let scene = Scene::new()?;
     let old = scene.historic("old", 1)?;
     let browser = TcpStream::connect(("127.0.0.1", old.port))?;
-    let before = (scene.tree("tmp")?, scene.text(PORTS)?);
+    let before = (scene.things("tmp")?, scene.text(PORTS)?);
     let said = scene.run(&["--all", "--yes"])?.expect(0)?;
     ensure!(said.stdout.starts_with("nothing to do\n"), "{said:?}");
     ensure!(said.stdout.contains("somebody works in it (--force-active)"), "{said:?}");
     ensure!(said.stdout.contains(&format!("an editor on port {} stays", old.port)), "{said:?}");
-    ensure!((scene.tree("tmp")?, scene.text(PORTS)?) == before && !old.is_over(), "{said:?}");
+    ensure!((scene.things("tmp")?, scene.text(PORTS)?) == before && !old.is_over(), "{said:?}");
     scene.run(&["--all", "--yes", "--force-active"])?.expect(0)?;
     ensure!(old.is_over());
     drop(browser);
@@ -83,7 +83,7 @@ fn a_plan_that_is_only_shown_changes_nothing() -> Result<()> {
     scene.instances.start("hello")?;
     let old = scene.historic("old", 1)?;
     scene.leave("tmp/vscode-agent-gone-8890/data/a", "a")?;
-    let before = (scene.tree("tmp")?, scene.tree("var")?, scene.tree("etc")?);
+    let before = (scene.things("tmp")?, scene.tree("var")?, scene.tree("etc")?);
     let processes = scene.instances.processes()?;
     let dry = scene.run(&["--dry-run"])?.expect(0)?;
     for line in ["would stop", "would move", "would release"] {
@@ -91,7 +91,7 @@ fn a_plan_that_is_only_shown_changes_nothing() -> Result<()> {
     }
     let refused = scene.run(&[])?.expect(2)?;
     ensure!(refused.stderr.contains("nobody is there to confirm this plan"), "{refused:?}");
-    ensure!((scene.tree("tmp")?, scene.tree("var")?, scene.tree("etc")?) == before, "{dry:?}");
+    ensure!((scene.things("tmp")?, scene.tree("var")?, scene.tree("etc")?) == before, "{dry:?}");
     ensure!(scene.instances.processes()? == processes && !old.is_over(), "{dry:?}");
     Ok(())
 }

@@ -3,7 +3,7 @@
 #[path = "cleanup/crash.rs"]
 mod crash;
 #[path = "cleanup/scene.rs"]
-#[expect(dead_code, reason = "no editor runs here")]
+#[expect(dead_code, reason = "no decoys are here")]
 mod scene;
 
 use anyhow::{Result, ensure};
@@ -13,5 +13,12 @@ use crash::{Blow, Struck};
 fn some_blows_at_a_cleanup() -> Result<()> {
     let struck = Struck::set()?.matrix(&[Blow::Kill, Blow::NoSpace, Blow::Denied], 13)?;
     ensure!(struck > 15, "only {struck} blows");
+    Ok(())
+}
+
+#[test]
+fn a_cleanup_that_was_killed_behind_its_stops_is_gone_on_with() -> Result<()> {
+    let struck = Struck::set()?.matrix_with_an_editor(17)?;
+    ensure!(struck > 2, "only {struck} blows");
     Ok(())
 }

@@ -3,7 +3,7 @@
 #[path = "cleanup/crash.rs"]
 mod crash;
 #[path = "cleanup/scene.rs"]
-#[expect(dead_code, reason = "no editor runs here")]
+#[expect(dead_code, reason = "no decoys are here")]
 mod scene;
 
 use anyhow::{Result, ensure};
@@ -27,5 +27,12 @@ fn a_cleanup_meets_a_full_disk_at_every_call() -> Result<()> {
 fn a_cleanup_is_refused_every_call() -> Result<()> {
     let struck = Struck::set()?.matrix(&[Blow::Denied], 1)?;
     ensure!(struck > 20, "only {struck} blows");
+    Ok(())
+}
+
+#[test]
+fn a_cleanup_is_killed_at_every_call_while_an_editor_runs() -> Result<()> {
+    let struck = Struck::set()?.matrix_with_an_editor(1)?;
+    ensure!(struck > 30, "only {struck} blows");
     Ok(())
 }

@@ -6,6 +6,7 @@
 mod editors;
 mod entries;
 mod leftovers;
+mod runs;
 mod sessions;
 mod work;
 
@@ -14,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use oh_host::process::{Identity, Pid, Processes};
 use oh_host::publish::Host;
-use oh_host::quarantine::Thing;
+use oh_host::quarantine::{Number, Thing};
 use oh_host::sockets::{self, Connections, Listener};
 use oh_host::survey::Survey;
 use oh_host::users::{OwnerSet, Users};
@@ -37,6 +38,8 @@ pub(crate) struct Facts {
     pub(crate) entries: Vec<Entry>,
     /// The databases that are torn, each with its file.
     pub(crate) torn: Vec<(Database, InRoot)>,
+    /// What an earlier run was to take of editors that it stopped, and did not.
+    pub(crate) left_by_runs: BTreeSet<Number>,
     /// What could not be looked at, and why.
     pub(crate) unseen: Vec<Exclusion>,
     /// Whether `/proc` hides others' processes from us.
@@ -177,6 +180,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
     let leftovers = leftovers::gather(look, &editors);
     let sessions = sessions::gather(look);
     let (entries, torn) = entries::gather(look);
+    let left_by_runs = runs::gather(look);
     let is_published = oh_host::publish::traces(look.host).is_ok_and(|traces| !traces.is_empty());
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Facts {
@@ -186,6 +190,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
         sessions,
         entries,
         torn,
+        left_by_runs,
         is_partial: look.all.partial,
         unseen: look.unseen.clone(),
         is_published,

@@ -10,7 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 pub(crate) use blows::Blow;
 use serde_json::json;
 
-use crate::scene::{PORTS, REPOSITORIES, Scene};
+use crate::scene::{PORTS, REPOSITORIES, Running, Scene};
+
+/// The editor that is stopped.
+const EDITOR: &str = "old";
 
 /// How many undos may be needed: one for the run that was struck, one for the next.
 const UNDOS_MAX: usize = 3;
@@ -66,6 +69,51 @@ impl Struck {
             }
         }
         Ok(count)
+    }
+
+    /// Kills it at every `stride`th call that changes something, while an editor runs that it is to stop,
+    /// and whose folders are as young as can be; returns how often.
+    pub(crate) fn matrix_with_an_editor(&self, stride: usize) -> Result<usize> {
+        let empty = (self.scene.text(PORTS)?, self.scene.text(REPOSITORIES)?);
+        let old = self.scene.historic(EDITOR, 1)?;
+        let calls = blows::calls(&self.tool()?, &self.log())?;
+        self.editor_is_gone(&old, &empty)?;
+        let fitting: Vec<_> = calls.iter().filter(|(call, _)| Blow::Kill.fits(call)).collect();
+        let struck = fitting.iter().step_by(stride);
+        for (call, number) in struck.clone() {
+            let old = self.scene.historic(EDITOR, 1)?;
+            let said = Blow::Kill.strike(&self.tool()?, &self.log(), call, *number)?;
+            let told = || format!("at {call} {number}: {said:?}");
+            self.scene.run(&["--all", "--yes"])?.expect(0).with_context(told)?;
+            self.editor_is_gone(&old, &empty).with_context(told)?;
+        }
+        Ok(struck.count())
+    }
+
+    /// Demands that nothing of the editor is left, and that its folders can come back; then has it as if
+    /// it had never been.
+    fn editor_is_gone(&self, old: &Running, empty: &(String, String)) -> Result<()> {
+        ensure!(old.is_over(), "the editor runs");
+        let names = ["userdata", "extensions"].map(|kind| format!("code-server-{kind}-{EDITOR}-"));
+        let left = self.scene.tree("tmp")?;
+        ensure!(!names.iter().any(|name| left.contains(name)), "left: {left}");
+        self.is_clean()?;
+        for _ in 0..UNDOS_MAX {
+            let back = self.scene.tree("tmp")?;
+            if names.iter().all(|name| back.contains(name)) {
+                break;
+            }
+            self.scene.run(&["undo"])?;
+        }
+        let back = self.scene.tree("tmp")?;
+        ensure!(names.iter().all(|name| back.contains(name)), "not back: {back}");
+        for (path, text) in [(PORTS, &empty.0), (REPOSITORIES, &empty.1)] {
+            std::fs::write(self.scene.instances.lab.at(path), text)?;
+        }
+        let again = self.scene.run(&["--temp", "--older-than", "0s", "--yes"])?;
+        again.expect(0)?;
+        self.scene.run(&["purge", "--older-than", "0s"])?.expect(0)?;
+        Ok(())
     }
 
     fn strike(&self, blow: Blow, call: &str, number: usize) -> Result<()> {

@@ -115,6 +115,12 @@ impl Scene {
         command.args(["--bind-addr", &format!("127.0.0.1:{port}"), "--auth", "none"]);
         command.args(["--user-data-dir", &own("userdata"), "--extensions-dir", &own("extensions")]);
         let running = self.editor(command, port, &agent)?;
+        // It makes its folders when somebody looks at it first.
+        let settings = own("userdata");
+        wait::until("the editor's folder of settings", BOUND, || {
+            net::get(&format!("http://127.0.0.1:{port}/"), &[])?;
+            Ok(Path::new(&settings).exists().then_some(()))
+        })?;
         let pid = running.child.borrow().id();
         self.enter(id, &folder, port, pid)?;
         Ok(running)
@@ -227,6 +233,25 @@ impl Scene {
     pub(crate) fn tree(&self, below: &str) -> Result<String> {
         let mut lines = Vec::new();
         list(&self.instances.lab.at(below), &mut lines)?;
+        lines.sort();
+        Ok(lines.join("\n"))
+    }
+
+    /// Every name directly in a folder, with which very thing it is: what is in it may change, where an
+    /// editor runs.
+    pub(crate) fn things(&self, below: &str) -> Result<String> {
+        let mut lines = Vec::new();
+        for entry in fs::read_dir(self.instances.lab.at(below))? {
+            let path = entry?.path();
+            let meta = fs::symlink_metadata(&path)?;
+            lines.push(format!(
+                "{} {:o} {} {}",
+                path.display(),
+                meta.mode(),
+                meta.uid(),
+                meta.ino()
+            ));
+        }
         lines.sort();
         Ok(lines.join("\n"))
     }
