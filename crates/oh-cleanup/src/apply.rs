@@ -5,6 +5,7 @@
 //! was begun is ended, the rest is not begun.
 
 mod databases;
+pub(crate) mod returned;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use oh_host::instances::{self, Wanted};
 use oh_host::journal::{Journal, JournalFault};
 use oh_host::lock::{Held, World};
 use oh_host::members::Target;
+use oh_host::process::ProcessDir;
 use oh_host::publish::{self, Host};
 use oh_host::quarantine::{self, Place, Quarantine, Taken, Thing};
 use oh_host::signals::Interrupts;
@@ -383,5 +385,12 @@ fn unsettled(outcome: &host_stop::Outcome) -> String {
         How::Protected => "is this very command or one that it came from: run it elsewhere",
         _ => "did not end: it hangs in the kernel",
     };
-    format!("pid {} ({}) {why}", outcome.pid, outcome.name.escape_debug())
+    let place = match outcome.how {
+        How::Survived => {
+            ProcessDir::open(outcome.pid).ok().and_then(|process| process.waits_in_kernel())
+        }
+        _ => None,
+    };
+    let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+    format!("pid {} ({}) {why}{place}", outcome.pid, outcome.name.escape_debug())
 }

@@ -136,7 +136,12 @@ fn carry_out(
         if asked.no_evidence { (facts.clone(), fresh) } else { planned(host, request)? };
     let grace = asked.grace.unwrap_or(Duration::from_secs(host.settings.cleanup.grace_s));
     let run = Run { host, journal, grace, progress: &progress, interrupts: &interrupts };
-    let deeds = apply::apply(run, plan, consented, &fresh, &mut world)?;
+    let mut deeds = apply::apply(run, plan, consented, &fresh, &mut world)?;
+    if deeds.iter().any(|deed| matches!(deed.step, Step::Stop(_))) {
+        progress.doing("look whether anything came back");
+        let (_, after) = planned(host, request)?;
+        apply::returned::say(&mut deeds, &after);
+    }
     let note = evidence.as_ref().and_then(|_| reserved(host));
     Ok(report::done(&facts, &told, &deeds, &run_id, evidence.as_ref()).notes(note))
 }
