@@ -248,9 +248,11 @@ impl Made {
     fn entries(&mut self, facts: &Facts, request: &Request) {
         let mut by_database: BTreeMap<Database, Release> = BTreeMap::new();
         let is_asked = request.kinds.databases;
-        for (database, path) in facts.torn.iter().filter(|_| is_asked) {
+        let torn = facts.torn.iter().map(|one| (one, true));
+        let broken = torn.chain(facts.unfit.iter().map(|one| (one, false)));
+        for ((database, path), is_torn) in broken.filter(|_| is_asked) {
             let release =
-                Release { database: *database, path: path.clone(), ids: Vec::new(), is_torn: true };
+                Release { database: *database, path: path.clone(), ids: Vec::new(), is_torn };
             by_database.insert(*database, release);
         }
         for entry in &facts.entries {

@@ -12,18 +12,33 @@ use oh_model::port::Port;
 use super::{Entry, Look};
 use crate::step::Database;
 
-pub(super) fn gather(look: &mut Look<'_>) -> (Vec<Entry>, Vec<(Database, InRoot)>) {
+/// The databases that are to be written anew: those that are torn, and those of which the application
+/// would make nothing.
+#[derive(Debug, Default)]
+pub(super) struct Broken {
+    pub(super) torn: Vec<(Database, InRoot)>,
+    pub(super) unfit: Vec<(Database, InRoot)>,
+}
+
+pub(super) fn gather(look: &mut Look<'_>) -> (Vec<Entry>, Broken) {
+    let range = look.host.settings.instances.ports;
     let settings = &look.host.settings.instances;
     let (ports, repositories) =
         (settings.port_database.clone(), settings.repository_database.clone());
-    let (mut entries, mut torn) = (Vec::new(), Vec::new());
+    let (mut entries, mut broken) = (Vec::new(), Broken::default());
     if let Some((database, is_torn)) = read::<PortDocument>(look, &ports) {
         for id in database.ids() {
             let port = database.port_of(&id);
             let pid = database.pid_of(&id).and_then(Pid::new);
             entries.push(entry(look, Database::Ports, &ports, id, (port, pid)));
         }
-        torn.extend(is_torn.then_some((Database::Ports, ports)));
+        match is_torn {
+            true => broken.torn.push((Database::Ports, ports)),
+            false if database.unfit(range).is_some() => {
+                broken.unfit.push((Database::Ports, ports));
+            }
+            false => {}
+        }
     }
     if let Some((database, is_torn)) = read::<RepositoriesDocument>(look, &repositories) {
         for id in database.ids() {
@@ -31,9 +46,9 @@ pub(super) fn gather(look: &mut Look<'_>) -> (Vec<Entry>, Vec<(Database, InRoot)
                 entries.push(entry(look, Database::Repositories, &repositories, id, (port, None)));
             }
         }
-        torn.extend(is_torn.then_some((Database::Repositories, repositories)));
+        broken.torn.extend(is_torn.then_some((Database::Repositories, repositories)));
     }
-    (entries, torn)
+    (entries, broken)
 }
 
 /// Reads what is whole of a database, and says whether it is torn.

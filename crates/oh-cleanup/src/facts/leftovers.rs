@@ -81,7 +81,7 @@ fn leftover(
 ) -> Result<Option<Leftover>, QuarantineFault> {
     let Some(thing) = quarantine::look_in(open, folder, name)? else { return Ok(None) };
     // What is others' stays, and is not asked anything: they might answer with anything.
-    let is_owned = look.owners.contains(thing.uid);
+    let is_owned = look.is_owned(thing.uid);
     let survey = match is_owned.then(|| survey::survey(open, name.as_bytes())) {
         Some(Ok(survey)) => survey,
         // What goes away meanwhile is no left-over any more.

@@ -38,6 +38,8 @@ pub(crate) struct Facts {
     pub(crate) entries: Vec<Entry>,
     /// The databases that are torn, each with its file.
     pub(crate) torn: Vec<(Database, InRoot)>,
+    /// Those of which the application would make nothing, or whose ports it has lost.
+    pub(crate) unfit: Vec<(Database, InRoot)>,
     /// What an earlier run was to take of editors that it stopped, and did not.
     pub(crate) left_by_runs: BTreeSet<Number>,
     /// What could not be looked at, and why.
@@ -129,6 +131,8 @@ pub(crate) struct Entry {
 pub(crate) struct Look<'l> {
     pub(crate) host: &'l Host,
     pub(crate) users: Users,
+    /// Who looks.
+    me: u32,
     /// Those whose things may be cleaned up.
     pub(crate) owners: OwnerSet,
     pub(crate) all: Processes,
@@ -147,19 +151,25 @@ impl<'l> Look<'l> {
     pub(crate) fn begin(host: &'l Host) -> Result<Self, Fault> {
         let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
         let all = Processes::look()?;
-        let me = Pid::own();
-        let own = all.ancestors_of(me).into_iter().chain([me]).collect();
+        let own = all.ancestors_of(Pid::own()).into_iter().chain([Pid::own()]).collect();
+        let me = rustix::process::geteuid().as_raw();
         let owners = owners(host, &users);
         let listeners = sockets::listeners().map_err(|fault| fault.to_string());
         let listening_paths = sockets::listening_paths().map_err(|fault| fault.to_string());
         let (connections, unseen) = (Connections::look().ok(), Vec::new());
-        Ok(Self { host, users, owners, all, own, listeners, connections, listening_paths, unseen })
+        Ok(Self { host, users, me, owners, all, own, listeners, connections, listening_paths, unseen })
     }
 
     /// Returns who listens on a port; `Err` where nobody can tell.
     pub(crate) fn listener(&self, port: Port) -> Result<Option<&Listener>, String> {
         let listeners = self.listeners.as_ref().map_err(Clone::clone)?;
         Ok(listeners.iter().find(|one| one.address.port() == port.get()))
+    }
+
+    /// Says whether the things of a user may be cleaned up.
+    pub(crate) fn is_owned(&self, uid: u32) -> bool {
+        // Whom a set of owners believes is root too, whoever asks.
+        self.owners.contains(uid) && (self.me == 0 || self.me == uid)
     }
 
     /// Says that something was not looked at.
@@ -179,7 +189,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
     let editors = editors::gather(look)?;
     let leftovers = leftovers::gather(look, &editors);
     let sessions = sessions::gather(look);
-    let (entries, torn) = entries::gather(look);
+    let (entries, entries::Broken { torn, unfit }) = entries::gather(look);
     let left_by_runs = runs::gather(look);
     let is_published = oh_host::publish::traces(look.host).is_ok_and(|traces| !traces.is_empty());
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -190,6 +200,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
         sessions,
         entries,
         torn,
+        unfit,
         left_by_runs,
         is_partial: look.all.partial,
         unseen: look.unseen.clone(),
