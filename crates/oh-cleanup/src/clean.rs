@@ -7,6 +7,7 @@ use oh_host::boot::boot_id;
 use oh_host::journal::{Journal, JournalFault};
 use oh_host::lock::{Holder, Locks, Share, Waiting};
 use oh_host::publish::Host;
+use oh_host::remove::Removed;
 use oh_host::settings::{self, Wish};
 use oh_host::signals::Interrupts;
 use oh_host::users::Users;
@@ -14,17 +15,19 @@ use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
 use oh_model::path::RealPath;
 use oh_model::plan::{Objection, Plan};
+use oh_model::run::RunId;
 use oh_term::{Answer, Common, Failure, Progress, consent};
 
-use crate::apply::{self, PURPOSE, Run};
+use crate::apply::{self, Deed, PURPOSE};
 use crate::cli::{ApplyArguments, CleanArguments, DoingArguments, PlanArguments, WantedArguments};
 use crate::evidence::{self, About, Kept, Written};
 use crate::facts::{self, Facts, Look};
 use crate::fault::Fault;
 use crate::guard::Guard;
-use crate::journal::{self, Head};
+use crate::journal::{self, Head, Run};
 use crate::plan::plan;
 use crate::planfile::PlanFile;
+use crate::purge::Work;
 use crate::report;
 use crate::request::{Kinds, Request};
 use crate::step::Step;
@@ -57,7 +60,7 @@ pub(crate) fn clean(asked: &CleanArguments, common: &Common) -> Result<Answer, F
     if asked.dry_run || plan.steps.is_empty() {
         return Ok(report::planned(&facts, &plan, asked.dry_run).notes(warnings));
     }
-    consent(&report::shown(&facts, &plan), asked.doing.yes)?;
+    consent(&shown(&facts, &plan, &asked.doing), asked.doing.yes)?;
     Ok(carry_out(&host, &request, &plan, &asked.doing)?.notes(warnings))
 }
 
@@ -91,7 +94,7 @@ pub(crate) fn apply(asked: &ApplyArguments, common: &Common) -> Result<Answer, F
         let facts = Facts::default();
         return Ok(report::planned(&facts, &plan, false).notes(warnings));
     }
-    consent(&report::shown(&Facts::default(), &plan), asked.doing.yes)?;
+    consent(&shown(&Facts::default(), &plan, &asked.doing), asked.doing.yes)?;
     Ok(carry_out(&host, &request, &plan, &asked.doing)?.notes(warnings))
 }
 
@@ -135,15 +138,57 @@ fn carry_out(
     let (_, fresh) =
         if asked.no_evidence { (facts.clone(), fresh) } else { planned(host, request)? };
     let grace = asked.grace.unwrap_or(Duration::from_secs(host.settings.cleanup.grace_s));
-    let run = Run { host, journal, grace, progress: &progress, interrupts: &interrupts };
+    let run = apply::Run { host, journal, grace, progress: &progress, interrupts: &interrupts };
     let mut deeds = apply::apply(run, plan, consented, &fresh, &mut world)?;
-    if deeds.iter().any(|deed| matches!(deed.step, Step::Stop(_))) {
-        progress.doing("look whether anything came back");
-        let (_, after) = planned(host, request)?;
-        apply::returned::say(&mut deeds, &after);
-    }
+    let unknown = look_afterwards(host, request, &mut deeds, &progress);
+    let removed = asked.purge_now.then(|| removed(host, &run_id, &deeds, &progress, &interrupts));
     let note = evidence.as_ref().and_then(|_| reserved(host));
-    Ok(report::done(&facts, &told, &deeds, &run_id, evidence.as_ref()).notes(note))
+    let done = report::Done { run: &run_id, deeds: &deeds, evidence, removed };
+    Ok(report::done(&facts, &told, &done).notes(note).notes(unknown))
+}
+
+/// Looks whether what was stopped runs again; returns what people should know where that fails.
+fn look_afterwards(
+    host: &Host,
+    request: &Request,
+    deeds: &mut [Deed],
+    progress: &Progress,
+) -> Option<String> {
+    if !deeds.iter().any(|deed| matches!(deed.step, Step::Stop(_))) {
+        return None;
+    }
+    progress.doing("look whether anything came back");
+    match planned(host, request) {
+        Ok((_, after)) => {
+            apply::returned::say(deeds, &after);
+            None
+        }
+        Err(_) => Some("nobody could look whether anything that was stopped came back".into()),
+    }
+}
+
+/// What would be done, for whoever is asked.
+fn shown(facts: &Facts, plan: &Plan<Step>, asked: &DoingArguments) -> String {
+    let mut text = report::shown(facts, plan);
+    if asked.purge_now && plan.steps.iter().any(Step::is_leftover) {
+        text.push_str("would then remove what was moved for good: it cannot come back\n");
+    }
+    text
+}
+
+/// Removes the left-overs for good that were moved; records and session files have no room to speak of.
+fn removed(
+    host: &Host,
+    run: &RunId,
+    deeds: &[Deed],
+    progress: &Progress,
+    interrupts: &Interrupts,
+) -> Result<Removed, String> {
+    let is_moved = |deed: &Deed| deed.outcome.is_ok() && deed.step.is_leftover();
+    let steps = deeds.iter().enumerate().filter(|(_, deed)| is_moved(deed)).map(|(at, _)| at);
+    let work = Work { host, progress, interrupts };
+    let run = Run::read(&host.root, run).map_err(|fault| apply::chain(&fault))?;
+    work.things(&run, &steps.collect(), false).map_err(|fault| apply::chain(&fault))
 }
 
 /// Begins the journal, on a full disk with room that is kept for that.

@@ -41,7 +41,8 @@ enum Command {
     /// Take back what a run did: what it moved comes back, and what it took out of databases
     ///
     /// Nothing is put over something new. Editors that were stopped are not started; the answer says
-    /// how. Exit codes: 0 all is back, 1 some of it is not, 2 refused, 5 another command is at work.
+    /// how. Exit codes: 0 all is back, 1 some of it is not, 2 refused, 4 the last run cannot be read,
+    /// 5 another command is at work.
     Undo {
         /// The run; without it the last one
         #[arg(value_name = "RUN")]
@@ -56,7 +57,11 @@ enum Command {
     Runs,
     /// Remove for good what runs moved away, and so free its room
     ///
-    /// Exit codes: 0 all is gone, 1 some of it stays, 2 refused, 5 another command is at work.
+    /// What goes is shown first, and asked for. What is mounted in it stays, and what belongs to users
+    /// that are none of cleanup.owners (--others).
+    ///
+    /// Exit codes: 0 all is gone, 1 some of it stays, 2 refused, 4 a journal cannot be read, 5 another
+    /// command is at work, 130 interrupted.
     Purge(PurgeArguments),
 }
 
@@ -108,7 +113,7 @@ pub(crate) struct WantedArguments {
     #[arg(long)]
     pub(crate) sessions: bool,
     /// Take only what belongs to this instance, session or repository
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", visible_aliases = ["instance", "session", "repository"])]
     pub(crate) only: Vec<String>,
     /// Take only what belongs to this user
     #[arg(long, value_name = "USER")]
@@ -142,6 +147,9 @@ pub(crate) struct DoingArguments {
     /// Keep no evidence of what was there; otherwise nothing is done where it cannot be kept
     #[arg(long)]
     pub(crate) no_evidence: bool,
+    /// Remove left-overs for good once they are moved, to free their room at once: they cannot come back
+    #[arg(long)]
+    pub(crate) purge_now: bool,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
@@ -155,9 +163,15 @@ pub(crate) struct PurgeArguments {
     /// Purge the runs that began so long ago, e.g. 7d
     #[arg(long, value_name = "AGE", value_parser = duration::parse, conflicts_with = "runs")]
     pub(crate) older_than: Option<Duration>,
-    /// Say what would be removed, and do nothing
+    /// Remove too what is in it and belongs to none of cleanup.owners
     #[arg(long)]
+    pub(crate) others: bool,
+    /// Say what would be removed, and do nothing
+    #[arg(long, conflicts_with = "yes")]
     pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 impl Tool for Cli {

@@ -30,6 +30,10 @@ pub(crate) enum Fault {
     RunId(#[from] RunIdFault),
     #[error("no run has anything that could be taken back")]
     NoRun,
+    #[error(
+        "the journal of {0}, the last run, cannot be read: name the run that is to be taken back"
+    )]
+    Unread(RunId, #[source] JournalFault),
     #[error("the run {0} has nothing that could be taken back")]
     NothingToUndo(RunId),
     #[error("{path} is no plan of this version: {why}")]
@@ -82,7 +86,8 @@ impl Diagnostic for Fault {
             // Without a journal nothing is done, and without evidence only where that is asked for.
             Self::Journal(_) | Self::Evidence(_) => Exit::Intact,
             Self::Publish(fault) => fault.exit(),
-            Self::Lock(_)
+            Self::Unread(..)
+            | Self::Lock(_)
             | Self::Process(_)
             | Self::Usage(_)
             | Self::Boot(_)
@@ -104,9 +109,10 @@ impl Diagnostic for Fault {
     fn hints(&self) -> Vec<Hint> {
         let ours = |words: &[&str]| vec![Hint::run("", Command::ours("oh-cleanup", words))];
         match self {
-            Self::RunId(_) | Self::NothingToUndo(_) | Self::Journal(JournalFault::Unknown(_)) => {
-                ours(&["runs"])
-            }
+            Self::RunId(_)
+            | Self::Unread(..)
+            | Self::NothingToUndo(_)
+            | Self::Journal(JournalFault::Unknown(_)) => ours(&["runs"]),
             Self::Stale(_) => ours(&["plan", "--all", "--output", "FILE"]),
             Self::Publish(fault) => fault.hints(),
             Self::Evidence(fault) => {

@@ -3,6 +3,8 @@
 //! Whatever can be undone is written down before it is done, with all that undoing needs. A run that
 //! was killed leaves a last line that says what it was about to do; whether it did is seen on the disk.
 
+use std::collections::BTreeSet;
+
 use oh_host::boot::BootId;
 use oh_host::journal::{self, Journal, JournalFault, Told};
 use oh_host::process::Pid;
@@ -47,6 +49,8 @@ pub(crate) enum Line {
     Failed { step: usize, why: String },
     /// A step was taken back.
     Undone { step: usize },
+    /// What a step had moved is about to be removed for good: from here on it is no whole thing.
+    Purging { step: usize },
     /// What a step had moved is gone for good.
     Purged { step: usize },
     /// The run came to its end.
@@ -83,21 +87,36 @@ impl Run {
 
     /// What can be taken back, in the order in which it was done.
     pub(crate) fn undoable(&self) -> Vec<(usize, &Undo)> {
-        let mut undoable: Vec<(usize, &Undo)> = Vec::new();
-        for line in &self.lines {
-            match line {
-                // Whether a step that failed had done anything is seen on the disk.
-                Line::Begin { undo: Undo::Nothing, .. }
-                | Line::Done { .. }
-                | Line::Failed { .. }
-                | Line::End => {}
-                Line::Begin { step, undo } => undoable.push((*step, undo)),
-                Line::Undone { step } | Line::Purged { step } => {
-                    undoable.retain(|(begun, _)| begun != step);
-                }
-            }
-        }
-        undoable
+        let purging = self.purging();
+        self.held().into_iter().filter(|(step, _)| !purging.contains(step)).collect()
+    }
+
+    /// What is kept of what was done, whole or not, in the order in which it was done.
+    pub(crate) fn held(&self) -> Vec<(usize, &Undo)> {
+        let gone: BTreeSet<usize> = self
+            .lines
+            .iter()
+            .filter_map(|line| match line {
+                Line::Undone { step } | Line::Purged { step } => Some(*step),
+                _ => None,
+            })
+            .collect();
+        let begun = self.lines.iter().filter_map(|line| match line {
+            Line::Begin { undo: Undo::Nothing, .. } => None,
+            // Whether a step that failed had done anything is seen on the disk.
+            Line::Begin { step, undo } => Some((*step, undo)),
+            _ => None,
+        });
+        begun.filter(|(step, _)| !gone.contains(step)).collect()
+    }
+
+    /// The steps whose things were about to be removed for good, and may be half gone.
+    pub(crate) fn purging(&self) -> BTreeSet<usize> {
+        let purging = self.lines.iter().filter_map(|line| match line {
+            Line::Purging { step } => Some(*step),
+            _ => None,
+        });
+        purging.collect()
     }
 
     /// Says whether a step was begun: then it found something to do.
@@ -171,6 +190,7 @@ mod tests {
             Line::Failed { step: 2, why: "no".into() },
             Line::Begin { step: 3, undo: c },
             Line::Done { step: 3 },
+            Line::Purging { step: 3 },
             Line::Purged { step: 3 },
             // Killed here: it may be done.
             Line::Begin { step: 4, undo: d.clone() },
@@ -184,6 +204,12 @@ mod tests {
         let run = Run { lines, ..super::tests::run(Vec::new()) };
         assert_eq!(run.undoable(), [(2, &b), (4, &d)]);
         assert!(run.is_over());
+        // Half gone: nobody takes that for the whole.
+        let mut lines = run.lines;
+        lines.push(Line::Purging { step: 2 });
+        let run = Run { lines, ..super::tests::run(Vec::new()) };
+        assert_eq!(run.undoable(), [(4, &d)]);
+        assert_eq!(run.held(), [(2, &b), (4, &d)]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oh_host::folder::FileKind;
 use oh_host::process::Pid;
+use oh_model::leftover;
 use oh_model::path::RealPath;
 use oh_model::plan::{Exclusion, Plan};
 use oh_model::port::Port;
@@ -27,7 +28,7 @@ const PROGRAM_NAME: &[u8] = b"code-server-";
 pub(crate) fn plan(facts: &Facts, request: &Request) -> Plan<Step> {
     let mut made = Made::default();
     for editor in &facts.editors {
-        match stops(editor, request) {
+        match stops(editor, facts, request) {
             Ok(true) => made.stop(editor),
             Ok(false) => made.stay(editor),
             Err(why) => {
@@ -50,9 +51,9 @@ fn age_ns(facts: &Facts, session: &Session) -> i64 {
 }
 
 /// Says whether an editor is stopped; `Err` why it is not, where it was asked for.
-fn stops(editor: &Editor, request: &Request) -> Result<bool, String> {
-    let id = editor.id.as_ref().map(|id| id.as_str());
-    if !request.kinds.processes || !request.names(id) || !request.of_user(editor.uid) {
+fn stops(editor: &Editor, facts: &Facts, request: &Request) -> Result<bool, String> {
+    let is_named = request.ids.is_empty() || request.names_one_of(&ids(editor, facts));
+    if !request.kinds.processes || !is_named || !request.of_user(editor.uid) {
         return Ok(false);
     }
     let said = |why: &str| Err(why.to_owned());
@@ -72,6 +73,18 @@ fn stops(editor: &Editor, request: &Request) -> Result<bool, String> {
         }
         _ => Ok(true),
     }
+}
+
+/// The ids of an editor, folded: its record's, those that databases and session files have with its port,
+/// and those of its folders' names.
+fn ids(editor: &Editor, facts: &Facts) -> BTreeSet<String> {
+    let own = editor.id.iter().map(|id| id.folded());
+    let is_its = |port: &Option<Port>| port.is_some_and(|port| editor.ports.contains(&port));
+    let entries = facts.entries.iter().filter(|entry| is_its(&entry.port)).map(|entry| &entry.id);
+    let sessions = facts.sessions.iter().filter(|one| is_its(&one.port)).map(|one| &one.id);
+    let folders = editor.folders.iter().flat_map(|path| leftover::ids(path.name()));
+    let said = entries.chain(sessions).map(|id| id.to_ascii_lowercase());
+    own.chain(said).chain(folders).collect()
 }
 
 /// A plan that is being made.
@@ -142,8 +155,7 @@ impl Made {
     }
 
     fn leftover(&mut self, one: &Leftover, facts: &Facts, request: &Request) {
-        // What has no id is left alone where one was named.
-        if !request.ids.is_empty() || !request.of_user(Some(one.thing.uid)) {
+        if !request.of_user(Some(one.thing.uid)) || !self.is_named(one, request) {
             return;
         }
         match self.taken(one, facts, request) {
@@ -152,10 +164,22 @@ impl Made {
         }
     }
 
+    /// Says whether a left-over is asked for: by its name, or by the editor that is stopped.
+    fn is_named(&self, one: &Leftover, request: &Request) -> bool {
+        let of_name = || leftover::ids(&String::from_utf8_lossy(one.thing.name.as_bytes()));
+        request.ids.is_empty()
+            || matches!(self.of_editor(one), Some((_, false)))
+            || request.names_one_of(&of_name())
+    }
+
+    /// The editor whose folder a left-over is, and whether that stays.
+    fn of_editor(&self, one: &Leftover) -> Option<&(String, bool)> {
+        self.folders.get(&RealPath::parse(&one.thing.shown()).ok()?)
+    }
+
     /// Says how a left-over goes, or why it stays.
     fn taken(&self, one: &Leftover, facts: &Facts, request: &Request) -> Result<Move, String> {
-        let path = RealPath::parse(&one.thing.shown()).ok();
-        let of_editor = path.and_then(|path| self.folders.get(&path));
+        let of_editor = self.of_editor(one);
         if !one.is_owned {
             return Err(format!("it belongs to {}", one.owner));
         }
@@ -208,6 +232,7 @@ impl Made {
             thing: one.thing.clone(),
             what,
             bytes: one.survey.bytes,
+            is_session: false,
             is_more: !one.survey.is_whole,
             may_change: of_editor.is_some() || is_left,
         })
@@ -215,7 +240,7 @@ impl Made {
 
     fn session(&mut self, session: &Session, facts: &Facts, request: &Request) {
         let folded = session.id.to_ascii_lowercase();
-        if !request.names(Some(&session.id)) {
+        if !request.names(&session.id) {
             return;
         }
         let ends = self.ended_ids.contains(&folded);
@@ -239,6 +264,7 @@ impl Made {
             thing: session.thing.clone(),
             what,
             bytes: session.thing.size_bytes,
+            is_session: true,
             is_more: false,
             // Its supervisor takes it away where it has the time.
             may_change: ends,
@@ -282,7 +308,7 @@ impl Made {
         if self.ended_ids.contains(&folded) {
             return Ok(true);
         }
-        if !request.names(Some(&entry.id)) || !request.uids.is_empty() {
+        if !request.names(&entry.id) || !request.uids.is_empty() {
             return Ok(false);
         }
         let ends = entry.port.is_some_and(|port| self.ended_ports.contains(&port));
@@ -311,7 +337,7 @@ impl Made {
 
     fn finish(mut self, facts: &Facts) -> Plan<Step> {
         let is_input = |step: &Step| match step {
-            Step::Move(step) => facts.sessions.iter().any(|session| session.thing == step.thing),
+            Step::Move(step) => step.is_session,
             Step::Release(_) | Step::Forget(_) => true,
             _ => false,
         };

@@ -1,4 +1,10 @@
 //! Removes for good what runs moved away.
+//!
+//! What goes is shown and asked for, and nothing but that goes. That a thing is being removed is written
+//! down first: what is half gone is never put back as if it were whole.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
 use oh_host::journal::{self, Journal};
@@ -6,47 +12,74 @@ use oh_host::lock::{Locks, Share};
 use oh_host::publish::Host;
 use oh_host::quarantine;
 use oh_host::remove::{Removed, Rules};
+use oh_host::signals::Interrupts;
+use oh_host::users::Users;
 use oh_model::exit::Exit;
+use oh_model::hint::{Command, Hint};
 use oh_model::path::RealPath;
 use oh_model::run::RunId;
 use oh_term::text::{bytes, several};
-use oh_term::{Answer, Common, Failure, Progress};
+use oh_term::{Answer, Common, Failure, Progress, consent};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use std::sync::atomic::AtomicU64;
 
-use crate::apply::PURPOSE;
+use crate::apply::{PURPOSE, chain};
 use crate::clean::{Context, LOCK_WAIT, context};
 use crate::cli::PurgeArguments;
 use crate::evidence;
+use crate::facts::owners;
 use crate::fault::Fault;
 use crate::journal::{Line, Run, TOOL, Undo};
 use crate::runs::{held, ids};
 
+/// What is asked to go: runs, and those of which nobody can tell what they moved.
+struct Chosen {
+    runs: Vec<Run>,
+    unread: Vec<(RunId, String)>,
+}
+
+/// What became of a run.
+struct Told {
+    run: RunId,
+    removed: Removed,
+    /// Whether a signal came before all of it was done.
+    is_interrupted: bool,
+}
+
 /// Purges, or says what would be removed.
 pub(crate) fn purge(asked: &PurgeArguments, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
-    if asked.dry_run {
-        let runs = chosen(&host, asked).map_err(Failure::of)?;
-        return Ok(would(&runs).notes(warnings));
+    let chosen = choose(&host, asked).map_err(Failure::of)?;
+    if asked.dry_run || chosen.runs.is_empty() {
+        return Ok(would(&chosen, asked.dry_run).notes(warnings));
     }
+    consent(&shown(&chosen), asked.yes)?;
+    let progress = Progress::start();
+    let interrupts = Interrupts::listen().map_err(|fault| Failure::of(Fault::Signals(fault)))?;
     let mut locks =
         Locks::open(&host.root, None).map_err(|fault| Failure::of(Fault::Lock(fault)))?;
     // Beside starts, and not beside another cleanup or undo.
     let world = locks.world(Share::Exclusive, PURPOSE, LOCK_WAIT);
     let _world = world.map_err(|fault| Failure::of(Fault::Lock(fault)))?;
-    // Behind the lock: a run that is at work is no run to purge.
-    let runs = chosen(&host, asked).map_err(Failure::of)?;
-    let progress = Progress::start();
+    let work = Work { host: &host, progress: &progress, interrupts: &interrupts };
+    let held_back = interrupts.hold();
     let mut told = Vec::new();
-    for run in &runs {
-        progress.doing(format!("purge {}", run.id));
-        told.push((run, purge_one(&host, run).map_err(Failure::of)?));
+    for shown in &chosen.runs {
+        if interrupts.is_asked() {
+            break;
+        }
+        // Behind the lock: another command may have taken it back or purged it meanwhile.
+        let now = match Run::read(&host.root, &shown.id) {
+            Err(journal::JournalFault::Unknown(_)) => continue,
+            run => run.map_err(|fault| Failure::of(Fault::Journal(fault)))?,
+        };
+        told.push(work.one(shown, &now, asked.others).map_err(Failure::of)?);
     }
-    Ok(answer(&told).notes(warnings))
+    let is_interrupted = interrupts.is_asked();
+    held_back.answered();
+    Ok(answer(&chosen, &told, is_interrupted).notes(warnings))
 }
 
-fn chosen(host: &Host, asked: &PurgeArguments) -> Result<Vec<Run>, Fault> {
+fn choose(host: &Host, asked: &PurgeArguments) -> Result<Chosen, Fault> {
     let ids: Vec<RunId> = match asked.older_than {
         None => asked.runs.iter().map(|name| RunId::parse(name)).collect::<Result<_, _>>()?,
         Some(age) => {
@@ -56,85 +89,181 @@ fn chosen(host: &Host, asked: &PurgeArguments) -> Result<Vec<Run>, Fault> {
             ids(host)?.into_iter().filter(|id| id.to_string() < before).collect()
         }
     };
-    ids.iter().map(|id| Ok(Run::read(&host.root, id)?)).collect()
+    let mut chosen = Chosen { runs: Vec::new(), unread: Vec::new() };
+    for id in ids {
+        match Run::read(&host.root, &id) {
+            Ok(run) => chosen.runs.push(run),
+            Err(fault @ journal::JournalFault::Unknown(_)) if asked.older_than.is_none() => {
+                return Err(fault.into());
+            }
+            // One that cannot be read keeps no other's room.
+            Err(fault) => chosen.unread.push((id, chain(&fault))),
+        }
+    }
+    Ok(chosen)
 }
 
-fn purge_one(host: &Host, run: &Run) -> Result<Removed, Fault> {
-    let mut journal = Journal::reopen(&host.root, TOOL, &run.id)?;
-    let count = AtomicU64::new(0);
-    let mut all = Removed::default();
-    let mut folders: BTreeSet<RealPath> = BTreeSet::new();
-    for (step, undo) in run.undoable() {
-        match undo {
-            Undo::Nothing => continue,
-            Undo::Moved { thing, place } => {
-                let rules = Rules { owners: None, progress: Some(&count) };
-                let removed = quarantine::purge(thing, place, rules)?;
-                folders.insert(place.folder.clone());
-                let is_gone = removed.left_count == 0;
-                all.add(removed);
-                if !is_gone {
+/// What removing works with.
+pub(crate) struct Work<'w> {
+    pub(crate) host: &'w Host,
+    pub(crate) progress: &'w Progress,
+    pub(crate) interrupts: &'w Interrupts,
+}
+
+impl Work<'_> {
+    /// Removes what was shown of a run and is still there, and the run itself where nothing of it is left.
+    fn one(&self, shown: &Run, now: &Run, others: bool) -> Result<Told, Fault> {
+        let steps: BTreeSet<usize> = shown.held().into_iter().map(|(step, _)| step).collect();
+        let removed = self.things(now, &steps, others)?;
+        let is_interrupted = self.interrupts.is_asked();
+        let mut told = Told { run: now.id.clone(), removed, is_interrupted };
+        let is_all = now.held().iter().all(|(step, _)| steps.contains(step));
+        if told.removed.left_count == 0 && is_all && !is_interrupted {
+            // Before the journal: what has none is found by nobody.
+            if let Some(bytes) = evidence::remove(&self.host.root, &now.id)? {
+                told.removed.files += 1;
+                told.removed.bytes += bytes;
+            }
+            journal::forget(&self.host.root, TOOL, &now.id)?;
+        }
+        Ok(told)
+    }
+
+    /// Removes what these steps of a run moved away and copied.
+    pub(crate) fn things(
+        &self,
+        run: &Run,
+        steps: &BTreeSet<usize>,
+        others: bool,
+    ) -> Result<Removed, Fault> {
+        let mut journal = Journal::reopen(&self.host.root, TOOL, &run.id)?;
+        let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
+        let owners: Vec<u32> = owners(self.host, &users).uids().collect();
+        let (count, mut all) = (AtomicU64::new(0), Removed::default());
+        let mut folders: BTreeSet<RealPath> = BTreeSet::new();
+        let what = format!("remove what {} moved", run.id);
+        self.progress.counting(&what, "names", &count, || -> Result<(), Fault> {
+            for (step, undo) in run.held() {
+                if !steps.contains(&step) || self.interrupts.is_asked() {
                     continue;
                 }
+                journal.note(&Line::Purging { step })?;
+                match undo {
+                    Undo::Nothing => {}
+                    Undo::Moved { thing, place } => {
+                        let mut mine = owners.clone();
+                        mine.push(thing.uid);
+                        let owners = (!others).then_some(mine.as_slice());
+                        let rules = Rules { owners, progress: Some(&count) };
+                        let removed = quarantine::purge(thing, place, rules)?;
+                        folders.insert(place.folder.clone());
+                        let is_gone = removed.left_count == 0;
+                        all.add(removed);
+                        if !is_gone {
+                            continue;
+                        }
+                    }
+                    Undo::Copied { copy, .. } => {
+                        // One that is gone is as it is to be.
+                        drop(std::fs::remove_file(copy.as_str()));
+                    }
+                }
+                journal.note(&Line::Purged { step })?;
             }
-            Undo::Copied { copy, .. } => {
-                // One that is gone is as it is to be.
-                drop(std::fs::remove_file(copy.as_str()));
-            }
-        }
-        journal.note(&Line::Purged { step })?;
+            Ok(())
+        })?;
+        folders.iter().for_each(quarantine::close);
+        Ok(all)
     }
-    folders.iter().for_each(quarantine::close);
-    if all.left_count == 0 {
-        // Before the journal: what has none is found by nobody.
-        if let Some(bytes) = evidence::remove(&host.root, &run.id)? {
-            all.files += 1;
-            all.bytes += bytes;
-        }
-        journal::forget(&host.root, TOOL, &run.id)?;
-    }
-    Ok(all)
 }
 
-fn would(runs: &[Run]) -> Answer {
+/// What would be removed, for whoever is asked.
+fn shown(chosen: &Chosen) -> String {
     let line = |run: &Run| {
         let (things, room) = held(run);
-        format!("would remove {} of {} ({})\n", several(things, "thing"), run.id, bytes(room))
+        format!(
+            "would remove {} of {} for good ({})\n",
+            several(things, "thing"),
+            run.id,
+            bytes(room)
+        )
     };
-    let human =
-        if runs.is_empty() { "nothing to do\n".into() } else { runs.iter().map(line).collect() };
-    let all: Vec<String> = runs.iter().map(|run| run.id.to_string()).collect();
-    Answer::new(human, json!({ "dry_run": true, "runs": all }))
+    chosen.runs.iter().map(line).chain(unread(chosen)).collect()
 }
 
-fn answer(told: &[(&Run, Removed)]) -> Answer {
+fn unread(chosen: &Chosen) -> impl Iterator<Item = String> {
+    chosen.unread.iter().map(|(run, why)| format!("not seen  {run}: {why}\n"))
+}
+
+fn would(chosen: &Chosen, is_dry: bool) -> Answer {
+    let human = match (chosen.runs.is_empty(), chosen.unread.is_empty()) {
+        (true, true) => "nothing to do\n".into(),
+        _ => shown(chosen),
+    };
+    let all: Vec<String> = chosen.runs.iter().map(|run| run.id.to_string()).collect();
+    let result = json!({ "dry_run": is_dry, "runs": all, "not_seen": not_seen(chosen) });
+    Answer::new(human, result).exit(exit(chosen))
+}
+
+fn not_seen(chosen: &Chosen) -> Vec<Value> {
+    let row = |(run, why): &(RunId, String)| json!({ "subject": run.to_string(), "reason": why });
+    chosen.unread.iter().map(row).collect()
+}
+
+fn exit(chosen: &Chosen) -> Exit {
+    if chosen.unread.is_empty() { Exit::Ok } else { Exit::CouldNotLook }
+}
+
+/// Says what a removal left, line by line.
+pub(crate) fn left(removed: &Removed) -> String {
+    let line = |left: &oh_host::remove::Left| {
+        let path = oh_term::text::escaped(&left.path.to_string_lossy());
+        format!("stays     {path}: {}\n", left.why)
+    };
+    removed.left.iter().map(line).collect()
+}
+
+/// How many names are gone.
+pub(crate) fn names(removed: &Removed) -> String {
+    several(usize::try_from(removed.files + removed.folders).unwrap_or(usize::MAX), "name")
+}
+
+fn answer(chosen: &Chosen, told: &[Told], is_interrupted: bool) -> Answer {
     let mut human = String::new();
     let mut rows: Vec<Value> = Vec::new();
-    for (run, removed) in told {
-        let count = removed.files + removed.folders;
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        human.push_str(&format!(
-            "purged    {}: {}, {} freed\n",
-            run.id,
-            several(count, "name"),
-            bytes(removed.bytes)
-        ));
-        for left in &removed.left {
-            let path = oh_term::text::escaped(&left.path.to_string_lossy());
-            human.push_str(&format!("stays     {path}: {}\n", left.why));
-        }
+    for Told { run, removed, is_interrupted } in told {
+        let (names, freed) = (names(removed), bytes(removed.bytes));
+        let head = if *is_interrupted { "in part" } else { "purged" };
+        human.push_str(&format!("{head:<10}{run}: {names}, {freed} freed\n"));
+        human.push_str(&left(removed));
         rows.push(json!({
-            "run": run.id.to_string(),
+            "run": run.to_string(),
             "files": removed.files,
             "folders": removed.folders,
             "bytes": removed.bytes,
             "left": removed.left_count,
         }));
     }
-    if told.is_empty() {
+    human.extend(unread(chosen));
+    if human.is_empty() {
         human.push_str("nothing to do\n");
     }
-    let is_whole = told.iter().all(|(_, removed)| removed.left_count == 0);
-    let answer = Answer::new(human, json!({ "runs": rows }));
-    answer.exit(if is_whole { Exit::Ok } else { Exit::No })
+    let is_whole = told.iter().all(|told| told.removed.left_count == 0);
+    let is_others = told.iter().flat_map(|told| &told.removed.left);
+    let is_others =
+        is_others.into_iter().any(|left| matches!(left.why, oh_host::remove::Why::Owner(_)));
+    let exit = match (is_interrupted, is_whole) {
+        (true, _) => Exit::Interrupted,
+        (false, false) => Exit::No,
+        (false, true) => exit(chosen),
+    };
+    let result = json!({ "dry_run": false, "runs": rows, "not_seen": not_seen(chosen) });
+    let answer = Answer::new(human, result).exit(exit);
+    if !is_others {
+        return answer;
+    }
+    let runs: Vec<String> = told.iter().map(|told| told.run.to_string()).collect();
+    let mut words = vec!["purge", "--others"];
+    words.extend(runs.iter().map(String::as_str));
+    answer.hint(Hint::run("remove what is others' too", Command::ours("oh-cleanup", &words)))
 }

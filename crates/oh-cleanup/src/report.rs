@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use oh_host::remove::Removed;
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
 use oh_model::plan::{Outcome, Plan};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use crate::apply::Deed;
 use crate::evidence::Written;
 use crate::facts::Facts;
+use crate::purge;
 use crate::step::Step;
 
 /// A plan that is not carried out: there is nothing to do, or nobody asked for more.
@@ -60,13 +62,18 @@ fn is_blind(facts: &Facts) -> bool {
 }
 
 /// What a run did.
-pub(crate) fn done(
-    facts: &Facts,
-    plan: &Plan<Step>,
-    deeds: &[Deed],
-    run: &RunId,
-    evidence: Option<&Written>,
-) -> Answer {
+pub(crate) struct Done<'d> {
+    pub(crate) run: &'d RunId,
+    pub(crate) deeds: &'d [Deed],
+    pub(crate) evidence: Option<Written>,
+    /// What was removed for good, where that was asked for; `Err` says why not all of it was.
+    pub(crate) removed: Option<Result<Removed, String>>,
+}
+
+/// Tells it.
+pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer {
+    let Done { run, deeds, evidence, removed } = done;
+    let deeds = *deeds;
     let mut human = String::new();
     let mut exit = Exit::Ok;
     for deed in deeds {
@@ -81,6 +88,21 @@ pub(crate) fn done(
             }
         }
     }
+    match removed {
+        Some(Ok(removed)) => {
+            let (names, freed) = (purge::names(removed), bytes(removed.bytes));
+            human.push_str(&format!("removed   for good: {names}, {freed} freed\n"));
+            human.push_str(&purge::left(removed));
+            if removed.left_count > 0 {
+                exit = exit.worst(Exit::No);
+            }
+        }
+        Some(Err(why)) => {
+            human.push_str(&format!("not done  remove what was moved for good\n          {why}\n"));
+            exit = exit.worst(Exit::No);
+        }
+        None => {}
+    }
     human.push_str(&kept(facts, plan));
     if let Some(Written { path, bytes: size, items }) = evidence {
         let (size, items) = (bytes(*size), several(*items, "item"));
@@ -92,9 +114,20 @@ pub(crate) fn done(
     let is_clean = plan.exclusions.is_empty() && !is_blind(facts);
     human.push_str(&summary(deeds, is_clean));
     let is_done = |deed: &&Deed| matches!(deed.outcome, Ok(Outcome::Done));
-    let moved = deeds.iter().filter(is_done).any(|deed| is_moved(&deed.step));
-    let is_undoable = moved || deeds.iter().filter(is_done).any(|deed| is_undoable(&deed.step));
-    let result = json(facts, plan, deeds, Some(run), evidence, false);
+    let is_kept = removed.is_none();
+    let moved = is_kept && deeds.iter().filter(is_done).any(|deed| deed.step.is_leftover());
+    let mut undoable = deeds.iter().filter(is_done).filter(|deed| is_undoable(&deed.step));
+    let is_undoable = undoable.any(|deed| is_kept || !deed.step.is_leftover());
+    let mut result = json(facts, plan, deeds, Some(run), evidence.as_ref(), false);
+    result["removed"] = json!(removed.as_ref().map(|removed| match removed {
+        Ok(removed) => json!({
+            "files": removed.files,
+            "folders": removed.folders,
+            "bytes": removed.bytes,
+            "left": removed.left_count,
+        }),
+        Err(why) => json!({ "why": why }),
+    }));
     let answer = Answer::new(human, result).exit(exit);
     if !is_undoable {
         return answer;
@@ -109,10 +142,6 @@ pub(crate) fn done(
 /// Says whether a step that was done can be taken back.
 fn is_undoable(step: &Step) -> bool {
     matches!(step, Step::Move(_) | Step::Release(_) | Step::Forget(_))
-}
-
-fn is_moved(step: &Step) -> bool {
-    matches!(step, Step::Move(_))
 }
 
 /// What was done, in one line.

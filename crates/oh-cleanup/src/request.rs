@@ -40,13 +40,14 @@ impl Kinds {
 }
 
 impl Request {
-    /// Says whether an id is one of those that are asked for; what has none is where none is named.
-    pub(crate) fn names(&self, id: Option<&str>) -> bool {
-        match id {
-            _ if self.ids.is_empty() => true,
-            Some(id) => self.ids.contains(&id.to_ascii_lowercase()),
-            None => false,
-        }
+    /// Says whether an id is one of those that are asked for.
+    pub(crate) fn names(&self, id: &str) -> bool {
+        self.names_one_of(&[id.to_ascii_lowercase()].into())
+    }
+
+    /// Says whether one of these ids, folded, is asked for; what has none is where none is named.
+    pub(crate) fn names_one_of(&self, ids: &BTreeSet<String>) -> bool {
+        self.ids.is_empty() || !self.ids.is_disjoint(ids)
     }
 
     /// Says whether a user is one of those that are asked for.

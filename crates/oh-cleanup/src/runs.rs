@@ -67,13 +67,13 @@ pub(crate) fn ids(host: &Host) -> Result<Vec<RunId>, Fault> {
     Ok(journal::runs(&host.root, TOOL)?)
 }
 
-/// How much of a run can be taken back, and how much room that has, in bytes.
+/// How much is kept of what a run did, and how much room that has, in bytes.
 pub(crate) fn held(run: &Run) -> (usize, u64) {
-    let undoable = run.undoable();
-    let room = undoable.iter().filter(|(_, undo)| matches!(undo, Undo::Moved { .. }));
+    let held = run.held();
+    let room = held.iter().filter(|(_, undo)| matches!(undo, Undo::Moved { .. }));
     let room = room.filter_map(|(step, _)| match run.head.steps.get(*step)? {
         Step::Move(step) => Some(step.bytes),
         _ => None,
     });
-    (undoable.len(), room.sum())
+    (held.len(), room.sum())
 }

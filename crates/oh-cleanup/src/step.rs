@@ -55,6 +55,8 @@ pub(crate) struct Move {
     pub(crate) what: String,
     /// How much room it has, in bytes.
     pub(crate) bytes: u64,
+    /// Whether it is a file that announces a session, and no left-over.
+    pub(crate) is_session: bool,
     /// Whether it has more, because not all of it was looked at.
     pub(crate) is_more: bool,
     /// Whether something that this plan stops may still write to it: then only its number counts, and
@@ -84,6 +86,11 @@ pub(crate) struct Release {
 }
 
 impl Step {
+    /// Says whether it moves a left-over.
+    pub(crate) const fn is_leftover(&self) -> bool {
+        matches!(self, Self::Move(step) if !step.is_session)
+    }
+
     /// The kind of a step, for the report.
     pub(crate) const fn phase(&self) -> &'static str {
         match self {

@@ -56,6 +56,7 @@ pub(crate) fn undo(run: Option<&str>, is_dry: bool, common: &Common) -> Result<A
         }
         told.push(Told { subject: subject(&undo), outcome });
     }
+    told.extend(half_gone(&run));
     let wanted = want_again(&host, &run);
     let published = match publish::traces(&host) {
         Ok(traces) if !traces.is_empty() => {
@@ -73,6 +74,21 @@ fn undoable(run: &Run) -> Result<Vec<(usize, Undo)>, Failure> {
     if all.is_empty() { Err(Failure::of(Fault::NothingToUndo(run.id.clone()))) } else { Ok(all) }
 }
 
+/// What somebody had begun to remove for good: it is not the whole thing any more.
+fn half_gone(run: &Run) -> impl Iterator<Item = Told> {
+    let purging = run.purging();
+    run.held().into_iter().filter(move |(step, _)| purging.contains(step)).map(|(_, undo)| {
+        let why = match undo {
+            Undo::Moved { place, .. } => format!(
+                "a purge of it was begun; what is left of it is {}/{}",
+                place.folder, place.number
+            ),
+            _ => "a purge of it was begun".into(),
+        };
+        Told { subject: subject(undo), outcome: Err(why) }
+    })
+}
+
 /// Finds a run: the one that is named, or the last one that can be taken back.
 fn find(host: &Host, name: Option<&str>) -> Result<Run, Fault> {
     if let Some(name) = name {
@@ -80,7 +96,8 @@ fn find(host: &Host, name: Option<&str>) -> Result<Run, Fault> {
     }
     let runs = oh_host::journal::runs(&host.root, TOOL)?;
     for id in runs.iter().rev() {
-        let run = Run::read(&host.root, id)?;
+        // Which run is the last one that can be taken back, nobody knows where one cannot be read.
+        let run = Run::read(&host.root, id).map_err(|fault| Fault::Unread(id.clone(), fault))?;
         if !run.undoable().is_empty() {
             return Ok(run);
         }

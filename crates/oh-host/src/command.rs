@@ -57,6 +57,16 @@ pub enum CommandFault {
         /// The signal.
         signal: i32,
     },
+    /// It did not do what it was asked.
+    #[error("{program} failed ({ending}): {said}")]
+    Failed {
+        /// The program.
+        program: RealPath,
+        /// How it ended.
+        ending: String,
+        /// What it said, on one line.
+        said: String,
+    },
     /// Its output could not be read or its end not seen.
     #[error("could not follow {program}")]
     Follow {

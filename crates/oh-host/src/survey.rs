@@ -25,6 +25,10 @@ const DEPTH_MAX: usize = 64;
 /// How many repositories and mounts are named.
 pub const NAMED_MAX: usize = 100;
 
+/// How editors call the folder in their settings of what was typed and not saved (VS Code's
+/// `backupHome`); empty, it says that all is saved.
+pub const UNSAVED_NAME: &[u8] = b"Backups";
+
 /// The unit of `stx_blocks`, in bytes (statx(2)).
 const BLOCK_BYTES: u64 = 512;
 
@@ -48,6 +52,8 @@ pub struct Survey {
     /// The folders in it that are git's working trees, by the way there from the tree; empty for the
     /// tree itself. One more than [`NAMED_MAX`] says that there may be more.
     pub repositories: Vec<PathBuf>,
+    /// The first folder in it by the name of [`UNSAVED_NAME`] that has something in it, by the way there.
+    pub unsaved: Option<PathBuf>,
     /// What is directly in it.
     pub names: BTreeSet<Vec<u8>>,
     /// Whether all of it was looked at.
@@ -102,6 +108,10 @@ impl Walk {
         let is_repository = names.iter().any(|name| name == b".git");
         if is_repository && self.survey.repositories.len() <= NAMED_MAX {
             self.survey.repositories.push(here.to_owned());
+        }
+        let is_backups = depth > 0 && here.file_name().map(OsStr::as_bytes) == Some(UNSAVED_NAME);
+        if is_backups && !names.is_empty() && self.survey.unsaved.is_none() {
+            self.survey.unsaved = Some(here.to_owned());
         }
         for name in names {
             if self.survey.entries >= ENTRIES_MAX {
@@ -181,6 +191,19 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
+
+    #[test]
+    fn what_an_editor_did_not_save_is_found_wherever_it_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        let open = fs::File::open(dir.path()).unwrap();
+        fs::create_dir_all(tree.join("data/User/Backups")).unwrap();
+        // All is saved.
+        assert_eq!(survey(open.as_fd(), b"tree").unwrap().unsaved, None);
+        fs::create_dir_all(tree.join("data/User/Backups/1f2e/untitled")).unwrap();
+        let seen = survey(open.as_fd(), b"tree").unwrap();
+        assert_eq!(seen.unsaved, Some("data/User/Backups".into()));
+    }
 
     #[test]
     fn a_tree_is_counted_once_and_no_link_is_followed() {

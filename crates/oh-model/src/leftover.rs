@@ -6,6 +6,7 @@
 //! be somebody's. Whether a thing that has such a name may be taken is decided by what it is, whose it
 //! is and who uses it, and not here.
 
+use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use core::fmt;
 
@@ -82,6 +83,29 @@ const NEVER: &[&str] = &[
 
 /// Where homes are: nothing is a left-over that is a home, or in a hidden folder of one.
 const HOMES: [&str; 2] = ["/home", "/root"];
+
+/// What the names of left-overs begin with that have an id behind it, the longest first.
+const BEFORE_IDS: [&str; 8] = [
+    "code-server-extensions-",
+    "code-server-userdata-",
+    "code-server-config-",
+    "openhands-agent-server-",
+    "openhands_workspace_",
+    "code-server-",
+    "vscode-agent-",
+    "",
+];
+
+/// Returns the ids, folded, that the name of a left-over may speak of: what is behind the word that it
+/// begins with, with and without what applications put behind an id (`-PORT`, `_RANDOM`).
+pub fn ids(name: &str) -> BTreeSet<String> {
+    let rest = BEFORE_IDS.iter().find_map(|before| name.strip_prefix(before)).unwrap_or(name);
+    let is_port = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let without_port = rest.rsplit_once('-').filter(|(_, port)| is_port(port)).map(|(id, _)| id);
+    let without_random = rest.rsplit_once('_').map(|(id, _)| id);
+    let all = [Some(rest), without_port, without_random].into_iter().flatten();
+    all.filter(|id| !id.is_empty()).map(str::to_ascii_lowercase).collect()
+}
 
 /// Says why a text is no pattern of left-overs.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -278,6 +302,23 @@ mod tests {
         ] {
             assert!(Pattern::parse(dangerous).is_err(), "{dangerous:?} is taken for a pattern");
         }
+    }
+
+    #[test]
+    fn a_name_speaks_of_an_id_and_of_no_part_of_one() {
+        for (name, of, others) in [
+            ("code-server-userdata-Hello-World-8888", "hello-world", ["hello", "world", "8888"]),
+            ("code-server-hello-8888", "hello", ["userdata-hello", "8888", "server"]),
+            ("vscode-agent-a-1-8888", "a-1", ["a", "1", "agent"]),
+            ("openhands_workspace_0123abc_x1y2", "0123abc", ["0123", "x1y2", "workspace"]),
+            ("code-server-extensions-8888", "8888", ["extensions", "", "888"]),
+            ("3f2c9a", "3f2c9a", ["3f2c", "", "9a"]),
+        ] {
+            let ids = ids(name);
+            assert!(ids.contains(of), "{name}: {ids:?}");
+            assert!(!others.iter().any(|other| ids.contains(*other)), "{name}: {ids:?}");
+        }
+        assert!(ids("code-server-").is_empty());
     }
 
     #[test]

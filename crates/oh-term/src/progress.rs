@@ -2,12 +2,17 @@
 
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How often the live line moves, in milliseconds.
 const TICK_MS: u64 = 100;
+
+/// How often a count is told.
+const COUNT_EVERY: Duration = Duration::from_millis(200);
 
 /// Tells which step is under way.
 ///
@@ -42,6 +47,33 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.0.set_message(what.into());
         }
+    }
+
+    /// Says how far work is that takes long, by what it counts, while it goes on.
+    pub fn counting<T>(
+        &self,
+        what: &str,
+        unit: &str,
+        count: &AtomicU64,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        let Some(bar) = &self.bar else { return work() };
+        let (ended, end) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                loop {
+                    let done = count.load(Ordering::Relaxed);
+                    bar.0.set_message(format!("{what}: {done} {unit}"));
+                    // Nothing is ever sent: the other end goes when the work has ended.
+                    if end.recv_timeout(COUNT_EVERY) != Err(RecvTimeoutError::Timeout) {
+                        return;
+                    }
+                }
+            });
+            let made = work();
+            drop(ended);
+            made
+        })
     }
 
     /// Says who is waited for, and for what; a log has it as a line.

@@ -176,7 +176,7 @@ pub const PRINTED: &[Printed] = &[
         test: "crates/oh-testsuite/tests/cleanup.rs::one_command_ends_in_the_clean_state_and_another_takes_it_back",
     },
     Printed {
-        command: "oh-cleanup purge --older-than 7d",
+        command: "oh-cleanup purge --older-than 7d --yes",
         test: "crates/oh-testsuite/tests/cleanup.rs::what_was_moved_long_ago_is_removed_for_good",
     },
     Printed {

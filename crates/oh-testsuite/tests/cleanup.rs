@@ -1,5 +1,8 @@
 //! `oh-cleanup` on a machine with real editors behind a real nginx, and what must survive it.
 
+#[path = "crash/blows.rs"]
+#[expect(dead_code, reason = "one blow is enough here")]
+mod blows;
 #[path = "cleanup/scene.rs"]
 mod scene;
 
@@ -142,16 +145,129 @@ fn what_was_moved_long_ago_is_removed_for_good() -> Result<()> {
     let scene = Scene::new()?;
     scene.leave("tmp/vscode-agent-gone-1/data/a", "a")?;
     scene.run(&["--temp", "--yes"])?.expect(0)?;
-    let kept = scene.run(&["purge", "--older-than", "7d"])?.expect(0)?;
+    let kept = scene.run(&["purge", "--older-than", "7d", "--yes"])?.expect(0)?;
     ensure!(kept.stdout == "nothing to do\n", "{kept:?}");
     wait::until("the run to be old enough", BOUND, || {
-        let purged = scene.run(&["purge", "--older-than", "0s"])?.expect(0)?;
+        let purged = scene.run(&["purge", "--older-than", "0s", "--yes"])?.expect(0)?;
         Ok(purged.stdout.starts_with("purged ").then_some(()))
     })?;
     let quarantine = scene.tree("var/lib/openhands-toolkit/quarantine")?;
     ensure!(!quarantine.contains("data"), "{quarantine}");
     let none = scene.run(&["undo"])?.expect(2)?;
     ensure!(none.stderr.contains("no run has anything that could be taken back"), "{none:?}");
+    Ok(())
+}
+
+#[test]
+fn nothing_is_removed_for_good_that_was_not_confirmed() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.leave("tmp/vscode-agent-gone-1/data/a", "a")?;
+    let run = scene.moved_by(&["--temp", "--yes"])?;
+    let refused = scene.run(&["purge", &run])?.expect(2)?;
+    ensure!(refused.stderr.contains("would remove 1 thing of "), "{refused:?}");
+    ensure!(refused.stderr.contains("nobody is there to confirm this plan"), "{refused:?}");
+    scene.run(&["undo"])?.expect(0)?;
+    ensure!(scene.tree("tmp")?.contains("gone-1/data/a"));
+    Ok(())
+}
+
+#[test]
+fn what_others_put_into_it_stays_in_the_quarantine() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    let scene = Scene::new()?;
+    scene.leave("tmp/vscode-agent-gone-1/data/theirs", "a")?;
+    let theirs = scene.instances.lab.at("tmp/vscode-agent-gone-1/data/theirs");
+    std::os::unix::fs::chown(&theirs, Some(4242), Some(4242))?;
+    let run = scene.moved_by(&["--temp", "--yes"])?;
+    let said = scene.run(&["purge", &run, "--yes"])?.expect(1)?;
+    ensure!(said.stdout.contains("data/theirs: it belongs to uid 4242"), "{said:?}");
+    ensure!(said.stdout.contains(&format!("oh-cleanup purge --others {run}")), "{said:?}");
+    let quarantine = "var/lib/openhands-toolkit/quarantine";
+    ensure!(scene.tree(quarantine)?.contains("data/theirs"), "{said:?}");
+    scene.run(&["purge", &run, "--others", "--yes"])?.expect(0)?;
+    ensure!(!scene.tree(quarantine)?.contains("data"), "{}", scene.tree(quarantine)?);
+    Ok(())
+}
+
+#[test]
+fn room_that_is_needed_at_once_is_freed_and_the_rest_can_come_back() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.leave("tmp/vscode-agent-gone-1/data/a", "a")?;
+    scene.leave("tmp/openhands-sessions/gone.json", "{\"vscode_port\": 1}")?;
+    scene.enter_dead("gone", scene.instances.first_port + 3)?;
+    let refused = scene.run(&["--all", "--purge-now"])?.expect(2)?;
+    ensure!(refused.stderr.contains("for good: it cannot come back"), "{refused:?}");
+    let said = scene.run(&["--all", "--purge-now", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.contains("removed   for good: 3 names, "), "{said:?}");
+    ensure!(!said.stdout.contains("free the room"), "{said:?}");
+    let kept = scene.tree("var/lib/openhands-toolkit")?;
+    ensure!(kept.contains(".tar.zst") && !kept.contains("data/a"), "{kept}");
+    let undone = scene.run(&["undo"])?.expect(0)?;
+    ensure!(undone.stdout.contains("gone.json"), "{undone:?}");
+    ensure!(scene.text(PORTS)?.contains("\"gone\""), "{}", scene.text(PORTS)?);
+    ensure!(!scene.tree("tmp")?.contains("vscode-agent"), "{}", scene.tree("tmp")?);
+    Ok(())
+}
+
+#[test]
+fn one_of_several_is_taken_by_its_id() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.instances.start("hello")?;
+    let old = scene.historic("old", 1)?;
+    scene.enter_dead("gone", scene.instances.first_port + 3)?;
+    scene.leave("tmp/vscode-agent-gone-8890/data/a", "a")?;
+    let said = scene.run(&["--all", "--repository", "old", "--yes"])?.expect(0)?;
+    ensure!(old.is_over() && scene.is_routed("hello")?, "{said:?}");
+    let ports = scene.instances.json(PORTS)?["instances"].clone();
+    ensure!(ports["old"].is_null() && ports["hello"].is_object() && ports["gone"].is_object());
+    let left = scene.things("tmp")?;
+    ensure!(!left.contains("-old-") && left.contains("vscode-agent-gone-8890"), "{left}");
+    let said = scene.run(&["--all", "--session", "GONE", "--yes"])?.expect(0)?;
+    ensure!(!scene.things("tmp")?.contains("gone") && scene.is_routed("hello")?, "{said:?}");
+    ensure!(scene.instances.json(PORTS)?["instances"]["gone"].is_null(), "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn what_is_half_removed_never_comes_back_as_a_whole() -> Result<()> {
+    let scene = Scene::new()?;
+    for name in ["gone-1", "gone-2"] {
+        scene.leave(&format!("tmp/vscode-agent-{name}/data/a"), "a")?;
+        scene.leave(&format!("tmp/vscode-agent-{name}/data/b"), "b")?;
+    }
+    let run = scene.moved_by(&["--temp", "--yes"])?;
+    let log = scene.instances.lab.at("log/strace").display().to_string();
+    let mut tool = scene.instances.lab.built("oh-cleanup")?;
+    tool.args(["purge", &run, "--yes", "--root"]).arg(scene.instances.lab.root());
+    // Behind its first file.
+    let killed = blows::Blow::Kill.strike(&tool, &log, "unlinkat", 2)?;
+    ensure!(killed.code != 0, "{killed:?}");
+    let said = scene.run(&["undo"])?.expect(1)?;
+    ensure!(said.stdout.contains("a purge of it was begun; what is left of it is "), "{said:?}");
+    let tree = scene.tree("tmp")?;
+    ensure!(tree.matches("/data/").count() == 2, "{tree}");
+    scene.run(&["purge", &run, "--yes"])?.expect(0)?;
+    let quarantine = scene.tree("var/lib/openhands-toolkit/quarantine")?;
+    ensure!(!quarantine.contains("data"), "{quarantine}");
+    Ok(())
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_ends_no_purge_of_others() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.leave("tmp/vscode-agent-gone-1/data/a", "a")?;
+    let first = scene.moved_by(&["--temp", "--yes"])?;
+    let journal = "var/lib/openhands-toolkit/journal/cleanup-20200101T000000Z.jsonl";
+    scene.instances.lab.write(journal, "{\"schema\": 99}\n")?;
+    wait::until("the run to be old enough", BOUND, || {
+        let said = scene.run(&["purge", "--older-than", "0s", "--yes"])?.expect(4)?;
+        ensure!(said.stdout.contains("not seen  20200101T000000Z: "), "{said:?}");
+        Ok(said.stdout.contains(&format!("purged    {first}")).then_some(()))
+    })?;
+    let said = scene.run(&["undo"])?.expect(4)?;
+    ensure!(said.stderr.contains("name the run that is to be taken back"), "{said:?}");
     Ok(())
 }
 

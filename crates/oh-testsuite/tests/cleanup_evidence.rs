@@ -203,7 +203,7 @@ fn evidence_is_listed_with_its_run_and_goes_with_it() -> Result<()> {
     ensure!(runs.len() == 2 && runs[1]["evidence"].is_null(), "{runs:#?}");
     let bytes = fs::metadata(folder.join(&name))?.len();
     ensure!(runs[0]["evidence"]["bytes"] == json!(bytes), "{runs:#?}");
-    scene.run(&["purge", runs[0]["run"].as_str().unwrap_or_default()])?.expect(0)?;
+    scene.run(&["purge", "--yes", runs[0]["run"].as_str().unwrap_or_default()])?.expect(0)?;
     ensure!(archives(&folder)?.is_empty(), "{:?}", archives(&folder)?);
     Ok(())
 }

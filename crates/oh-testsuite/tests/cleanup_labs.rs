@@ -77,7 +77,7 @@ fn purge(scene: &Scene) -> Result<Said> {
     let runs = scene.run(&["runs", "--format", "json"])?.expect(0)?.json()?;
     let runs = runs["result"]["runs"].as_array().cloned().unwrap_or_default();
     let last = runs.last().and_then(|run| run["run"].as_str()).context("a run")?;
-    scene.run(&["purge", last])
+    scene.run(&["purge", last, "--others", "--yes"])
 }
 
 /// Exchanges entries of the same name of two folders, until it is told to end. By paths: an open folder
@@ -142,12 +142,12 @@ fn links_that_are_swapped_in_meanwhile_lead_nowhere() -> Result<()> {
         let (runs, pairs) = moved(&scene)?;
         ensure!(pairs.len() >= TREES / 2, "only {} were moved", pairs.len());
         let swaps = while_exchanging(&pairs, || {
-            runs.iter().try_for_each(|run| scene.run(&["purge", run]).map(drop))
+            runs.iter().try_for_each(|run| scene.run(&["purge", run, "--yes"]).map(drop))
         })?;
         ensure!(swaps > 1000, "only {swaps} exchanges");
         ensure!(everything(&precious)? == before, "something precious is gone");
         // What was exchanged under it may have stayed; with nobody about, all goes.
-        let left = scene.run(&["purge", "--older-than", "0s"])?.code;
+        let left = scene.run(&["purge", "--older-than", "0s", "--yes"])?.code;
         ensure!(left == 0 || left == 2, "{left}");
         ensure!(fs::read_dir(lab.at(QUARANTINE))?.next().is_none(), "{}", scene.tree(QUARANTINE)?);
         ensure!(everything(&precious)? == before, "something precious is gone");
@@ -251,7 +251,7 @@ fn a_tree_deeper_than_there_are_descriptors_goes() -> Result<()> {
         limited(&FORCED)?.expect(0)?;
         let runs = fs::read_dir(scene.instances.lab.at(QUARANTINE))?.flatten();
         let run = runs.last().context("a run")?.file_name();
-        let said = limited(&["purge", &run.to_string_lossy()])?.expect(0)?;
+        let said = limited(&["purge", &run.to_string_lossy(), "--yes"])?.expect(0)?;
         ensure!(said.stdout.contains(&format!("{} names", DEPTH + 1 + 1)), "{said:?}");
         ensure!(!scene.tree(QUARANTINE)?.contains("/0"), "it is left");
         Ok(())

@@ -102,7 +102,9 @@ pub(crate) struct Session {
     /// Its id: the name of the file without its ending.
     pub(crate) id: String,
     pub(crate) thing: Thing,
-    /// Where its editor is to listen; `Err` says why that is not known.
+    /// The port that it says its editor has, where it says one.
+    pub(crate) port: Option<Port>,
+    /// Whether its editor is there; `Err` says why that is not known.
     pub(crate) life: Result<Life, String>,
 }
 
@@ -209,7 +211,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
 }
 
 /// Those whose editors and left-overs may be cleaned up; for anybody but root that is themselves.
-fn owners(host: &Host, users: &Users) -> OwnerSet {
+pub(crate) fn owners(host: &Host, users: &Users) -> OwnerSet {
     let me = rustix::process::geteuid().as_raw();
     if me != 0 {
         return OwnerSet::of_numbers([me]);

@@ -32,18 +32,21 @@ pub(super) fn gather(look: &mut Look<'_>) -> Vec<Session> {
         let Some(id) = entry.stem().filter(|stem| SessionId::parse(stem).is_ok()) else { continue };
         let Some(name) = Name::new(entry.name.as_bytes()) else { continue };
         let Ok(Some(thing)) = quarantine::look(&path, &name) else { continue };
-        let life = match &entry.verdict {
+        let target = match &entry.verdict {
             Err(refusal) => Err(refusal.to_string()),
-            Ok(facts) => life(look, id, &facts.text),
+            Ok(facts) => SessionFile::parse(&facts.text)
+                .map(|file| file.target)
+                .map_err(|fault| fault.to_string()),
         };
-        sessions.push(Session { id: id.to_owned(), thing, life });
+        let port = target.as_ref().ok().and_then(|target| target.port());
+        let life = target.and_then(|target| life(look, id, target));
+        sessions.push(Session { id: id.to_owned(), thing, port, life });
     }
     sessions
 }
 
-fn life(look: &Look<'_>, id: &str, text: &str) -> Result<Life, String> {
-    let file = SessionFile::parse(text).map_err(|fault| fault.to_string())?;
-    let listens = match file.target {
+fn life(look: &Look<'_>, id: &str, target: Target) -> Result<Life, String> {
+    let listens = match target {
         Target::Port(port) => look.listener(port)?.is_some(),
         Target::Socket => {
             let socket =

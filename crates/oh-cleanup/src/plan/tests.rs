@@ -126,11 +126,13 @@ fn facts() -> Facts {
             Session {
                 id: "gone".into(),
                 thing: thing("/tmp/openhands-sessions/gone.json", FileKind::Regular),
+                port: None,
                 life: Ok(Life::Gone),
             },
             Session {
                 id: "live".into(),
                 thing: thing("/tmp/openhands-sessions/live.json", FileKind::Regular),
+                port: None,
                 life: Ok(Life::Listens),
             },
         ],
@@ -270,6 +272,16 @@ fn only_what_is_named_goes() {
     stop    the repository hello: 3 processes (pid 100); it is ours
     release /data/vscode-ports.json: hello
     move    the record of hello
+    publish the routes that are left
+    ");
+    // The databases say which editor that is, and the name of a left-over which one it was of.
+    let named = Request { ids: ["old".to_owned(), "x".to_owned()].into(), ..all() };
+    assert_snapshot!(said(&facts(), &named), @"
+    stop    an editor on port 8889: 3 processes (pid 200); it is ours
+    move    /tmp/code-server-userdata-old-8889 (4.0K): of an editor on port 8889
+    move    /tmp/vscode-agent-x-1 (4.0K): nobody uses it, user ubuntu
+    release /data/vscode-ports.json: old
+    release /data/repositories.json: old
     publish the routes that are left
     ");
     let users = Request { uids: [4242].into(), ..all() };

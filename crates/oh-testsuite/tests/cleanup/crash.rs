@@ -112,7 +112,7 @@ impl Struck {
         }
         let again = self.scene.run(&["--temp", "--older-than", "0s", "--yes"])?;
         again.expect(0)?;
-        self.scene.run(&["purge", "--older-than", "0s"])?.expect(0)?;
+        self.scene.run(&["purge", "--older-than", "0s", "--yes"])?.expect(0)?;
         Ok(())
     }
 
@@ -158,7 +158,7 @@ impl Struck {
         }
         let now = Self::state(&self.scene)?;
         ensure!(now == self.before, "{now:#?}\n{:#?}", self.before);
-        self.scene.run(&["purge", "--older-than", "0s"])?.expect(0)?;
+        self.scene.run(&["purge", "--older-than", "0s", "--yes"])?.expect(0)?;
         Ok(())
     }
 }

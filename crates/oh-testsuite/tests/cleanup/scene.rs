@@ -102,6 +102,12 @@ impl Scene {
         Ok(command.output().context("could not run oh-cleanup")?.into())
     }
 
+    /// Runs a cleanup that has something to do; returns the name of its run.
+    pub(crate) fn moved_by(&self, arguments: &[&str]) -> Result<String> {
+        let said = self.run(&[arguments, &["--format", "json"]].concat())?.expect(0)?.json()?;
+        Ok(said["result"]["run"].as_str().context("a run")?.to_owned())
+    }
+
     /// Starts an editor as the original application did, on one of its ports, and enters it in the
     /// databases.
     pub(crate) fn historic(&self, id: &str, nth: u16) -> Result<Running> {
