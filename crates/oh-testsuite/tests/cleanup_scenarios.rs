@@ -71,7 +71,9 @@ fn without_a_change(scene: &Scene, arguments: &[&str]) -> Result<Said> {
                 !writes.iter().any(|flag| rest.contains(flag)) || rest.contains("\"/dev/")
             }
             // The kernel is asked for sockets, and one's own flags are changed.
-            Some(("connect" | "sendto" | "sendmsg", rest)) => rest.contains("NETLINK"),
+            Some(("connect" | "sendto" | "sendmsg", rest)) => {
+                rest.contains("NETLINK") || rest.contains("nlmsg_type=SOCK_DIAG_BY_FAMILY")
+            }
             Some(("fcntl", rest)) => !rest.contains("SETLK"),
             // A lock is asked for, of what would be taken.
             Some(("flock", rest)) => rest.contains("LOCK_SH"),
@@ -137,7 +139,7 @@ fn a_second_run_names_the_first_or_waits_for_it() -> Result<()> {
         scene.leave("tmp/vscode-agent-one-1/a", "a")?;
         scene.leave("tmp/vscode-agent-two-2/a", "a")?;
         let first = in_the_midst(&scene)?;
-        let holder = format!("pid {}", first.pid);
+        let holder = format!("held by process {} (oh-cleanup)", first.pid);
         let refused = scene.run(&["--all", "--yes", "--wait", "100ms"])?.expect(5)?;
         ensure!(refused.stderr.contains(&holder), "{holder}: {refused:?}");
         ensure!(refused.stderr.contains("nothing was changed"), "{refused:?}");
@@ -146,11 +148,14 @@ fn a_second_run_names_the_first_or_waits_for_it() -> Result<()> {
         scene.leave("tmp/vscode-agent-three-3/a", "a")?;
         let waits = tool(&scene, &["--all", "--yes", "--wait", "10m"])?;
         let mut second = Running::start(Command::new(waits.get_program()).args(waits.get_args()))?;
-        second.wait_for_line(&holder, BOUND).or_else(|fault| {
-            // Without a terminal nobody is told whom it waits for.
-            if second.has_ended()? { Err(fault) } else { Ok(String::new()) }
+        let lock = scene.instances.lab.at("run/openhands-toolkit/locks/world.lock");
+        let lock = fs::canonicalize(&lock).with_context(|| scene.tree("run").unwrap_or_default())?;
+        wait::until("the second to come to the lock", BOUND, || {
+            ensure!(!second.has_ended()?, "it did not wait: {}", second.log());
+            let opened = fs::read_dir(format!("/proc/{}/fd", second.id()))?.flatten();
+            let mut opened = opened.filter_map(|one| fs::read_link(one.path()).ok());
+            Ok(opened.any(|path| path == lock).then_some(()))
         })?;
-        ensure!(!second.has_ended()?, "it did not wait");
         first.go_on()?;
         let mut running = first.running;
         ensure!(running.wait(BOUND)?.success(), "{}", running.log());
