@@ -29,6 +29,20 @@ const INIT: &str = "ip link set lo up || exit 97; \"$@\"; exit \"$?\"";
 ///
 /// With all that it wrote, where it fails; as "environment" for anybody but root.
 pub fn alone(name: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
+    inside(name, &["setsid"], body)
+}
+
+/// The same below a first process that leads no session, as in some containers: the group and the
+/// session of all are outside then, and have no number.
+///
+/// # Errors
+///
+/// As [`alone`].
+pub fn alone_without_session(name: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
+    inside(name, &[], body)
+}
+
+fn inside(name: &str, first: &[&str], body: impl FnOnce() -> Result<()>) -> Result<()> {
     if env::var_os(MARK).is_some_and(|inside| inside == name) {
         return body();
     }
@@ -37,7 +51,8 @@ pub fn alone(name: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
     // Ends with the test, whatever ends the test.
     command.args(["--pdeathsig", "KILL"]).arg(components::program("unshare")?);
     command.args(["--mount", "--propagation", "private", "--net", "--pid", "--fork"]);
-    command.args(["--kill-child=KILL", "--mount-proc", "sh", "-c", INIT, "sh"]);
+    command.args(["--kill-child=KILL", "--mount-proc"]).args(first);
+    command.args(["sh", "-c", INIT, "sh"]);
     command.arg(env::current_exe().context("could not see which program this is")?);
     command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(MARK, name);
     let mut running = Running::start(&mut command)?;

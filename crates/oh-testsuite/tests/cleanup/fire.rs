@@ -46,6 +46,27 @@ struct Editor {
     agent: String,
 }
 
+impl Editor {
+    /// The command lines of what works in its folder, as its terminals do, or has its variables.
+    fn lines(&self, scene: &Scene) -> Result<Vec<String>> {
+        let folder = scene.instances.lab.at(&format!("var/www/github/{}", self.id));
+        let mut lines = Vec::new();
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let path = entry.path();
+            // One that is gone has nothing, and what is no process neither.
+            let text = |name: &str| {
+                let bytes = fs::read(path.join(name)).unwrap_or_default();
+                String::from_utf8_lossy(&bytes).replace('\0', " ")
+            };
+            let is_in = fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder));
+            if is_in || text("environ").contains(&self.agent) {
+                lines.push(text("cmdline").trim().to_owned());
+            }
+        }
+        Ok(lines)
+    }
+}
+
 /// How somebody works in an editor.
 #[expect(dead_code, reason = "it is enough that they are there")]
 enum Attached {
@@ -85,7 +106,9 @@ impl Fire {
         for one in &idle {
             terminal(&browser, &scene, one)?;
             run_in_terminal(&browser, "sleep 3000")?;
-            until_runs(one, "sleep 3000")?;
+            wait::until(&format!("a job in {}", one.id), BOUND, || {
+                Ok(one.lines(&scene)?.iter().any(|line| line == "sleep 3000").then_some(()))
+            })?;
             browser.open("about:blank")?;
         }
         let attached = if is_full {
@@ -184,9 +207,9 @@ impl Fire {
             format!("{tool} --all --yes --root {} >{out} 2>&1; echo \"exit $?\" >>{out}\n", lab.root());
         lab.write("put-out", &script)?;
         let is_over = AtomicBool::new(false);
-        let swaps = AtomicU64::new(0);
+        let (swaps, swapped) = (AtomicU64::new(0), self.swapped());
         let said = std::thread::scope(|scope| {
-            scope.spawn(|| self.swap(&is_over, &swaps));
+            scope.spawn(|| swap(&swapped, &is_over, &swaps));
             let said = run_in_terminal(&self.browser, &format!("sh {}/put-out", lab.root()));
             let said = said.and_then(|()| {
                 wait::until("the end of the tool", BOUND, || {
@@ -209,19 +232,6 @@ impl Fire {
         Ok(())
     }
 
-    /// Exchanges entries of the tree with links, by their paths.
-    fn swap(&self, is_over: &AtomicBool, swaps: &AtomicU64) {
-        let (tree, links) = self.swapped();
-        while !is_over.load(Ordering::Relaxed) {
-            for number in 0..100 {
-                let [one, other] = [&tree, &links].map(|folder| folder.join(number.to_string()));
-                // Once it is moved away there is nothing to exchange.
-                let done = rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
-                swaps.fetch_add(u64::from(done.is_ok()), Ordering::Relaxed);
-            }
-        }
-    }
-
     /// What is in the folder of left-overs.
     fn names(&self) -> Result<BTreeSet<String>> {
         let entries = fs::read_dir(self.scene.instances.lab.at("tmp"))?.flatten();
@@ -236,11 +246,9 @@ impl Fire {
         let killed = said.lines().filter(|line| line.contains(" by KILL"));
         ensure!(killed.clone().count() == self.idle.len() + 1);
         ensure!(killed.clone().all(|line| line.ends_with(", 0 by KILL")), "the grace was waited for");
-        let processes = environments()?;
         for one in &self.idle {
             ensure!(one.running.has_ended()?, "{} lives", one.id);
-            let left: Vec<_> =
-                processes.iter().filter(|(_, text)| text.contains(&one.agent)).collect();
+            let left = one.lines(scene)?;
             ensure!(left.is_empty(), "of {}: {left:?}", one.id);
             TcpListener::bind(("127.0.0.1", one.port)).with_context(|| one.id.clone())?;
         }
@@ -289,6 +297,18 @@ impl Fire {
     }
 }
 
+/// Exchanges entries of a tree with links, by their paths.
+fn swap((tree, links): &(PathBuf, PathBuf), is_over: &AtomicBool, swaps: &AtomicU64) {
+    while !is_over.load(Ordering::Relaxed) {
+        for number in 0..100 {
+            let [one, other] = [tree, links].map(|folder| folder.join(number.to_string()));
+            // Once it is moved away there is nothing to exchange.
+            let done = rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE);
+            swaps.fetch_add(u64::from(done.is_ok()), Ordering::Relaxed);
+        }
+    }
+}
+
 /// Starts an editor, enters it in the databases, and waits until it answers.
 fn edit(scene: &Scene, id: &str, nth: u16, user: Option<(u32, u32)>) -> Result<Editor> {
     edit_as(scene, id, nth, user, true)
@@ -301,7 +321,7 @@ fn edit_as(
     user: Option<(u32, u32)>,
     is_entered: bool,
 ) -> Result<Editor> {
-    let (lab, port) = (&scene.instances.lab, scene.instances.first_port + nth - 1);
+    let (lab, port) = (&scene.instances.lab, scene.instances.first_port + nth);
     let own = |kind: &str| lab.at(&format!("tmp/code-server-{kind}-{id}-{port}"));
     let agent = lab.at(&format!("tmp/vscode-agent-{id}-{port}"));
     let home = lab.at(&format!("home/{id}"));
@@ -331,6 +351,8 @@ fn edit_as(
         let answer = net::get(&format!("http://127.0.0.1:{port}/healthz"), &[]);
         Ok(answer.is_ok_and(|answer| answer.status == 200).then_some(()))
     })?;
+    // Another one may answer there.
+    ensure!(!running.has_ended()?, "{id} ended: {}", running.log());
     if is_entered {
         scene.enter_dead(id, port)?;
     }
@@ -353,35 +375,11 @@ fn run_in_terminal(browser: &Browser, line: &str) -> Result<()> {
     browser.press(&[Key::Enter])
 }
 
-/// Waits until a program runs of which an editor's variables tell.
-fn until_runs(one: &Editor, line: &str) -> Result<()> {
-    wait::until(&format!("{line} in {}", one.id), BOUND, || {
-        let is_it = |(command, environment): &(String, String)| {
-            command.trim() == line && environment.contains(&one.agent)
-        };
-        Ok(environments()?.iter().any(is_it).then_some(()))
-    })
-}
-
-/// The command lines of all processes, with their variables.
-fn environments() -> Result<Vec<(String, String)>> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
-        if entry.file_name().to_string_lossy().parse::<u32>().is_err() {
-            continue;
-        }
-        // One that is gone has neither.
-        let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
-        let text = |name: &str| String::from_utf8_lossy(&read(name)).replace('\0', " ");
-        all.push((text("cmdline"), text("environ")));
-    }
-    Ok(all)
-}
-
 /// Opens a WebSocket as a workbench does, and leaves it open.
 fn attach(one: &Editor) -> Result<WebSocket> {
     let base = format!("http://127.0.0.1:{}/", one.port);
-    let commit = remote_agent::commit(&net::get(&base, &[])?.text())?;
+    let page = net::get(&format!("{base}?folder=/"), &[])?.text();
+    let commit = remote_agent::commit(&page)?;
     let query = "reconnectionToken=4f1c0000-0000-4000-8000-000000000001&reconnection=false";
     let url = format!("{base}stable-{commit}?{query}&skipWebSocketFrames=false");
     net::upgrade(&url, &[])?.open()
