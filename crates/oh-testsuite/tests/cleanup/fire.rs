@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use oh_testsuite::browser::{Browser, Key};
-use oh_testsuite::instances::user_ids;
+use oh_testsuite::instances::{kill, user_ids};
 use oh_testsuite::net::{self, WebSocket};
 use oh_testsuite::process::Running;
 use oh_testsuite::{components, editor, remote_agent, wait};
@@ -77,7 +77,6 @@ enum Attached {
 
 /// The scene; dropping it ends all of it.
 pub(crate) struct Fire {
-    scene: Scene,
     /// In whose terminal the tool is run.
     around: Editor,
     /// In which somebody works.
@@ -89,6 +88,24 @@ pub(crate) struct Fire {
     decoys: Decoys,
     others: Vec<Running>,
     precious: PathBuf,
+    /// Last: the others end before it.
+    scene: Scene,
+}
+
+impl Drop for Fire {
+    fn drop(&mut self) {
+        // What was started in terminals is in groups of its own; all of it has our root's name.
+        let all = [&mut self.around, &mut self.busy].into_iter().chain(&mut self.idle);
+        all.for_each(|one| drop(one.running.stop()));
+        self.others.iter_mut().for_each(|one| drop(one.stop()));
+        drop(wait::until_true("the end of all", BOUND, || {
+            let left = self.scene.instances.processes().unwrap_or_default();
+            left.keys().for_each(|pid| drop(kill(*pid)));
+            left.is_empty()
+        }));
+        let mount = self.scene.instances.lab.at("tmp/code-server-bound/inside");
+        drop(Command::new("umount").arg(mount).status());
+    }
 }
 
 impl Fire {
@@ -123,7 +140,7 @@ impl Fire {
         let decoys = scene.decoys()?;
         let (others, _attached) = (Vec::new(), attached);
         let mut fire =
-            Self { scene, around, busy, idle, _attached, browser, decoys, others, precious };
+            Self { around, busy, idle, _attached, browser, decoys, others, precious, scene };
         fire.innocents()?;
         fire.fuel()?;
         Ok(fire)
@@ -199,6 +216,11 @@ impl Fire {
 
     /// Runs the tool in the terminal of an editor, and demands the clean state.
     pub(crate) fn is_put_out(&self) -> Result<()> {
+        // What ends the scene may fail too, and would be told instead.
+        self.put_out().inspect_err(|fault| eprintln!("{fault:?}"))
+    }
+
+    fn put_out(&self) -> Result<()> {
         let lab = &self.scene.instances.lab;
         let before = (everything(&self.precious)?, self.names()?);
         let out = lab.at("out").display().to_string();
@@ -218,7 +240,11 @@ impl Fire {
                 })
             });
             is_over.store(true, Ordering::Relaxed);
-            said
+            said.with_context(|| {
+                let text = fs::read_to_string(&out).unwrap_or_default();
+                let lines = self.around.lines(&self.scene).unwrap_or_default();
+                format!("it said {text:?}; there are {lines:#?}")
+            })
         })?;
         ensure!(swaps.into_inner() > 1000, "too few exchanges");
         ensure!(said.ends_with("exit 0\n"), "{said}");
