@@ -15,7 +15,7 @@ use oh_model::port::Port;
 use oh_term::duration;
 
 use crate::facts::{Editor, Entry, Facts, Leftover, Life, Session};
-use crate::request::Request;
+use crate::request::{Kinds, Request};
 use crate::step::{Database, Move, Release, Step, Stop};
 
 /// What is directly in an installed program, and in nothing that an editor leaves behind.
@@ -42,7 +42,7 @@ pub(crate) fn plan(facts: &Facts, request: &Request) -> Plan<Step> {
     }
     facts.sessions.iter().for_each(|one| made.session(one, facts, request));
     made.entries(facts, request);
-    made.finish(facts)
+    made.finish(facts, request)
 }
 
 /// How long nothing has changed in a session's file.
@@ -335,7 +335,7 @@ impl Made {
         }
     }
 
-    fn finish(mut self, facts: &Facts) -> Plan<Step> {
+    fn finish(mut self, facts: &Facts, request: &Request) -> Plan<Step> {
         let is_input = |step: &Step| match step {
             Step::Move(step) => step.is_session,
             Step::Release(_) | Step::Forget(_) => true,
@@ -348,7 +348,10 @@ impl Made {
         steps.extend(self.moves);
         steps.extend(self.releases);
         steps.extend(self.forgets);
-        steps.extend((changes_routes && facts.is_published).then_some(Step::Publish));
+        // A run that ended before it published has left nothing else to do.
+        let is_all = request.kinds == Kinds::ALL && request.ids.is_empty() && request.uids.is_empty();
+        let publishes = facts.is_published && (changes_routes || (is_all && facts.is_stale));
+        steps.extend(publishes.then_some(Step::Publish));
         self.exclusions.sort();
         self.exclusions.dedup();
         Plan { steps, exclusions: self.exclusions }

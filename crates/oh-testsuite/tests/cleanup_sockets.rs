@@ -5,7 +5,9 @@
 mod scene;
 
 use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use oh_config::Transport;
@@ -15,6 +17,15 @@ use oh_testsuite::instances::Instances;
 use oh_testsuite::lab::Lab;
 use scene::Scene;
 
+/// Finds a socket below a folder.
+fn socket_below(folder: &Path) -> Option<PathBuf> {
+    fs::read_dir(folder).ok()?.flatten().find_map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_socket() => Some(entry.path()),
+        Ok(kind) if kind.is_dir() => socket_below(&entry.path()),
+        _ => None,
+    })
+}
+
 #[test]
 fn a_stranger_on_the_socket_of_an_editor_lives_on() -> Result<()> {
     alone("a_stranger_on_the_socket_of_an_editor_lives_on", || {
@@ -23,15 +34,7 @@ fn a_stranger_on_the_socket_of_an_editor_lives_on() -> Result<()> {
         let instances = Instances::of_kind(lab, kind.0, kind.1, "")?;
         let scene = Scene { instances };
         scene.instances.start("hello")?;
-        let folder = scene.instances.lab.at("run/sockets");
-        let socket = fs::read_dir(&folder)?.flatten().map(|entry| entry.path());
-        let socket = socket.filter(|path| path.is_dir() || path.exists()).last();
-        let socket = socket.context("a socket")?;
-        let socket = if socket.is_dir() {
-            fs::read_dir(&socket)?.next().context("a socket")??.path()
-        } else {
-            socket
-        };
+        let socket = socket_below(&scene.instances.lab.at("run/sockets")).context("a socket")?;
         // Silently, as a second editor would.
         fs::remove_file(&socket)?;
         let stranger = UnixListener::bind(&socket)?;

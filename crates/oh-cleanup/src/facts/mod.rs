@@ -48,6 +48,8 @@ pub(crate) struct Facts {
     pub(crate) is_partial: bool,
     /// Whether nginx serves routes of ours.
     pub(crate) is_published: bool,
+    /// Whether those are others than there should be, as a run leaves them that ended before it published.
+    pub(crate) is_stale: bool,
 }
 
 /// An editor, or what is left of one.
@@ -207,7 +209,15 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
         is_partial: look.all.partial,
         unseen: look.unseen.clone(),
         is_published,
+        is_stale: is_published && is_stale(look.host),
     })
+}
+
+/// Says whether publishing would change what nginx serves; where that cannot be told, nothing is said of it.
+fn is_stale(host: &Host) -> bool {
+    let facts = oh_host::publish::gather(host).ok();
+    let plan = facts.and_then(|facts| oh_host::publish::plan(&facts).ok());
+    plan.is_some_and(|plan| !plan.steps.is_empty())
 }
 
 /// Those whose editors and left-overs may be cleaned up; for anybody but root that is themselves.

@@ -226,7 +226,7 @@ impl Fire {
         let out = lab.at("out").display().to_string();
         let tool = lab.built("oh-cleanup")?.get_program().to_string_lossy().into_owned();
         let script =
-            format!("{tool} --all --yes --root {} >{out} 2>&1; echo \"exit $?\" >>{out}\n", lab.root());
+            format!("{tool} --all --yes --older-than 0s --root {} >{out} 2>&1; echo \"exit $?\" >>{out}\n", lab.root());
         lab.write("put-out", &script)?;
         let is_over = AtomicBool::new(false);
         let (swaps, swapped) = (AtomicU64::new(0), self.swapped());
