@@ -5,6 +5,7 @@
 //! was begun is ended, the rest is not begun.
 
 mod databases;
+pub(crate) mod nginx;
 pub(crate) mod returned;
 
 use std::collections::BTreeMap;
@@ -110,6 +111,7 @@ pub(crate) fn apply(
     let (host, id) = (run.host, run.journal.run().clone());
     let mut quarantine = Quarantine::new(&host.root, id);
     let mut deeds: BTreeMap<usize, Deed> = BTreeMap::new();
+    let mut files = nginx::Files::default();
     let mut stops: Vec<(usize, &Stop)> = Vec::new();
     for (number, step) in plan.steps.iter().enumerate() {
         if !matches!(step, Step::WantStopped(_) | Step::Stop(_)) && !stops.is_empty() {
@@ -129,7 +131,7 @@ pub(crate) fn apply(
             }
             step => {
                 run.progress.doing(step.to_string());
-                run.carry_out(number, step, &mut quarantine, world, &mut told)
+                run.carry_out(number, step, &mut quarantine, world, &mut files, &mut told)
             }
         };
         run.ended(number, &outcome);
@@ -137,6 +139,11 @@ pub(crate) fn apply(
     }
     if !stops.is_empty() {
         run.stop_all(&stops, &mut deeds);
+    }
+    for (number, not_done) in files.back {
+        if let Some(deed) = deeds.get_mut(&number) {
+            deed.outcome = Err(not_done);
+        }
     }
     // A journal that cannot say that the run is over says that it may not be.
     drop(run.journal.note(&Line::End));
@@ -186,12 +193,17 @@ impl Run<'_> {
         step: &Step,
         quarantine: &mut Quarantine<'_>,
         world: &mut Held<'_, World>,
+        files: &mut nginx::Files,
         told: &mut Option<String>,
     ) -> Result<Outcome, NotDone> {
         match step {
             Step::WantStopped(id) => self.want_stopped(number, id),
             // Those are done together.
             Step::Stop(_) => Ok(Outcome::AlreadyDone),
+            Step::Move(step) if step.is_of_nginx => {
+                nginx::take(self, number, step, quarantine, files)
+            }
+            Step::Reload => nginx::reload(self, number, world, files, told),
             Step::Move(step) => self.take(number, step, quarantine),
             Step::Release(release) => databases::release(self, number, release, world, told),
             Step::Forget(id) => self.forget(number, id, quarantine),

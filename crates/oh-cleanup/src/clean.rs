@@ -58,7 +58,10 @@ pub(crate) fn clean(asked: &CleanArguments, common: &Common) -> Result<Answer, F
     let request = request(&host, &asked.wanted).map_err(Failure::of)?;
     let (facts, plan) = planned(&host, &request)?;
     if asked.dry_run || plan.steps.is_empty() {
-        return Ok(report::planned(&facts, &plan, asked.dry_run).notes(warnings));
+        let answer = report::planned(&facts, &plan, asked.dry_run).notes(warnings);
+        let is_more = !plan.steps.is_empty();
+        let next = "the same without --dry-run asks, and does it";
+        return Ok(if is_more { answer.hint(Hint::from(next)) } else { answer });
     }
     consent(&shown(&facts, &plan, &asked.doing), asked.doing.yes)?;
     Ok(carry_out(&host, &request, &plan, &asked.doing)?.notes(warnings))
@@ -251,9 +254,9 @@ fn planned(host: &Host, request: &Request) -> Result<(Facts, Plan<Step>), Failur
 }
 
 fn request(host: &Host, asked: &WantedArguments) -> Result<Request, Fault> {
-    let WantedArguments { processes, temp, databases, sessions, .. } = *asked;
-    let kinds = Kinds { processes, temporary: temp, databases, sessions };
-    let is_named = processes || temp || databases || sessions;
+    let WantedArguments { processes, temp, databases, sessions, nginx, .. } = *asked;
+    let kinds = Kinds { processes, temporary: temp, databases, sessions, nginx };
+    let is_named = processes || temp || databases || sessions || nginx;
     let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
     let uid = |word: &String| users.uid(word).ok_or_else(|| Fault::NoUser(word.clone()));
     let age = asked.older_than.unwrap_or(Duration::from_secs(host.settings.cleanup.age_min_s));

@@ -16,7 +16,8 @@ use crate::{clean, purge, runs, undo};
 /// like before is kept as evidence, without secrets.
 ///
 /// Exit codes: 0 done or nothing to do, 1 done in part, 2 refused, 4 something could not be looked at,
-/// 5 another command is at work, 6 failed with nothing changed, 78 configuration, 130 interrupted.
+/// 5 another command is at work, 6 failed with nothing changed, 7 nginx refused what was left and its
+/// files are back, 8 they could not be put back, 78 configuration, 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "oh-cleanup", version, max_term_width = 100)]
 pub struct Cli {
@@ -97,8 +98,8 @@ pub(crate) struct ApplyArguments {
 /// What is to be taken.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct WantedArguments {
-    /// Take everything: editors, left-overs, entries of databases, session files
-    #[arg(long, conflicts_with_all = ["processes", "temp", "databases", "sessions"])]
+    /// Take everything: editors, left-overs, entries of databases, session files, old files for nginx
+    #[arg(long, conflicts_with_all = ["processes", "temp", "databases", "sessions", "nginx"])]
     pub(crate) all: bool,
     /// Take editors that run, and what is left of them
     #[arg(long)]
@@ -112,6 +113,9 @@ pub(crate) struct WantedArguments {
     /// Take session files whose editor is gone
     #[arg(long)]
     pub(crate) sessions: bool,
+    /// Take the files for nginx that older generators wrote, where nobody needs their routes
+    #[arg(long)]
+    pub(crate) nginx: bool,
     /// Take only what belongs to this instance, session or repository
     #[arg(long, value_name = "ID", visible_aliases = ["instance", "session", "repository"])]
     pub(crate) only: Vec<String>,

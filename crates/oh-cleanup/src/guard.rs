@@ -5,10 +5,12 @@
 
 use std::collections::BTreeSet;
 
+use oh_host::atomic;
 use oh_host::boot::BootId;
+use oh_host::folder::FileKind;
 use oh_host::process::{Identity, Pid};
 use oh_host::publish::Host;
-use oh_host::quarantine::Thing;
+use oh_host::quarantine::{self, Thing};
 use oh_host::users::OwnerSet;
 use oh_model::leftover::Pattern;
 use oh_model::path::{InRoot, RealPath};
@@ -48,7 +50,11 @@ impl<'g> Guard<'g> {
                     objections.extend(stop.leaders.iter().filter_map(|one| self.leader(one)));
                 }
                 Step::Move(step) => objections.extend(self.thing(&step.thing)),
-                Step::WantStopped(_) | Step::Release(_) | Step::Forget(_) | Step::Publish => {}
+                Step::WantStopped(_)
+                | Step::Release(_)
+                | Step::Reload
+                | Step::Forget(_)
+                | Step::Publish => {}
             }
         }
         objections
@@ -75,12 +81,16 @@ impl<'g> Guard<'g> {
         let name = thing.name.as_bytes();
         let is_leftover = |one: &Pattern| in_folder(one.folder()) && one.names(name);
         let is_session = in_folder(&settings.sessions.directory) && name.ends_with(SESSION_SUFFIX);
+        let is_nginx = self.is_nginx(thing);
         let own = InRoot::parse(OWN_FOLDER).ok().and_then(|path| real(&path));
         let shown = thing.shown();
-        let why = if !is_session && !settings.cleanup.leftovers.iter().any(is_leftover) {
+        let is_known = is_session || is_nginx;
+        let why = if !is_known && !settings.cleanup.leftovers.iter().any(is_leftover) {
             "is no left-over by its name"
         } else if thing.is_mount {
             "is a mount"
+        } else if is_nginx && !self.begins_as_generated(thing) {
+            "does not begin as a generated file"
         } else if !is_session && !self.owners.contains(thing.uid) {
             "belongs to nobody of cleanup.owners"
         } else if own.is_some_and(|own| is_within(&own, &shown)) {
@@ -92,7 +102,42 @@ impl<'g> Guard<'g> {
     }
 }
 
+/// How a generated file for nginx begins.
+const GENERATED: &[u8] = b"# Auto-generated config for";
+
+/// The largest such file, in bytes.
+const GENERATED_BYTES_MAX: u64 = 64 * 1024;
+
+impl Guard<'_> {
+    /// Says whether a thing has the place and the name of a generated file for nginx.
+    fn is_nginx(&self, thing: &Thing) -> bool {
+        let template = self.host.settings.nginx.legacy_repositories.as_str();
+        let Some((folder, name)) = template.rsplit_once('/') else { return false };
+        let Some((_, suffix)) = name.split_once('}') else { return false };
+        let folder = InRoot::parse(folder).ok().and_then(|path| self.host.root.real(&path).ok());
+        folder.as_ref() == Some(&thing.folder) && thing.name.as_bytes().ends_with(suffix.as_bytes())
+    }
+
+    /// Reads how a file begins. One that is another by now is not moved, so it may begin as it will.
+    fn begins_as_generated(&self, thing: &Thing) -> bool {
+        if thing.kind != FileKind::Regular {
+            return false;
+        }
+        let now = quarantine::look(&thing.folder, &thing.name);
+        if !now.is_ok_and(|now| now.is_some_and(|now| now == *thing)) {
+            return true;
+        }
+        let name = core::str::from_utf8(thing.name.as_bytes()).unwrap_or_default();
+        let path = thing.folder.join(name).ok();
+        let read = path.map(|path| atomic::read_limited(&path, GENERATED_BYTES_MAX));
+        matches!(read, Some(Ok(Some(bytes))) if bytes.starts_with(GENERATED))
+    }
+}
+
 fn is_within(path: &RealPath, above: &str) -> bool {
     let below = path.as_str().strip_prefix(above);
     below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,8 @@ pub(crate) enum Line {
     Purging { step: usize },
     /// What a step had moved is gone for good.
     Purged { step: usize },
+    /// Whether nginx accepted its configuration when no file of it had been moved yet.
+    Judged { accepted: bool },
     /// The run came to its end.
     End,
 }
@@ -217,6 +219,7 @@ mod tests {
         for line in [
             Line::Begin { step: 1, undo: copied("a") },
             Line::Failed { step: 2, why: "no\nroom".into() },
+            Line::Judged { accepted: true },
             Line::End,
         ] {
             let text = journal::line(&line);

@@ -14,6 +14,7 @@ mod facts;
 mod fault;
 mod guard;
 mod journal;
+mod lines;
 mod plan;
 mod planfile;
 mod purge;
@@ -22,5 +23,6 @@ mod request;
 mod runs;
 mod step;
 mod undo;
+mod unread;
 
 pub use cli::Cli;

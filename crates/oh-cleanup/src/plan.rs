@@ -4,6 +4,8 @@
 //! stays, stays with it: its folders, its entries, its session. What is not done, and why, is part of
 //! the plan. Nobody's file can keep others' things from being cleaned up.
 
+mod generated;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use oh_host::folder::FileKind;
@@ -42,6 +44,10 @@ pub(crate) fn plan(facts: &Facts, request: &Request) -> Plan<Step> {
     }
     facts.sessions.iter().for_each(|one| made.session(one, facts, request));
     made.entries(facts, request);
+    if request.kinds.nginx {
+        made.generated(facts, request);
+        made.is_unread = facts.is_unread;
+    }
     made.finish(facts, request)
 }
 
@@ -94,6 +100,9 @@ struct Made {
     wanted: Vec<Step>,
     stops: Vec<Step>,
     moves: Vec<Step>,
+    unroutes: Vec<Step>,
+    /// Whether nginx is to read what an earlier run left of its files.
+    is_unread: bool,
     releases: Vec<Step>,
     forgets: Vec<Step>,
     exclusions: Vec<Exclusion>,
@@ -233,6 +242,7 @@ impl Made {
             what,
             bytes: one.survey.bytes,
             is_session: false,
+            is_of_nginx: false,
             is_more: !one.survey.is_whole,
             may_change: of_editor.is_some() || is_left,
         })
@@ -265,6 +275,7 @@ impl Made {
             what,
             bytes: session.thing.size_bytes,
             is_session: true,
+            is_of_nginx: false,
             is_more: false,
             // Its supervisor takes it away where it has the time.
             may_change: ends,
@@ -346,10 +357,15 @@ impl Made {
         let mut steps = self.wanted;
         steps.extend(self.stops);
         steps.extend(self.moves);
+        let reloads = self.is_unread || !self.unroutes.is_empty();
+        steps.extend(self.unroutes);
+        // Before routes are published: what nginx refuses cannot be published beside.
+        steps.extend(reloads.then_some(Step::Reload));
         steps.extend(self.releases);
         steps.extend(self.forgets);
         // A run that ended before it published has left nothing else to do.
-        let is_all = request.kinds == Kinds::ALL && request.ids.is_empty() && request.uids.is_empty();
+        let is_all =
+            request.kinds == Kinds::ALL && request.ids.is_empty() && request.uids.is_empty();
         let publishes = facts.is_published && (changes_routes || (is_all && facts.is_stale));
         steps.extend(publishes.then_some(Step::Publish));
         self.exclusions.sort();

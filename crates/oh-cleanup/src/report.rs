@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::apply::Deed;
 use crate::evidence::Written;
 use crate::facts::Facts;
+use crate::lines;
 use crate::purge;
 use crate::step::Step;
 
@@ -25,36 +26,32 @@ pub(crate) fn planned(facts: &Facts, plan: &Plan<Step>, is_dry: bool) -> Answer 
     }
     human.push_str(&shown(facts, plan));
     let result = json(facts, plan, &[], None, None, is_dry);
-    Answer::new(human, result).exit(if is_blind(facts) { Exit::CouldNotLook } else { Exit::Ok })
+    let exit = if is_blind(facts) { Exit::CouldNotLook } else { Exit::Ok };
+    Answer::new(human, result).exit(exit)
 }
 
-/// What a plan would do, for whoever is asked.
+/// What a plan would do, for whoever is asked: the sum, and each step.
 pub(crate) fn shown(facts: &Facts, plan: &Plan<Step>) -> String {
-    let mut text = String::new();
-    for step in &plan.steps {
-        text.push_str(&format!("would {step}\n"));
+    let mut text = lines::sum(plan);
+    if !plan.steps.is_empty() {
+        text.push('\n');
     }
+    text.push_str(&lines::steps("  ", plan.steps.iter()));
     text.push_str(&kept(facts, plan));
     text
 }
 
 /// What is left alone, and what was not seen.
 fn kept(facts: &Facts, plan: &Plan<Step>) -> String {
-    let mut text = String::new();
-    let mut line = |head: &str, at: usize, said: &dyn std::fmt::Display| {
-        let head = if at == 0 { head } else { "" };
-        text.push_str(&format!("{head:<10}{said}\n"));
-    };
-    plan.exclusions.iter().enumerate().for_each(|(at, one)| line("kept", at, one));
-    facts.unseen.iter().enumerate().for_each(|(at, one)| line("not seen", at, one));
+    let mut not_seen = lines::exclusions(&facts.unseen);
     if facts.is_partial {
-        line(
-            "not seen",
-            facts.unseen.len(),
-            &"processes that are hidden from us (hidepid); root sees all",
-        );
+        not_seen.push("processes that are hidden from us (hidepid); root sees all".into());
     }
-    text
+    let of = |head: &str, all: Vec<String>| -> String {
+        let head = |at: usize| if at == 0 { head.to_owned() } else { String::new() };
+        all.iter().enumerate().map(|(at, one)| format!("{:<10}{one}\n", head(at))).collect()
+    };
+    of("kept", lines::exclusions(&plan.exclusions)) + &of("not seen", not_seen)
 }
 
 fn is_blind(facts: &Facts) -> bool {
@@ -76,15 +73,22 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
     let deeds = *deeds;
     let mut human = String::new();
     let mut exit = Exit::Ok;
-    for deed in deeds {
-        let Deed { step, outcome, told } = deed;
-        let told = told.as_ref().map_or_else(String::new, |told| format!("\n          {told}"));
-        match outcome {
-            Ok(Outcome::Done) => human.push_str(&format!("done      {step}{told}\n")),
-            Ok(Outcome::AlreadyDone) => human.push_str(&format!("as wanted {step}\n")),
-            Err(not_done) => {
-                human.push_str(&format!("not done  {step}\n          {}\n", not_done.why));
-                exit = exit.worst(not_done.exit);
+    let is_plain = |deed: &&Deed| deed.told.is_none() && deed.outcome.is_ok();
+    for chunk in deeds.chunk_by(|one, next| is_plain(&one) == is_plain(&next)) {
+        let plain = chunk.iter().filter(is_plain);
+        let (done, as_wanted): (Vec<&Deed>, _) =
+            plain.partition(|deed| matches!(deed.outcome, Ok(Outcome::Done)));
+        human.push_str(&lines::steps("done      ", done.iter().map(|deed| &deed.step)));
+        human.push_str(&lines::steps("as wanted ", as_wanted.iter().map(|deed| &deed.step)));
+        for Deed { step, outcome, told } in chunk.iter().filter(|deed| !is_plain(deed)) {
+            let told = told.as_ref().map_or_else(String::new, |told| format!("\n          {told}"));
+            match outcome {
+                Ok(Outcome::Done) => human.push_str(&format!("done      {step}{told}\n")),
+                Ok(Outcome::AlreadyDone) => human.push_str(&format!("as wanted {step}\n")),
+                Err(not_done) => {
+                    human.push_str(&format!("not done  {step}\n          {}\n", not_done.why));
+                    exit = exit.worst(not_done.exit);
+                }
             }
         }
     }

@@ -31,12 +31,13 @@ pub(crate) struct Kinds {
     pub(crate) temporary: bool,
     pub(crate) databases: bool,
     pub(crate) sessions: bool,
+    pub(crate) nginx: bool,
 }
 
 impl Kinds {
     /// All of them.
     pub(crate) const ALL: Self =
-        Self { processes: true, temporary: true, databases: true, sessions: true };
+        Self { processes: true, temporary: true, databases: true, sessions: true, nginx: true };
 }
 
 impl Request {

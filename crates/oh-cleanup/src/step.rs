@@ -24,6 +24,8 @@ pub(crate) enum Step {
     Move(Move),
     /// Entries of a database go.
     Release(Release),
+    /// nginx is asked what it says of the files that are left, and reads them.
+    Reload,
     /// The record of an instance goes to the quarantine.
     Forget(InstanceId),
     /// nginx serves what is left.
@@ -57,6 +59,8 @@ pub(crate) struct Move {
     pub(crate) bytes: u64,
     /// Whether it is a file that announces a session, and no left-over.
     pub(crate) is_session: bool,
+    /// Whether it is a file of nginx, which reads what is left when all of them are away.
+    pub(crate) is_of_nginx: bool,
     /// Whether it has more, because not all of it was looked at.
     pub(crate) is_more: bool,
     /// Whether something that this plan stops may still write to it: then only its number counts, and
@@ -88,7 +92,7 @@ pub(crate) struct Release {
 impl Step {
     /// Says whether it moves a left-over.
     pub(crate) const fn is_leftover(&self) -> bool {
-        matches!(self, Self::Move(step) if !step.is_session)
+        matches!(self, Self::Move(step) if !step.is_session && !step.is_of_nginx)
     }
 
     /// The kind of a step, for the report.
@@ -97,7 +101,7 @@ impl Step {
             Self::WantStopped(_) | Self::Stop(_) => "processes",
             Self::Move(_) | Self::Forget(_) => "quarantine",
             Self::Release(_) => "databases",
-            Self::Publish => "nginx",
+            Self::Reload | Self::Publish => "nginx",
         }
     }
 }
@@ -126,7 +130,9 @@ impl fmt::Display for Step {
                 write!(f, "release {path}: ")?;
                 match (ids.as_slice(), is_torn) {
                     ([], true) => f.write_str("it is torn, and written anew of what is whole"),
-                    ([], false) => f.write_str("its ports are not as they are to be, and are mended"),
+                    ([], false) => {
+                        f.write_str("its ports are not as they are to be, and are mended")
+                    }
                     (_, true) => {
                         write!(
                             f,
@@ -138,6 +144,7 @@ impl fmt::Display for Step {
                 }
             }
             Self::Forget(id) => write!(f, "move    the record of {id}"),
+            Self::Reload => f.write_str("have nginx test the files that are left, and read them"),
             Self::Publish => f.write_str("publish the routes that are left"),
         }
     }

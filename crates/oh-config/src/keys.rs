@@ -397,7 +397,8 @@ pub const KEYS: &[Key] = &[
         "nginx.legacy_repositories",
         Kind::RepositoryPath,
         Preset::Text("/etc/nginx/vscode-projects/{repo}.conf"),
-        "The file per repository of an older installation; {repo} stands for the repository.",
+        "The file per repository of an older installation; {repo} stands for the repository. oh-cleanup \
+         takes those that its generators wrote and nobody needs.",
     ),
     trusted(
         "nginx.legacy_generator",

@@ -39,6 +39,12 @@ macro_rules! template_type {
                 folder
             }
 
+            /// Returns what stands before and behind the gap in the names of the filled paths;
+            /// `None` where their folders differ.
+            pub fn names(&self) -> Option<(&str, &str)> {
+                self.0.name().split_once(Self::GAP)
+            }
+
             /// Returns the path as written, with its gap.
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
@@ -177,7 +183,9 @@ mod tests {
         let filled = template.fill(&RepoId::parse("my-repo").unwrap()).unwrap();
         assert_eq!(filled.as_str(), "/etc/nginx/vscode-projects/my-repo.conf");
         assert_eq!(template.folder().as_str(), "/etc/nginx/vscode-projects");
-        assert_eq!(SessionPath::new(path("/w/{id}/x")).unwrap().folder().as_str(), "/w");
+        assert_eq!(template.names(), Some(("", ".conf")));
+        let in_folders = SessionPath::new(path("/w/{id}/x")).unwrap();
+        assert_eq!((in_folders.folder().as_str(), in_folders.names()), ("/w", None));
         assert_eq!(SessionPath::new(path("/w/{repo}")), None);
         assert_eq!(SessionPath::new(path("/w/{id}/{id}")), None);
     }

@@ -5,6 +5,7 @@
 //! a program take it along, and those that are in the midst of a change end it first
 //! ([`Interrupts`]).
 
+use std::ffi::c_int;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -131,10 +132,25 @@ impl Interrupts {
     /// # Errors
     /// The system's.
     pub fn listen() -> io::Result<Self> {
+        Self::listen_to(&[(SIGTERM, 15), (SIGINT, 2), (SIGHUP, 1)])
+    }
+
+    /// The same, of a process that ends its own terminal: SIGHUP says nothing to it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn listen_beyond_the_terminal() -> io::Result<Self> {
+        // Handled and never looked at: what it runs meanwhile still gets the signal.
+        flag::register(SIGHUP, Arc::default())?;
+        Self::listen_to(&[(SIGTERM, 15), (SIGINT, 2)])
+    }
+
+    /// Listens to these signals, each with its number.
+    fn listen_to(signals: &[(c_int, usize)]) -> io::Result<Self> {
         let at_once = Arc::new(AtomicBool::new(true));
         let asked = Arc::new(AtomicUsize::new(0));
         let ignored = ignored_signals()?;
-        for (signal, number) in [(SIGTERM, 15_usize), (SIGINT, 2), (SIGHUP, 1)] {
+        for (signal, number) in signals.iter().copied() {
             if ignored & (1 << (number - 1)) != 0 {
                 continue;
             }

@@ -96,6 +96,18 @@ pub fn stop(targets: &[Target], grace: Duration) -> Result<Vec<Outcome>, StopFau
     Run::new(targets)?.run(grace)
 }
 
+/// Stops everything that belongs to the targets, even what this process came from, but not this process,
+/// which is none of theirs then. Whoever calls it has to live on without a terminal.
+///
+/// # Errors
+/// As [`stop`].
+pub fn stop_around_us(targets: &[Target], grace: Duration) -> Result<Vec<Outcome>, StopFault> {
+    let mut run = Run::new(targets)?;
+    run.protected = [run.me, Pid::INIT].into();
+    run.is_spared = true;
+    run.run(grace)
+}
+
 /// Says whether anything lives that belongs to the targets, and touches nothing.
 ///
 /// # Errors
@@ -146,6 +158,8 @@ struct Run<'t> {
     leaders: Vec<Outcome>,
     /// Whose children of ours are not the first target's; `None` where none is for being ours.
     others: Option<Tokens<'t>>,
+    /// Whether this process is none of the targets', whatever it came from.
+    is_spared: bool,
 }
 
 impl<'t> Run<'t> {
@@ -159,7 +173,7 @@ impl<'t> Run<'t> {
         protected.extend([me, Pid::INIT]);
         let boot_id = boot_id()?;
         let (known, leaders) = (BTreeMap::new(), Vec::new());
-        Ok(Self { targets, boot_id, me, protected, known, leaders, others: None })
+        Ok(Self { targets, boot_id, me, protected, known, leaders, others: None, is_spared: false })
     }
 
     fn run(mut self, grace: Duration) -> Result<Vec<Outcome>, StopFault> {
@@ -305,6 +319,9 @@ impl<'t> Run<'t> {
     }
 
     fn learn(&mut self, target: usize, process: ProcessDir, stat: &ProcessStat) {
+        if self.is_spared && stat.pid == self.me {
+            return;
+        }
         let protected = self.protected.contains(&stat.pid);
         let room = self.known.values().filter(|known| known.held.is_some()).count() < HELD_MAX;
         let known = Known {

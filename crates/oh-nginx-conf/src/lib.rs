@@ -3,7 +3,8 @@
 //! Two directions that share no code, so that each can judge the other: [`layout`] writes the
 //! one file that we own, by a typed writer that quotes by construction; [`parse`] reads anybody's
 //! configuration with file and line, [`inspect`] answers questions about what was read, and
-//! [`served`] reads our own file back and proves that two versions differ in data lines only.
+//! [`served`] reads our own file back and proves that two versions differ in data lines only, and
+//! [`generated`] recognises what the generators of old wrote.
 //!
 //! Everything is pure (`no_std`). Opening files, following `include`, running nginx and putting
 //! the file in its place are the business of `oh-host`.
@@ -12,6 +13,7 @@
 
 extern crate alloc;
 
+pub mod generated;
 pub mod inspect;
 pub mod layout;
 pub mod legacy;

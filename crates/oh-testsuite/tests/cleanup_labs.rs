@@ -301,10 +301,14 @@ fn whatever_a_tree_has_comes_back_as_it_was() -> Result<()> {
         let plain = tmp.join(OsStr::from_bytes(b"vscode-agent-\x1b[2J\xff"));
         fs::write(&plain, "not a folder")?;
         let before = everything(&tmp)?;
-        ensure!(before.iter().filter(|line| line.contains("trusted.oht")).count() >= 3, "{before:#?}");
+        ensure!(
+            before.iter().filter(|line| line.contains("trusted.oht")).count() >= 3,
+            "{before:#?}"
+        );
         let said = scene.run(&["--temp", "--yes", "--older-than", "0s"])?.expect(0)?;
         ensure!(said.stdout.contains("4 things moved"), "{said:?}");
-        let is_plain = |said: &Said| said.stdout.chars().all(|one| one == '\n' || !one.is_control());
+        let is_plain =
+            |said: &Said| said.stdout.chars().all(|one| one == '\n' || !one.is_control());
         ensure!(is_plain(&said), "{said:?}");
         ensure!(fs::read_dir(&tmp)?.count() == 1, "{:#?}", everything(&tmp)?);
         let back = scene.run(&["undo"])?.expect(0)?;
@@ -374,7 +378,10 @@ fn a_root_that_is_a_link_is_not_followed() -> Result<()> {
         symlink(&precious, &planted)?;
         std::os::unix::fs::lchown(&planted, Some(uid), Some(gid))?;
         let said = scene.run(&NOW)?.expect(4)?;
-        ensure!(said.stdout.contains("not seen  ") && said.stdout.contains("sandboxes"), "{said:?}");
+        ensure!(
+            said.stdout.contains("not seen  ") && said.stdout.contains("sandboxes"),
+            "{said:?}"
+        );
         ensure!(fs::symlink_metadata(lab.at("tmp/code-server-link")).is_err(), "{said:?}");
         purge(&scene)?.expect(0)?;
         ensure!(everything(&precious)? == before, "something precious is gone");
@@ -498,7 +505,8 @@ fn pipes_devices_and_sockets_go_unopened() -> Result<()> {
         for line in BufReader::new(File::open(&log)?).lines() {
             let line = line?;
             let is_odd = ["-fifo\"", "/fifo\"", "\"fifo\"", "-device\"", ".sock\""];
-            let is_opened = is_odd.iter().any(|name| line.contains(name)) && !line.contains("O_PATH");
+            let is_opened =
+                is_odd.iter().any(|name| line.contains(name)) && !line.contains("O_PATH");
             ensure!(!is_opened, "{line}");
         }
         purge(&scene)?.expect(0)?;

@@ -1,69 +1,295 @@
-//! `oh-cleanup` beside an nginx that does not run, or does not take its configuration any more.
+//! Old files for nginx: which of them go, behind a real nginx, and when they come back.
 
+#[path = "cleanup/old_site.rs"]
+mod old_site;
 #[path = "cleanup/scene.rs"]
 #[expect(dead_code, reason = "other tests need all of it")]
 mod scene;
 
 use std::fs;
-use std::time::Duration;
+use std::net::TcpStream;
+use std::os::unix::fs::{chown, symlink};
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
-use oh_testsuite::wait;
-use scene::{PORTS, Scene};
-use serde_json::json;
+use oh_testsuite::components;
+use oh_testsuite::instances::is_root;
+use oh_testsuite::lab::{Said, back_end_on};
+use old_site::{FOLDER, text};
+use scene::Scene;
 
-/// How long nginx may take to serve something else, on two busy cores.
-const BOUND: Duration = Duration::from_secs(60);
+const YES: &[&str] = &["--nginx", "--yes", "--no-evidence"];
 
-/// A scene with an instance that is served, and left-overs.
+/// A scene in which the old site has a route to an editor that is gone, and serves it.
 fn served() -> Result<Scene> {
     let scene = Scene::new()?;
-    scene.instances.start("hello")?;
-    scene.leave("tmp/vscode-agent-gone-1/a", "a")?;
+    scene.old_site(&scene.include_all())?;
+    scene.generated("gone", scene.instances.first_port + 3)?;
+    scene.reload(|scene| scene.has_old_route("gone"))?;
     Ok(scene)
 }
 
-/// Demands that all but the routes is clean.
-fn is_clean_but_for_routes(scene: &Scene) -> Result<()> {
-    ensure!(scene.instances.processes()?.is_empty(), "{:?}", scene.instances.processes()?);
-    ensure!(!scene.tree("tmp")?.contains("gone"), "{}", scene.tree("tmp")?);
-    ensure!(scene.instances.json(PORTS)?["instances"] == json!({}), "{}", scene.text(PORTS)?);
-    Ok(())
+/// Asks nginx what it says of the configuration.
+fn tested(scene: &Scene) -> Result<Said> {
+    let mut command = Command::new(components::program("nginx")?);
+    command.arg("-t").arg("-c").arg(scene.instances.lab.at("etc/nginx/nginx.conf"));
+    Ok(command.output()?.into())
 }
 
 #[test]
-fn where_no_nginx_runs_everything_else_is_done() -> Result<()> {
-    let mut scene = served()?;
-    scene.instances.lab.stop_nginx()?;
-    let said = scene.run(&["--all", "--yes"])?.expect(0)?;
-    is_clean_but_for_routes(&scene)?;
-    ensure!(said.stdout.contains("publish the routes"), "{said:?}");
-    // What it serves when it comes up is what is left.
-    scene.instances.lab.start_nginx()?;
-    ensure!(!scene.is_routed("hello")?, "hello is routed");
-    Ok(())
-}
-
-#[test]
-fn a_configuration_that_nginx_refuses_ends_no_other_step() -> Result<()> {
+fn an_old_route_goes_and_comes_back() -> Result<()> {
     let scene = served()?;
-    let before = scene.instances.lab.generation();
-    // As an operator's, or what an older script took away.
-    let broken = "etc/nginx/conf.d/broken.conf";
-    scene.instances.lab.write(broken, "include /nowhere/shared.inc;\n")?;
-    let said = scene.run(&["--all", "--yes"])?;
-    is_clean_but_for_routes(&scene)?;
-    let line = said.stdout.lines().find(|line| line.contains("publish the routes"));
-    ensure!(line.is_some_and(|line| line.starts_with("not done  ")), "{said:?}");
-    ensure!([1, 6, 7].contains(&said.code), "{said:?}");
-    ensure!(scene.instances.lab.generation() == before, "what was served is gone: {said:?}");
-    fs::remove_file(scene.instances.lab.at(broken))?;
-    let again = scene.run(&["--all", "--yes"])?.expect(0)?;
-    ensure!(again.stdout.contains("done      publish the routes"), "{again:?}");
-    let last = scene.run(&["--all", "--yes"])?.expect(0)?;
-    ensure!(last.stdout.starts_with("nothing to do"), "{last:?}");
-    wait::until("the route to be gone", BOUND, || {
-        Ok((!scene.is_routed("hello")?).then_some(()))
-    })?;
+    let foreign = "# VS Code of mine\nlocation /vscode/mine/ { return 204; }\n";
+    scene.beside("mine.conf", foreign)?;
+    scene.beside("note.txt", "# Auto-generated config for nobody\n")?;
+    scene.reload(|scene| Ok(scene.status("/vscode/mine/")? == 204))?;
+    let before = scene.tree(FOLDER)?;
+
+    let said = scene.run(YES)?.expect(0)?;
+    ensure!(said.stdout.contains("/vscode/gone/ to port "), "{said:?}");
+    ensure!(said.stdout.contains("new workers serve what is left"), "{said:?}");
+    ensure!(said.stdout.contains("mine.conf: it does not begin with"), "{said:?}");
+    ensure!(!scene.has_old_route("gone")? && scene.status("/vscode/mine/")? == 204, "{said:?}");
+    let left = scene.tree(FOLDER)?;
+    ensure!(!left.contains("gone.conf") && left.contains("note.txt"), "{left}");
+
+    let (workers, trees) = (scene.workers()?, (scene.tree("var")?, scene.tree("etc")?));
+    let again = scene.run(YES)?.expect(0)?;
+    ensure!(again.stdout.starts_with("nothing to do\n"), "{again:?}");
+    ensure!(scene.workers()? == workers && (scene.tree("var")?, scene.tree("etc")?) == trees);
+
+    let undone = scene.run(&["undo"])?.expect(0)?;
+    ensure!(undone.stdout.contains("nginx, which has read them again"), "{undone:?}");
+    ensure!(scene.tree(FOLDER)? == before && scene.has_old_route("gone")?, "{undone:?}");
+    let none = scene.run(&["undo"])?.expect(2)?;
+    ensure!(none.stderr.contains("no run has anything"), "{none:?}");
+    Ok(())
+}
+
+#[test]
+fn what_nginx_misses_comes_back_and_is_served_all_the_time() -> Result<()> {
+    let scene = Scene::new()?;
+    let first = scene.instances.first_port;
+    let by_name = format!("include {}/{FOLDER}/named.conf;", scene.instances.lab.root());
+    scene.old_site(&format!(
+        "{by_name}\n    include {}/{FOLDER}/o*.conf;",
+        scene.instances.lab.root()
+    ))?;
+    scene.generated("named", first + 3)?;
+    scene.generated("other", first + 4)?;
+    scene.reload(|scene| Ok(scene.has_old_route("named")? && scene.has_old_route("other")?))?;
+    let (before, workers) = (scene.tree(FOLDER)?, scene.workers()?);
+    for _ in 0..2 {
+        let said = scene.run(YES)?.expect(7)?;
+        ensure!(said.stdout.contains("old-site.conf:3: open() "), "{said:?}");
+        ensure!(said.stdout.contains("all is back, and nginx accepts it"), "{said:?}");
+        let now = scene.tree(FOLDER)?;
+        ensure!(now == before, "{now}\n{before}");
+        ensure!(scene.workers()? == workers, "{workers:?} {:?} {said:?}", scene.workers()?);
+        for id in ["named", "other"] {
+            ensure!(scene.has_old_route(id)?, "{id}: {said:?}");
+        }
+        let none = scene.run(&["undo"])?.expect(2)?;
+        ensure!(none.stderr.contains("no run has anything"), "{none:?}");
+    }
+    scene.run(&["--only", "other", "--nginx", "--yes", "--no-evidence"])?.expect(0)?;
+    ensure!(scene.has_old_route("named")? && !scene.has_old_route("other")?);
+    Ok(())
+}
+
+#[test]
+fn a_broken_old_file_is_what_breaks_nginx_and_one_run_mends_it() -> Result<()> {
+    for broken in ["blank", "torn", "port"] {
+        let scene = served()?;
+        let whole = text("broken", scene.instances.first_port + 4, "/var/www/github/broken");
+        let text = match broken {
+            "blank" => whole.replace("github/broken;", "github/my own;"),
+            "torn" => whole.split_at(whole.find("X-Forwarded").unwrap_or_default()).0.to_owned(),
+            _ => text("broken", 0, "/var/www/github/broken").replace(":0/", ":undefined/"),
+        };
+        scene.beside("broken.conf", &text)?;
+        // What nginx would not read as long as the broken one is there.
+        scene.beside("late.conf", "location /late/ { return 204; }\n")?;
+        ensure!(tested(&scene)?.code != 0, "{broken}");
+        let said = scene.run(YES)?.expect(0)?;
+        ensure!(said.stdout.contains("new workers serve what is left"), "{broken}: {said:?}");
+        ensure!(tested(&scene)?.code == 0 && scene.status("/late/")? == 204, "{broken}: {said:?}");
+        ensure!(!scene.has_old_route("gone")?, "{broken}: {said:?}");
+        // With it nginx would not start again, so it does not come back; the other one does.
+        let undone = scene.run(&["undo"])?.expect(1)?;
+        ensure!(undone.stdout.contains("broken.conf\n          nginx refuses"), "{undone:?}");
+        ensure!(tested(&scene)?.code == 0 && scene.has_old_route("gone")?, "{undone:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn where_nginx_refuses_for_another_reason_nothing_is_worse_and_the_next_run_goes_on() -> Result<()>
+{
+    let scene = served()?;
+    let other = scene.instances.lab.at("etc/nginx/conf.d/other.conf");
+    fs::write(&other, "proxy_pas x;\n")?;
+    let workers = scene.workers()?;
+    let said = scene.run(YES)?.expect(1)?;
+    ensure!(said.stdout.contains("other.conf:1: unknown directive \"proxy_pas\""), "{said:?}");
+    ensure!(said.stdout.contains("the files stay in the quarantine"), "{said:?}");
+    ensure!(!scene.tree(FOLDER)?.contains("gone.conf"), "{said:?}");
+    ensure!(scene.workers()? == workers && scene.has_old_route("gone")?, "{said:?}");
+    scene.run(YES)?.expect(1)?;
+    fs::remove_file(&other)?;
+    let next = scene.run(YES)?.expect(0)?;
+    ensure!(next.stdout.contains("new workers serve what is left"), "{next:?}");
+    ensure!(!scene.has_old_route("gone")?, "{next:?}");
+    let again = scene.run(YES)?.expect(0)?;
+    ensure!(again.stdout.starts_with("nothing to do\n"), "{again:?}");
+    Ok(())
+}
+
+#[test]
+fn an_nginx_that_does_not_run_or_is_not_there_is_not_waited_for() -> Result<()> {
+    let mut scene = served()?;
+    let root = scene.instances.lab.root();
+    scene.instances.lab.stop_nginx()?;
+    let said = scene.run(YES)?.expect(0)?;
+    ensure!(said.stdout.contains("no nginx runs; it accepts what is left"), "{said:?}");
+    ensure!(scene.run(YES)?.expect(0)?.stdout.starts_with("nothing to do\n"));
+    let undone = scene.run(&["undo"])?.expect(0)?;
+    ensure!(undone.stdout.contains("nginx, which does not run"), "{undone:?}");
+    let absent = format!("nginx.program={root}/no/nginx");
+    let said = scene.run(&[YES, &["--set", &absent]].concat())?.expect(0)?;
+    ensure!(said.stdout.contains("there is no nginx here"), "{said:?}");
+    ensure!(!scene.tree(FOLDER)?.contains("gone.conf"), "{said:?}");
+    ensure!(scene.run(YES)?.expect(0)?.stdout.starts_with("nothing to do\n"));
+    scene.run(&["undo", "--set", &absent])?.expect(0)?;
+    ensure!(scene.tree(FOLDER)?.contains("gone.conf"));
+    Ok(())
+}
+
+#[test]
+fn the_route_of_an_editor_that_somebody_works_in_stays_and_others_ports_too() -> Result<()> {
+    let scene = served()?;
+    let old = scene.historic("old", 1)?;
+    scene.generated("old", old.port)?;
+    let taken = scene.instances.first_port + 5;
+    back_end_on(taken)?;
+    scene.generated("taken", taken)?;
+    scene.reload(|scene| Ok(scene.has_old_route("old")? && scene.has_old_route("taken")?))?;
+    let browser = TcpStream::connect(("127.0.0.1", old.port))?;
+    let said = scene.run(&["--all", "--yes", "--no-evidence"])?.expect(0)?;
+    ensure!(
+        said.stdout.contains(&format!("old.conf: an editor on port {} stays", old.port)),
+        "{said:?}"
+    );
+    let me = format!("taken.conf: pid {} (", std::process::id());
+    ensure!(said.stdout.contains(&me), "{said:?}");
+    ensure!(scene.has_old_route("old")? && scene.has_old_route("taken")?, "{said:?}");
+    ensure!(!scene.has_old_route("gone")? && !old.is_over(), "{said:?}");
+    let said = scene.run(&["--all", "--yes", "--no-evidence", "--force-active"])?.expect(0)?;
+    ensure!(said.stdout.contains("whose editor is stopped"), "{said:?}");
+    ensure!(
+        old.is_over() && !scene.has_old_route("old")? && scene.has_old_route("taken")?,
+        "{said:?}"
+    );
+    drop(browser);
+    Ok(())
+}
+
+#[test]
+fn what_is_none_of_a_generators_stays_whatever_it_is() -> Result<()> {
+    let scene = served()?;
+    let port = scene.instances.first_port + 4;
+    let lab = &scene.instances.lab;
+    let at = |name: &str| lab.at(&format!("{FOLDER}/{name}.conf"));
+    scene.beside(
+        "edited.conf",
+        &text("edited", port, "/a").replace("# Headers", "# Headers, by Ann"),
+    )?;
+    scene.beside(
+        "allow.conf",
+        &text("allow", port, "/a").replace("1.1;\n", "1.1;\n    allow all;\n"),
+    )?;
+    lab.write("etc/nginx/linked", &text("linked", port, "/a"))?;
+    symlink(lab.at("etc/nginx/linked"), at("linked"))?;
+    lab.write("etc/nginx/hard", &text("hard", port, "/a"))?;
+    fs::hard_link(lab.at("etc/nginx/hard"), at("hard"))?;
+    scene.beside(
+        "long.conf",
+        &format!("# Auto-generated config for x\n{}", "#\n".repeat(100_000)),
+    )?;
+    fs::create_dir(at("folder"))?;
+    rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::from_raw_mode(0o644))?;
+    let mut names = vec!["edited", "allow", "linked", "hard", "long", "folder", "pipe"];
+    if is_root()? {
+        scene.generated("theirs", port)?;
+        chown(at("theirs"), Some(4242), Some(4242))?;
+        names.push("theirs");
+    }
+    let before = scene.tree(FOLDER)?;
+    let dry = scene.run(&["--nginx", "--dry-run"])?.expect(0)?;
+    ensure!(scene.tree(FOLDER)? == before && scene.has_old_route("gone")?, "{dry:?}");
+    for (name, why) in [
+        ("edited", "line 18 was written by no generator: # Headers, by Ann"),
+        ("allow", "line 12 was written by no generator: allow all"),
+        ("linked", "it is a symbolic link"),
+        ("hard", "it has 2 names (hard links)"),
+        ("long", "the most is 65536"),
+        ("folder", "it is a folder"),
+        ("pipe", "it is a FIFO"),
+    ] {
+        let line = dry.stdout.lines().find(|line| line.contains(&format!("/{name}.conf: ")));
+        ensure!(line.is_some_and(|line| line.ends_with(why)), "{name}: {dry:?}");
+    }
+    // nginx refuses a folder and waits for a pipe: what it reads has neither.
+    fs::remove_file(at("pipe"))?;
+    fs::remove_dir(at("folder"))?;
+    names.retain(|name| !["pipe", "folder"].contains(name));
+    // Twice the same address, which nginx refuses too: that is another reason.
+    for name in ["linked", "hard", "long"] {
+        fs::rename(at(name), lab.at(&format!("etc/nginx/{name}.away")))?;
+    }
+    let left: Vec<&str> = names.into_iter().filter(|name| at(name).exists()).collect();
+    let said = scene.run(YES)?.expect(0)?;
+    let tree = scene.tree(FOLDER)?;
+    for name in left {
+        ensure!(tree.contains(&format!("/{name}.conf ")), "{name}: {said:?}");
+    }
+    ensure!(!tree.contains("/gone.conf "), "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn a_run_that_is_killed_before_nginx_is_asked_is_gone_on_with() -> Result<()> {
+    let scene = served()?;
+    let mut command = Command::new(components::program("strace")?);
+    command.env_clear().current_dir("/").stdin(Stdio::null());
+    command.args(["-f", "-o", "/dev/null", "-e", "trace=pidfd_send_signal"]);
+    command.args(["-e", "inject=pidfd_send_signal:signal=KILL:when=1", "--"]);
+    let tool = scene.instances.lab.built("oh-cleanup")?;
+    command.arg(tool.get_program()).args(YES).arg("--root").arg(scene.instances.lab.root());
+    command.output()?;
+    ensure!(!scene.tree(FOLDER)?.contains("gone.conf") && scene.has_old_route("gone")?);
+    let dry = scene.run(&["--nginx", "--dry-run"])?.expect(0)?;
+    ensure!(dry.stdout.contains("have nginx test the files"), "{dry:?}");
+    let said = scene.run(YES)?.expect(0)?;
+    ensure!(said.stdout.contains("new workers serve what is left"), "{said:?}");
+    ensure!(!scene.has_old_route("gone")?, "{said:?}");
+    ensure!(scene.run(YES)?.expect(0)?.stdout.starts_with("nothing to do\n"));
+    scene.run(&["undo"])?.expect(0)?;
+    ensure!(scene.has_old_route("gone")?);
+    Ok(())
+}
+
+#[test]
+fn what_others_can_change_is_read_again_without_a_test() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    let scene = served()?;
+    let theirs = scene.instances.lab.at("etc/nginx/conf.d/theirs.conf");
+    fs::write(&theirs, "# theirs\n")?;
+    chown(&theirs, Some(4242), Some(4242))?;
+    let said = scene.run(YES)?.expect(0)?;
+    ensure!(said.stdout.contains("new workers serve what is left"), "{said:?}");
+    ensure!(!scene.has_old_route("gone")?, "{said:?}");
     Ok(())
 }

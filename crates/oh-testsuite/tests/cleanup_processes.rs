@@ -134,7 +134,8 @@ fn what_runs_in_a_container_is_not_ours_to_end() -> Result<()> {
 const IGNORES: &str = "trap '' TERM; echo up; while :; do sleep 1000; done\n";
 
 /// Ends at once, and what it has started does not.
-const LEAVES: &str = "setsid bash -c 'trap \"\" TERM; echo up; while :; do sleep 1000; done' & wait\n";
+const LEAVES: &str =
+    "setsid bash -c 'trap \"\" TERM; echo up; while :; do sleep 1000; done' & wait\n";
 
 /// Starts again what it is asked to end, as long as it lives.
 const RESPAWNS: &str = "again() { (trap '' TERM; while :; do sleep 1000; done) & }\n\
@@ -258,7 +259,9 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         // A failing test is already failing; there is nobody to tell.
         drop(fs::write(self.group.join("freezer.state"), "THAWED"));
-        drop(wait::until_true("the end of the group", BOUND, || fs::remove_dir(&self.group).is_ok()));
+        drop(wait::until_true("the end of the group", BOUND, || {
+            fs::remove_dir(&self.group).is_ok()
+        }));
     }
 }
 

@@ -149,7 +149,8 @@ fn a_second_run_names_the_first_or_waits_for_it() -> Result<()> {
         let waits = tool(&scene, &["--all", "--yes", "--wait", "10m"])?;
         let mut second = Running::start(Command::new(waits.get_program()).args(waits.get_args()))?;
         let lock = scene.instances.lab.at("run/openhands-toolkit/locks/world.lock");
-        let lock = fs::canonicalize(&lock).with_context(|| scene.tree("run").unwrap_or_default())?;
+        let lock =
+            fs::canonicalize(&lock).with_context(|| scene.tree("run").unwrap_or_default())?;
         wait::until("the second to come to the lock", BOUND, || {
             ensure!(!second.has_ended()?, "it did not wait: {}", second.log());
             let opened = fs::read_dir(format!("/proc/{}/fd", second.id()))?.flatten();
@@ -161,7 +162,11 @@ fn a_second_run_names_the_first_or_waits_for_it() -> Result<()> {
         ensure!(running.wait(BOUND)?.success(), "{}", running.log());
         second.wait(BOUND)?;
         ensure!(second.log().contains("done      move"), "{}", second.log());
-        ensure!(fs::read_dir(scene.instances.lab.at("tmp"))?.count() == 1, "{}", scene.tree("tmp")?);
+        ensure!(
+            fs::read_dir(scene.instances.lab.at("tmp"))?.count() == 1,
+            "{}",
+            scene.tree("tmp")?
+        );
         Ok(())
     })
 }
@@ -343,7 +348,10 @@ fn an_editor_whose_port_a_variable_has_changed_is_known_by_its_listener() -> Res
             let answer = net::get(&format!("http://127.0.0.1:{real}/healthz"), &[]);
             Ok(answer.is_ok_and(|answer| answer.status == 200).then_some(()))
         })?;
-        ensure!(TcpStream::connect(("127.0.0.1", told)).is_err(), "it has the port that it was told");
+        ensure!(
+            TcpStream::connect(("127.0.0.1", told)).is_err(),
+            "it has the port that it was told"
+        );
         let browser = TcpStream::connect(("127.0.0.1", real))?;
         let said = scene.run(&["--all", "--yes"])?.expect(0)?;
         ensure!(said.stdout.contains("1 connection is open: somebody works in it"), "{said:?}");

@@ -5,12 +5,13 @@
 
 mod editors;
 mod entries;
+pub(crate) mod generated;
 mod leftovers;
 mod runs;
 mod sessions;
 mod work;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use oh_host::process::{Identity, Pid, Processes};
@@ -23,9 +24,11 @@ use oh_model::id::InstanceId;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::plan::Exclusion;
 use oh_model::port::Port;
+use oh_nginx_conf::generated::Generated;
 
 use crate::fault::Fault;
 use crate::step::Database;
+use crate::unread;
 
 /// Everything that a plan is made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +53,10 @@ pub(crate) struct Facts {
     pub(crate) is_published: bool,
     /// Whether those are others than there should be, as a run leaves them that ended before it published.
     pub(crate) is_stale: bool,
+    /// Old files for nginx.
+    pub(crate) generated: Vec<GeneratedFile>,
+    /// Whether a run moved such files away, and was not seen to have nginx read what is left.
+    pub(crate) is_unread: bool,
 }
 
 /// An editor, or what is left of one.
@@ -131,6 +138,27 @@ pub(crate) struct Entry {
     pub(crate) is_coming: bool,
 }
 
+/// A file among those that the generators of the original applications wrote for nginx.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GeneratedFile {
+    pub(crate) thing: Thing,
+    /// Its name, as far as it is the id of a repository.
+    pub(crate) stem: String,
+    /// What it routes; `Err` why it is none of theirs.
+    pub(crate) content: Result<Generated, String>,
+    /// Who listens on the ports that it leads to; `Err` where nobody can tell.
+    pub(crate) listening: BTreeMap<Port, Result<Vec<Listening>, String>>,
+}
+
+/// Somebody who listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listening {
+    /// The process, where it is an editor's.
+    pub(crate) pid: Option<Pid>,
+    /// Who it is, for people.
+    pub(crate) shown: String,
+}
+
 /// What is looked at, and with whose eyes.
 pub(crate) struct Look<'l> {
     pub(crate) host: &'l Host,
@@ -161,7 +189,18 @@ impl<'l> Look<'l> {
         let listeners = sockets::listeners().map_err(|fault| fault.to_string());
         let listening_paths = sockets::listening_paths().map_err(|fault| fault.to_string());
         let (connections, unseen) = (Connections::look().ok(), Vec::new());
-        Ok(Self { host, users, me, owners, all, own, listeners, connections, listening_paths, unseen })
+        Ok(Self {
+            host,
+            users,
+            me,
+            owners,
+            all,
+            own,
+            listeners,
+            connections,
+            listening_paths,
+            unseen,
+        })
     }
 
     /// Returns who listens on a port; `Err` where nobody can tell.
@@ -194,6 +233,8 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
     let leftovers = leftovers::gather(look, &editors);
     let sessions = sessions::gather(look);
     let (entries, entries::Broken { torn, unfit }) = entries::gather(look);
+    let generated = generated::gather(look, &editors);
+    let is_unread = !unread::unread(look.host).is_empty();
     let left_by_runs = runs::gather(look);
     let is_published = oh_host::publish::traces(look.host).is_ok_and(|traces| !traces.is_empty());
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -210,6 +251,8 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
         unseen: look.unseen.clone(),
         is_published,
         is_stale: is_published && is_stale(look.host),
+        generated,
+        is_unread,
     })
 }
 

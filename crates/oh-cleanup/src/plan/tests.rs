@@ -322,3 +322,5 @@ fn a_second_plan_over_what_is_left_is_empty() {
     let facts = Facts { now_ns: NOW_NS, is_published: true, ..Facts::default() };
     assert_eq!(plan(&facts, &all()), Plan { steps: Vec::new(), exclusions: Vec::new() });
 }
+
+mod nginx;

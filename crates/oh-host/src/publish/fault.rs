@@ -179,6 +179,11 @@ impl PublishFault {
         }
     }
 
+    /// Says whether there is no nginx on this machine that could be run.
+    pub const fn is_no_program(&self) -> bool {
+        matches!(self, Self::Nginx(NginxFault::Run(CommandFault::Start { .. })))
+    }
+
     /// Returns which routes are served now.
     pub const fn now(&self) -> &Now {
         match self {

@@ -41,7 +41,7 @@ pub use facts::{Facts, Hook, Live, Running, gather, gather_over, group_of_worker
 pub use fault::{Now, PublishFault};
 pub use plan::{Step, objections, plan};
 pub use reach::{Reach, reach};
-pub use reload::{Reloaded, reload};
+pub use reload::{Judged, Reloaded, judge, reload};
 pub use site::real;
 pub use standing::{ServedSet, Standing, may_route, standing};
 pub use traces::traces;

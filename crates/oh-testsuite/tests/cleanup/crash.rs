@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 pub(crate) use blows::Blow;
 use serde_json::json;
 
+use crate::old_site::FOLDER;
 use crate::scene::{PORTS, REPOSITORIES, Running, Scene};
 
 /// The editor that is stopped.
@@ -18,11 +19,14 @@ const EDITOR: &str = "old";
 /// How many undos may be needed: one for the run that was struck, one for the next.
 const UNDOS_MAX: usize = 3;
 
+/// The left-overs, both databases, and old files for nginx.
+type State = (String, String, String, String);
+
 /// A machine with left-overs of each kind that no process uses.
 pub(crate) struct Struck {
     scene: Scene,
-    /// What there was: the left-overs, and both databases.
-    before: (String, String, String),
+    /// What there was: the left-overs, both databases, and old files for nginx.
+    before: State,
 }
 
 impl Struck {
@@ -35,12 +39,17 @@ impl Struck {
         scene.leave("tmp/vscode-agent-gone-8890/data/a", "a")?;
         scene.leave("tmp/openhands-sessions/gone.json", "{\"vscode_port\": 1}")?;
         scene.enter_dead("gone", scene.instances.first_port + 3)?;
+        scene.old_site(&scene.include_all())?;
+        scene.generated("gone", scene.instances.first_port + 3)?;
+        scene.generated("late", scene.instances.first_port + 4)?;
+        scene.reload(|scene| Ok(scene.has_old_route("gone")? && scene.has_old_route("late")?))?;
         let before = Self::state(&scene)?;
         Ok(Self { scene, before })
     }
 
-    fn state(scene: &Scene) -> Result<(String, String, String)> {
-        Ok((scene.tree("tmp")?, scene.text(PORTS)?, scene.text(REPOSITORIES)?))
+    fn state(scene: &Scene) -> Result<State> {
+        let old = scene.tree(FOLDER)?;
+        Ok((scene.tree("tmp")?, scene.text(PORTS)?, scene.text(REPOSITORIES)?, old))
     }
 
     fn tool(&self) -> Result<Command> {
@@ -134,12 +143,24 @@ impl Struck {
         for name in ["settings.json", "data/a"] {
             ensure!(there.contains(name) || quarantine.contains(name), "{name} is lost");
         }
+        // In the quarantine they have numbers for names, and stay the files that they are.
+        let there = self.scene.tree(FOLDER)?;
+        for line in self.before.3.lines().filter(|line| line.contains(".conf ")) {
+            let inode = line.split(' ').nth(3).context("an inode")?;
+            let is_it = |line: &str| line.split(' ').nth(3) == Some(inode);
+            ensure!(there.lines().chain(quarantine.lines()).any(is_it), "{line} is lost");
+        }
         Ok(())
     }
 
     fn is_clean(&self) -> Result<()> {
         let tree = self.scene.tree("tmp")?;
         ensure!(!tree.contains("gone"), "{tree}");
+        let tree = self.scene.tree(FOLDER)?;
+        ensure!(!tree.contains(".conf "), "{tree}");
+        for id in ["gone", "late"] {
+            ensure!(!self.scene.has_old_route(id)?, "nginx has the route of {id}");
+        }
         let ports = self.scene.instances.json(PORTS)?;
         ensure!(ports["instances"] == json!({}), "{ports:#}");
         let repositories = self.scene.text(REPOSITORIES)?;
@@ -158,6 +179,9 @@ impl Struck {
         }
         let now = Self::state(&self.scene)?;
         ensure!(now == self.before, "{now:#?}\n{:#?}", self.before);
+        for id in ["gone", "late"] {
+            ensure!(self.scene.has_old_route(id)?, "nginx has no route of {id}");
+        }
         self.scene.run(&["purge", "--older-than", "0s", "--yes"])?.expect(0)?;
         Ok(())
     }

@@ -176,8 +176,7 @@ impl Fire {
         let inside = lab.at("tmp/code-server-bound/inside");
         fs::create_dir_all(&inside)?;
         let mount = components::program("mount")?;
-        let status =
-            Command::new(mount).arg("--bind").args([&self.precious, &inside]).status()?;
+        let status = Command::new(mount).arg("--bind").args([&self.precious, &inside]).status()?;
         ensure!(status.success(), "mount: {status}");
         // Behind links that are exchanged all the time.
         let (tree, links) = self.swapped();
@@ -227,8 +226,10 @@ impl Fire {
         let before = (everything(&self.precious)?, self.names()?);
         let out = lab.at("out").display().to_string();
         let tool = lab.built("oh-cleanup")?.get_program().to_string_lossy().into_owned();
-        let script =
-            format!("{tool} --all --yes --root {} >{out} 2>&1; echo \"exit $?\" >>{out}\n", lab.root());
+        let script = format!(
+            "{tool} --all --yes --root {} >{out} 2>&1; echo \"exit $?\" >>{out}\n",
+            lab.root()
+        );
         lab.write("put-out", &script)?;
         let is_over = AtomicBool::new(false);
         let (swaps, swapped) = (AtomicU64::new(0), self.swapped());
@@ -276,7 +277,10 @@ impl Fire {
         ensure!(said.contains(&stopped), "{stopped}");
         let killed = said.lines().filter(|line| line.contains(" by KILL"));
         ensure!(killed.clone().count() == self.idle.len() + 1);
-        ensure!(killed.clone().all(|line| line.ends_with(", 0 by KILL")), "the grace was waited for");
+        ensure!(
+            killed.clone().all(|line| line.ends_with(", 0 by KILL")),
+            "the grace was waited for"
+        );
         for one in &self.idle {
             ensure!(one.running.has_ended()?, "{} lives", one.id);
             let left = one.lines(scene)?;
@@ -284,7 +288,8 @@ impl Fire {
             TcpListener::bind(("127.0.0.1", one.port)).with_context(|| one.id.clone())?;
         }
         // Those that stay, with all that is theirs.
-        for (one, why) in [(&self.around, "this very command runs in it"), (&self.busy, "works in it")]
+        for (one, why) in
+            [(&self.around, "this very command runs in it"), (&self.busy, "works in it")]
         {
             ensure!(!one.running.has_ended()?, "{} is gone", one.id);
             let line = format!("an editor on port {}: ", one.port);
@@ -300,7 +305,8 @@ impl Fire {
         let stays = |name: &str| {
             name.contains("-around-") || name.contains("-busy-") || name.contains("-theirs-")
         };
-        let known = ["code-server-bound", "code-server-src", "code-server-4.100.3", "openhands-sessions"];
+        let known =
+            ["code-server-bound", "code-server-src", "code-server-4.100.3", "openhands-sessions"];
         let wrong: Vec<String> = self
             .names()?
             .into_iter()
@@ -312,7 +318,10 @@ impl Fire {
             let own = format!("code-server-userdata-{}-{}", one.id, one.port);
             ensure!(self.names()?.contains(&own), "{own} is gone");
         }
-        ensure!(fs::read_dir(lab.at("tmp/openhands-sessions"))?.next().is_none(), "a session is left");
+        ensure!(
+            fs::read_dir(lab.at("tmp/openhands-sessions"))?.next().is_none(),
+            "a session is left"
+        );
         ensure!(lab.at("tmp/code-server-bound/inside/0/0").exists());
         ensure!(scene.text("etc/nginx/vscode-projects/foreign.conf")? == FOREIGN);
         // Databases: whole, in their shape, with those that stay and no others.

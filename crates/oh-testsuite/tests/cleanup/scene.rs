@@ -119,6 +119,8 @@ impl Scene {
         let mut command = Command::new(components::node()?);
         command.arg(components::code_server()?).arg(at(folder.trim_start_matches('/')));
         command.args(["--bind-addr", &format!("127.0.0.1:{port}"), "--auth", "none"]);
+        command.args(["--disable-telemetry", "--disable-update-check"]);
+        command.arg("--disable-workspace-trust");
         command.args(["--user-data-dir", &own("userdata"), "--extensions-dir", &own("extensions")]);
         let running = self.editor(command, port, &agent)?;
         // It makes its folders when somebody looks at it first.

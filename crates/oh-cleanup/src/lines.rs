@@ -1,0 +1,169 @@
+//! What people read of many steps and many reasons: the sum first, and things that are alike as one line.
+//!
+//! A machine on fire has thousands of left-overs, and a list of them is read by nobody. Programs get all
+//! of them (`--format json`), and so does a plan in a file.
+
+use std::collections::BTreeMap;
+
+use oh_model::plan::{Exclusion, Plan};
+use oh_term::text::{bytes, several};
+
+use crate::step::{Move, Step};
+
+/// From how many on things that are alike are one line.
+const MANY: usize = 10;
+
+/// What makes things alike: the folder with the beginning of their names, and what is said of them.
+type Kind = (String, String);
+
+/// A line, and what it is one of.
+struct Line {
+    kind: Option<Kind>,
+    bytes: u64,
+    text: String,
+}
+
+/// What a plan would do, in sum.
+pub(crate) fn sum(plan: &Plan<Step>) -> String {
+    let mut text = String::new();
+    let mut line = |head: &str, said: String| text.push_str(&format!("would {head:<10}{said}\n"));
+    let (mut editors, mut processes, mut things, mut room) = (0, 0, 0, 0);
+    let (mut entries, mut databases) = (0, 0);
+    let (mut is_read, mut is_published) = (false, false);
+    for step in &plan.steps {
+        match step {
+            Step::Stop(stop) => (editors, processes) = (editors + 1, processes + stop.processes),
+            Step::Move(step) => (things, room) = (things + 1, room + step.bytes),
+            Step::Release(step) => (entries, databases) = (entries + step.ids.len(), databases + 1),
+            Step::Reload => is_read = true,
+            Step::Publish => is_published = true,
+            Step::WantStopped(_) | Step::Forget(_) => {}
+        }
+    }
+    if editors > 0 {
+        let processes = several(processes, "process");
+        line("stop", format!("{} with {processes}", several(editors, "editor")));
+    }
+    if things > 0 {
+        line("move", format!("{} to the quarantine ({})", several(things, "thing"), bytes(room)));
+    }
+    if databases > 0 {
+        let (entries, of) = (several(entries, "entry"), several(databases, "database"));
+        line("release", format!("{entries} of {of}, with a copy of each first"));
+    }
+    if is_read {
+        line("reload", "nginx, once it accepts the files that are left".into());
+    }
+    if is_published {
+        line("publish", "the routes that are left".into());
+    }
+    if !plan.exclusions.is_empty() {
+        line("keep", several(plan.exclusions.len(), "thing"));
+    }
+    text
+}
+
+/// Steps, each behind `head`; what is alike is one line.
+pub(crate) fn steps<'s>(head: &str, steps: impl Iterator<Item = &'s Step>) -> String {
+    let line = |step: &Step| match step {
+        Step::Move(step) => Line {
+            kind: Some(kind(step)),
+            bytes: step.bytes,
+            text: Step::Move(step.clone()).to_string(),
+        },
+        step => Line { kind: None, bytes: 0, text: step.to_string() },
+    };
+    let told = |count: usize, (names, what): &Kind, room: u64| {
+        format!("move    {count} things {names}* ({}): {what}", bytes(room))
+    };
+    joined(steps.map(line).collect(), told).iter().map(|text| format!("{head}{text}\n")).collect()
+}
+
+/// What stays, with the reasons; what is alike is one line.
+pub(crate) fn exclusions(all: &[Exclusion]) -> Vec<String> {
+    let line = |one: &Exclusion| Line {
+        kind: Some((beginning(&one.subject), one.reason.clone())),
+        bytes: 0,
+        text: one.to_string(),
+    };
+    let told =
+        |count: usize, (names, reason): &Kind, _| format!("{count} things {names}*: {reason}");
+    joined(all.iter().map(line).collect(), told)
+}
+
+/// Joins what is alike where it is many, at the place of the first.
+fn joined(lines: Vec<Line>, told: impl Fn(usize, &Kind, u64) -> String) -> Vec<String> {
+    let mut kinds: BTreeMap<&Kind, (usize, u64)> = BTreeMap::new();
+    for Line { kind, bytes, .. } in &lines {
+        if let Some(kind) = kind {
+            let (count, sum) = kinds.entry(kind).or_default();
+            (*count, *sum) = (*count + 1, *sum + bytes);
+        }
+    }
+    let mut said = Vec::new();
+    for Line { kind, text, .. } in &lines {
+        match kind.as_ref().and_then(|kind| Some((kind, kinds.get_mut(kind)?))) {
+            // It was told with the first of its kind.
+            Some((_, (0, _))) => {}
+            Some((kind, (count, sum))) if *count >= MANY => {
+                said.push(told(*count, kind, *sum));
+                *count = 0;
+            }
+            _ => said.push(text.clone()),
+        }
+    }
+    said
+}
+
+fn kind(step: &Move) -> Kind {
+    (beginning(&step.thing.shown()), step.what.clone())
+}
+
+/// A path up to what makes it one of many: the second of the words that its name is made of.
+fn beginning(path: &str) -> String {
+    let name = path.rfind('/').map_or(0, |slash| slash + 1);
+    let (folder, name) = path.split_at(name);
+    let mut ends = name.match_indices(['-', '_']).map(|(at, mark)| at + mark.len());
+    let end = ends.nth(1).unwrap_or_default();
+    format!("{folder}{}", name.get(..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exclusion(subject: String) -> Exclusion {
+        Exclusion { subject, reason: "it is locked".into() }
+    }
+
+    #[test]
+    fn what_is_alike_is_one_line_where_it_is_many() {
+        let few = (1..MANY).map(|at| exclusion(format!("/tmp/vscode-ipc-{at}.sock")));
+        let few: Vec<Exclusion> = few.collect();
+        assert_eq!(exclusions(&few).len(), MANY - 1);
+        let mut many = few;
+        many.insert(0, exclusion("/tmp/code-server-userdata-a-1".into()));
+        many.push(exclusion("/tmp/vscode-ipc-x.sock".into()));
+        many.push(exclusion("hello of /data/vscode-ports.json".into()));
+        assert_eq!(
+            exclusions(&many),
+            [
+                "/tmp/code-server-userdata-a-1: it is locked",
+                "10 things /tmp/vscode-ipc-*: it is locked",
+                "hello of /data/vscode-ports.json: it is locked",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_is_told_up_to_its_second_word() {
+        for (path, told) in [
+            ("/tmp/vscode-ipc-1-2.sock", "/tmp/vscode-ipc-"),
+            ("/tmp/openhands_workspace_x", "/tmp/openhands_workspace_"),
+            ("/tmp/openhands-sandboxes/3f2c", "/tmp/openhands-sandboxes/"),
+            ("pid 7", ""),
+        ] {
+            assert_eq!(beginning(path), told);
+        }
+    }
+}
