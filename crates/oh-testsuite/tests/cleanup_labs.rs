@@ -34,6 +34,9 @@ const NOW: [&str; 4] = ["--temp", "--yes", "--older-than", "0s"];
 /// The same, where not all of it can be looked at, or work may be in it.
 const FORCED: [&str; 5] = ["--temp", "--yes", "--older-than", "0s", "--force-unsaved"];
 
+/// A folder, and one with links of the names that it has.
+type Pair = (PathBuf, PathBuf);
+
 /// How many precious files there are.
 const PRECIOUS: usize = 8000;
 
@@ -169,7 +172,7 @@ fn while_exchanging(pairs: &[(PathBuf, PathBuf)], act: impl FnOnce() -> Result<(
 }
 
 /// Finds the trees in the quarantine, and gives each links to be exchanged; returns the runs too.
-fn moved(scene: &Scene) -> Result<(Vec<String>, Vec<(PathBuf, PathBuf)>)> {
+fn moved(scene: &Scene) -> Result<(Vec<String>, Vec<Pair>)> {
     let (mut runs, mut pairs) = (Vec::new(), Vec::new());
     for run in fs::read_dir(scene.instances.lab.at(QUARANTINE))? {
         let run = run?;
@@ -355,7 +358,8 @@ fn nothing_comes_back_through_a_planted_link_or_over_something_new() -> Result<(
         // With the way free again both come back.
         fs::remove_file(&own)?;
         fs::rename(lab.at("tmp/away"), &own)?;
-        fs::remove_dir_all(lab.at("tmp/code-server-two"))?;
+        fs::remove_file(lab.at("tmp/code-server-two/a"))?;
+        fs::remove_dir(lab.at("tmp/code-server-two"))?;
         scene.run(&["undo"])?.expect(0)?;
         let back = ["tmp/openhands-sandboxes/one/a", "tmp/code-server-two/a"];
         ensure!(back.iter().all(|path| scene.text(path).is_ok_and(|text| text == "old")));

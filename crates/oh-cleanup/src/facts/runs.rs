@@ -39,7 +39,7 @@ pub(super) fn gather(look: &mut Look<'_>) -> BTreeSet<Number> {
             // Purged meanwhile.
             Err(journal::JournalFault::Unknown(_)) => {}
             Err(fault) => {
-                unread.push((format!("the journal of {id}"), crate::apply::chain(&fault)))
+                unread.push((format!("the journal of {id}"), crate::apply::chain(&fault)));
             }
         }
     }

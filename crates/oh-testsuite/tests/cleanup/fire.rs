@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use oh_host::sockets::Connections;
+use oh_model::port::Port;
 use oh_testsuite::browser::{Browser, Key};
 use oh_testsuite::instances::{kill, user_ids};
 use oh_testsuite::net::{self, WebSocket};
@@ -143,6 +145,13 @@ impl Fire {
             Self { around, busy, idle, _attached, browser, decoys, others, precious, scene };
         fire.innocents()?;
         fire.fuel()?;
+        // A browser keeps connections for a while to what it has left.
+        for one in &fire.idle {
+            let port = Port::new(one.port.into()).context("a port")?;
+            wait::until(&format!("nobody in {}", one.id), BOUND, || {
+                Ok((Connections::look()?.to_port(port) == 0).then_some(()))
+            })?;
+        }
         Ok(fire)
     }
 
@@ -217,11 +226,6 @@ impl Fire {
 
     /// Runs the tool in the terminal of an editor, and demands the clean state.
     pub(crate) fn is_put_out(&self) -> Result<()> {
-        // What ends the scene may fail too, and would be told instead.
-        self.put_out().inspect_err(|fault| eprintln!("{fault:?}"))
-    }
-
-    fn put_out(&self) -> Result<()> {
         let lab = &self.scene.instances.lab;
         let before = (everything(&self.precious)?, self.names()?);
         let out = lab.at("out").display().to_string();
