@@ -151,6 +151,7 @@ fn announce(missing: &[&Component], place: &Place, need: Need) {
             Source::Debian { .. } => "Debian",
             Source::Cache(Recipe::Npm { .. }) => "npm",
             Source::Cache(Recipe::Python { .. }) => "PyPI",
+            Source::Cache(Recipe::Cargo { .. }) => "cargo",
             Source::Cache(Recipe::Root(_)) => "Debian",
         };
         say(&format!("  {:<16} {from:<7} {}", component.name, component.purpose));

@@ -1,26 +1,27 @@
 //! Carries a plan out: each step is written down first, looks again at the last moment, and says what
-//! became of it. The editors end all at once, so that the grace of one is that of all.
+//! became of it. What belongs to an editor that turns out to stay, stays with it.
 //!
 //! A step that cannot be done keeps no other from being done. A signal is looked at between steps: what
 //! was begun is ended, the rest is not begun.
 
 mod databases;
+mod meant;
+mod moves;
 pub(crate) mod nginx;
-pub(crate) mod returned;
+mod stops;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use oh_host::instances::{self, Wanted};
+use oh_host::containers::{self, Turned};
+use oh_host::instances::{self, Wanted as WantedState};
 use oh_host::journal::{Journal, JournalFault};
 use oh_host::lock::{Held, World};
-use oh_host::members::Target;
 use oh_host::process::ProcessDir;
 use oh_host::publish::{self, Host};
-use oh_host::quarantine::{self, Place, Quarantine, Taken, Thing};
+use oh_host::quarantine::{self, Place, Quarantine, Taken, Thing, Wanted};
 use oh_host::signals::Interrupts;
 use oh_host::stop::{self as host_stop, How};
-use oh_host::unit;
 use oh_model::diagnostic::Diagnostic as _;
 use oh_model::escaped::Name;
 use oh_model::exit::Exit;
@@ -28,9 +29,14 @@ use oh_model::id::InstanceId;
 use oh_model::plan::{Confirmed, Outcome, Plan};
 use oh_term::{Failure, Progress};
 
+use crate::facts::Facts;
 use crate::fault::Fault;
 use crate::journal::{Line, Undo};
-use crate::step::{Move, Step, Stop};
+use crate::plan::plan_but;
+use crate::request::Request;
+use crate::step::{Move, Step, StopContainer};
+use meant::Meant;
+pub(crate) use meant::is_of;
 
 /// What the locks are held for.
 pub(crate) const PURPOSE: &str = "oh-cleanup";
@@ -51,12 +57,28 @@ pub(crate) struct NotDone {
     pub(crate) exit: Exit,
     /// What was moved all the same, and can be taken back.
     strands: Option<Box<Undo>>,
+    /// Whether it is certain that nothing was done, so that there is nothing to take back.
+    is_untouched: bool,
 }
 
 impl NotDone {
-    fn said(why: impl Into<String>) -> Self {
-        Self { why: why.into(), exit: Exit::No, strands: None }
+    pub(crate) fn said(why: impl Into<String>) -> Self {
+        Self { why: why.into(), exit: Exit::No, strands: None, is_untouched: false }
     }
+
+    /// What it was to be done to was looked at, and stays as it is.
+    pub(crate) fn kept(why: impl Into<String>) -> Self {
+        Self { is_untouched: true, ..Self::said(why) }
+    }
+
+    fn unwritten(fault: &JournalFault) -> Self {
+        Self::said(format!("it could not be written down first: {}", chain(fault)))
+    }
+}
+
+fn interrupted() -> NotDone {
+    let why = "the command was interrupted before it came to it";
+    NotDone { exit: Exit::Interrupted, ..NotDone::said(why) }
 }
 
 impl From<Fault> for NotDone {
@@ -65,13 +87,13 @@ impl From<Fault> for NotDone {
             exit @ (Exit::RolledBack | Exit::RollbackFailed) => exit,
             _ => Exit::No,
         };
-        Self { why: chain(&fault), exit, strands: None }
+        Self { exit, ..Self::said(chain(&fault)) }
     }
 }
 
 impl From<JournalFault> for NotDone {
     fn from(fault: JournalFault) -> Self {
-        Self::said(format!("it could not be written down first: {}", chain(&fault)))
+        Self::unwritten(&fault)
     }
 }
 
@@ -90,6 +112,10 @@ pub(crate) fn chain(fault: &dyn core::error::Error) -> String {
 pub(crate) struct Run<'r> {
     pub(crate) host: &'r Host,
     pub(crate) journal: Journal,
+    /// What is asked for.
+    pub(crate) request: &'r Request,
+    /// What was seen last, before anything was done.
+    pub(crate) facts: &'r Facts,
     pub(crate) grace: Duration,
     pub(crate) progress: &'r Progress,
     pub(crate) interrupts: &'r Interrupts,
@@ -112,34 +138,59 @@ pub(crate) fn apply(
     let mut quarantine = Quarantine::new(&host.root, id);
     let mut deeds: BTreeMap<usize, Deed> = BTreeMap::new();
     let mut files = nginx::Files::default();
-    let mut stops: Vec<(usize, &Stop)> = Vec::new();
-    for (number, step) in plan.steps.iter().enumerate() {
-        if !matches!(step, Step::WantStopped(_) | Step::Stop(_)) && !stops.is_empty() {
-            run.stop_all(&std::mem::take(&mut stops), &mut deeds);
+    let is_before = |step: &Step| matches!(step, Step::WantStopped(_) | Step::Stop(_));
+    let behind = plan.steps.iter().rposition(is_before).map_or(0, |last| last + 1);
+    let numbered = || plan.steps.iter().enumerate();
+
+    let meant = Meant::of(fresh);
+    let (mut wanted, mut all, mut stops) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, step) in numbered().take(behind) {
+        let may = run.may(step, &meant);
+        if let Step::Stop(stop) = step {
+            all.push((number, stop));
         }
-        let mut told = None;
-        let outcome = match step {
-            _ if run.interrupts.is_asked() => Err(NotDone {
-                why: "the command was interrupted before it came to it".into(),
-                exit: Exit::Interrupted,
-                strands: None,
-            }),
-            step if !is_still_meant(step, fresh) => Err(NotDone::said("it is another way by now")),
-            Step::Stop(stop) => {
-                stops.push((number, stop));
-                continue;
+        match (step, may) {
+            (Step::Stop(stop), Ok(())) => stops.push((number, stop)),
+            (step, may) => {
+                if let Step::WantStopped(id) = step {
+                    wanted.push((number, id));
+                }
+                run.one(number, step, may, &meant, &mut quarantine, world, &mut files, &mut deeds);
             }
-            step => {
-                run.progress.doing(step.to_string());
-                run.carry_out(number, step, &mut quarantine, world, &mut files, &mut told)
+        }
+    }
+    let mut stopped = run.stop_all(&stops, &mut deeds);
+    for (number, _) in &all {
+        if let Some(Err(not_done)) = deeds.get(number).map(|deed| &deed.outcome)
+            && !stopped.staying.contains_key(number)
+        {
+            stopped.staying.insert(*number, not_done.why.clone());
+            stopped.untouched.insert(*number);
+        }
+    }
+    run.want_again(&wanted, &all, &stopped, &mut deeds);
+
+    // What belongs to those that stay, stays too.
+    let replanned = (!stopped.staying.is_empty()).then(|| {
+        plan_but(run.facts, run.request, |editor| {
+            let of_it = all.iter().find(|(_, stop)| is_of(stop, editor))?;
+            stopped.staying.get(&of_it.0).cloned()
+        })
+    });
+    let meant = replanned.as_ref().map_or(meant, Meant::of);
+    let mut moves: Vec<(usize, &Move)> = Vec::new();
+    for (number, step) in numbered().skip(behind) {
+        match (step, run.may(step, &meant)) {
+            (Step::Move(step), Ok(())) if !step.is_of_nginx => moves.push((number, step)),
+            (step, may) => {
+                if !matches!(step, Step::Move(step) if !step.is_of_nginx) {
+                    run.move_all(core::mem::take(&mut moves), &mut quarantine, &mut deeds);
+                }
+                run.one(number, step, may, &meant, &mut quarantine, world, &mut files, &mut deeds);
             }
-        };
-        run.ended(number, &outcome);
-        deeds.insert(number, Deed { step: step.clone(), outcome, told });
+        }
     }
-    if !stops.is_empty() {
-        run.stop_all(&stops, &mut deeds);
-    }
+    run.move_all(moves, &mut quarantine, &mut deeds);
     for (number, not_done) in files.back {
         if let Some(deed) = deeds.get_mut(&number) {
             deed.outcome = Err(not_done);
@@ -151,24 +202,17 @@ pub(crate) fn apply(
     Ok(deeds.into_values().collect())
 }
 
-/// Says whether a plan that is made now would do the same to the same thing.
-fn is_still_meant(step: &Step, fresh: &Plan<Step>) -> bool {
-    fresh.steps.iter().any(|now| match (step, now) {
-        (Step::Stop(step), Step::Stop(now)) if step.id.is_some() => step.id == now.id,
-        (Step::Stop(step), Step::Stop(now)) => {
-            now.id.is_none() && step.leaders.iter().any(|leader| now.leaders.contains(leader))
+/// What a journal says of the end of a step.
+fn lines(step: usize, outcome: &Result<Outcome, NotDone>) -> Vec<Line> {
+    match outcome {
+        Ok(_) => vec![Line::Done { step }],
+        Err(NotDone { why, is_untouched: true, .. }) => vec![Line::Kept { step, why: why.clone() }],
+        Err(NotDone { why, strands, .. }) => {
+            let failed = Line::Failed { step, why: why.clone() };
+            let again = strands.as_ref().map(|undo| Line::Begin { step, undo: Undo::clone(undo) });
+            [failed].into_iter().chain(again).collect()
         }
-        (Step::Move(step), Step::Move(now)) => {
-            let (was, is) = (&step.thing, &now.thing);
-            let is_same = (&was.folder, &was.name, was.number) == (&is.folder, &is.name, is.number);
-            let is_unchanged = was.modified_ns == is.modified_ns && was.size_bytes == is.size_bytes;
-            is_same && (step.may_change || is_unchanged)
-        }
-        (Step::Release(step), Step::Release(now)) => {
-            step.database == now.database && step.ids.iter().all(|id| now.ids.contains(id))
-        }
-        (step, now) => step == now,
-    })
+    }
 }
 
 impl Run<'_> {
@@ -178,19 +222,50 @@ impl Run<'_> {
 
     /// Writes down what became of a step. Where that fails, undoing looks at the disk.
     fn ended(&mut self, step: usize, outcome: &Result<Outcome, NotDone>) {
-        drop(self.journal.note(&match outcome {
-            Ok(_) => Line::Done { step },
-            Err(not_done) => Line::Failed { step, why: not_done.why.clone() },
-        }));
-        if let Err(NotDone { strands: Some(undo), .. }) = outcome {
-            drop(self.journal.note(&Line::Begin { step, undo: Undo::clone(undo) }));
+        drop(self.journal.note_all(lines(step, outcome)));
+    }
+
+    /// Says whether a step may still be done.
+    fn may(&self, step: &Step, meant: &Meant<'_>) -> Result<(), NotDone> {
+        if self.interrupts.is_asked() {
+            Err(interrupted())
+        } else if meant.has(step) {
+            Ok(())
+        } else {
+            Err(NotDone::said(meant.why_not(step)))
         }
     }
 
+    /// Does one step, where it may be done, and keeps what became of it.
+    #[expect(clippy::too_many_arguments, reason = "all that a step works with")]
+    fn one(
+        &mut self,
+        number: usize,
+        step: &Step,
+        may: Result<(), NotDone>,
+        meant: &Meant<'_>,
+        quarantine: &mut Quarantine<'_>,
+        world: &mut Held<'_, World>,
+        files: &mut nginx::Files,
+        deeds: &mut BTreeMap<usize, Deed>,
+    ) {
+        let mut told = None;
+        // The moves before it take their time.
+        let may = may.and_then(|()| self.may(step, meant));
+        let outcome = may.and_then(|()| {
+            self.progress.doing(step.to_string());
+            self.carry_out(number, step, meant, quarantine, world, files, &mut told)
+        });
+        self.ended(number, &outcome);
+        deeds.insert(number, Deed { step: step.clone(), outcome, told });
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that a step works with")]
     fn carry_out(
         &mut self,
         number: usize,
         step: &Step,
+        meant: &Meant<'_>,
         quarantine: &mut Quarantine<'_>,
         world: &mut Held<'_, World>,
         files: &mut nginx::Files,
@@ -198,14 +273,17 @@ impl Run<'_> {
     ) -> Result<Outcome, NotDone> {
         match step {
             Step::WantStopped(id) => self.want_stopped(number, id),
-            // Those are done together.
-            Step::Stop(_) => Ok(Outcome::AlreadyDone),
             Step::Move(step) if step.is_of_nginx => {
                 nginx::take(self, number, step, quarantine, files)
             }
+            // Those are done together.
+            Step::Stop(_) | Step::Move(_) => Ok(Outcome::AlreadyDone),
             Step::Reload => nginx::reload(self, number, world, files, told),
-            Step::Move(step) => self.take(number, step, quarantine),
-            Step::Release(release) => databases::release(self, number, release, world, told),
+            Step::StopContainer(step) => self.stop_container(number, step),
+            Step::Release(release) => {
+                let (release, kept) = meant.parted(release);
+                databases::release(self, number, release, kept, world, told)
+            }
             Step::Forget(id) => self.forget(number, id, quarantine),
             Step::Publish => {
                 self.begin(number, Undo::Nothing)?;
@@ -217,109 +295,35 @@ impl Run<'_> {
         }
     }
 
+    fn stop_container(&mut self, number: usize, step: &StopContainer) -> Result<Outcome, NotDone> {
+        let StopContainer { engine, container } = step;
+        self.begin(number, Undo::Stopped { engine: *engine, container: container.clone() })?;
+        match containers::stop(*engine, container, self.grace) {
+            Ok(Turned::Done) => Ok(Outcome::Done),
+            Ok(Turned::Already | Turned::Gone) => {
+                // Whoever stopped it does not want it back.
+                self.journal.note(&Line::Undone { step: number })?;
+                Ok(Outcome::AlreadyDone)
+            }
+            Err(fault) => Err(NotDone::said(chain(&fault))),
+        }
+    }
+
     fn want_stopped(&mut self, number: usize, id: &InstanceId) -> Result<Outcome, NotDone> {
         let root = &self.host.root;
         let Some(mut record) = instances::read(root, id).map_err(Fault::from)? else {
             return Ok(Outcome::AlreadyDone);
         };
-        if record.wanted == Wanted::Stopped {
+        if record.wanted == WantedState::Stopped {
             return Ok(Outcome::AlreadyDone);
         }
         self.begin(number, Undo::Nothing)?;
-        record.wanted = Wanted::Stopped;
+        record.wanted = WantedState::Stopped;
         instances::write(root, &record).map_err(Fault::from)?;
         Ok(Outcome::Done)
     }
 
-    /// Ends several editors at once.
-    fn stop_all(&mut self, stops: &[(usize, &Stop)], deeds: &mut BTreeMap<usize, Deed>) {
-        self.progress.doing(format!("stop {}", oh_term::text::several(stops.len(), "editor")));
-        let mut targets: Vec<Target> = Vec::new();
-        let mut owners: Vec<usize> = Vec::new();
-        let mut begun = Vec::new();
-        for (number, stop) in stops {
-            let targeted = self.targets(stop).and_then(|of_it| {
-                self.begin(*number, Undo::Nothing).map_err(NotDone::from)?;
-                Ok(of_it)
-            });
-            match targeted {
-                Ok(of_it) => {
-                    owners.extend(of_it.iter().map(|_| *number));
-                    targets.extend(of_it);
-                    begun.push((*number, *stop));
-                }
-                Err(not_done) => self.put(deeds, *number, stop, Err(not_done), None),
-            }
-        }
-        let outcomes = match host_stop::stop(&targets, self.grace) {
-            Ok(outcomes) => outcomes,
-            Err(fault) => {
-                let why = chain(&fault);
-                for (number, stop) in begun {
-                    self.put(deeds, number, stop, Err(NotDone::said(why.clone())), None);
-                }
-                return;
-            }
-        };
-        for (number, stop) in begun {
-            let of_it =
-                outcomes.iter().filter(|outcome| owners.get(outcome.target) == Some(&number));
-            let (settled, left): (Vec<_>, Vec<_>) = of_it.partition(|outcome| outcome.is_settled());
-            let count = |how: How| settled.iter().filter(|outcome| outcome.how == how).count();
-            let (term, kill) = (count(How::Term), count(How::Kill));
-            let left: Vec<String> = left.iter().map(|one| unsettled(one)).collect();
-            let told = format!("{term} by TERM, {kill} by KILL");
-            let outcome = if !left.is_empty() {
-                Err(NotDone::said(left.join("; ")))
-            } else if term + kill == 0 {
-                Ok(Outcome::AlreadyDone)
-            } else {
-                Ok(Outcome::Done)
-            };
-            let outcome = outcome.and_then(|done| self.end_unit(stop).map(|()| done));
-            self.put(deeds, number, stop, outcome, Some(told));
-        }
-    }
-
-    fn put(
-        &mut self,
-        deeds: &mut BTreeMap<usize, Deed>,
-        number: usize,
-        stop: &Stop,
-        outcome: Result<Outcome, NotDone>,
-        told: Option<String>,
-    ) {
-        self.ended(number, &outcome);
-        deeds.insert(number, Deed { step: Step::Stop(stop.clone()), outcome, told });
-    }
-
-    /// What is ended: all of an instance by its record, else what was named and what descends from it.
-    fn targets(&self, stop: &Stop) -> Result<Vec<Target>, NotDone> {
-        let root = &self.host.root;
-        let named = stop.leaders.iter().cloned();
-        let mut targets: Vec<Target> =
-            named.map(|identity| Target { identity: Some(identity), token: None }).collect();
-        if let Some(id) = &stop.id
-            && let Some(record) = instances::read(root, id).map_err(Fault::from)?
-        {
-            let state = instances::read_state(root, id).map_err(Fault::from)?;
-            targets.extend(instances::family(&record, state));
-        }
-        Ok(targets)
-    }
-
-    /// Waits for the unit of an instance: what has left the family is still in its group.
-    fn end_unit(&self, stop: &Stop) -> Result<(), NotDone> {
-        let Some(id) = &stop.id else { return Ok(()) };
-        let record = instances::read(&self.host.root, id).map_err(Fault::from)?;
-        match record.and_then(|record| record.unit) {
-            Some(name) => {
-                unit::end(&name, self.grace).map_err(|fault| NotDone::said(chain(&fault)))
-            }
-            None => Ok(()),
-        }
-    }
-
+    /// Takes one thing away.
     fn take(
         &mut self,
         number: usize,
@@ -329,12 +333,9 @@ impl Run<'_> {
         let place = quarantine.place(&step.thing, number).map_err(Fault::from)?;
         let undo = Undo::Moved { thing: Box::new(step.thing.clone()), place: place.clone() };
         self.begin(number, undo)?;
-        match quarantine::take(&step.thing, &place).map_err(Fault::from)? {
-            Taken::Moved => Ok(Outcome::Done),
-            Taken::Already | Taken::Gone => Ok(Outcome::AlreadyDone),
-            Taken::Another => Err(NotDone::said("something else has its name by now, and stays")),
-            Taken::Stranded(thing) => Err(stranded(*thing, place)),
-        }
+        let may_change = step.may_change;
+        let taken = quarantine::take(Wanted { thing: &step.thing, place: &place, may_change });
+        moves::outcome(taken.map_err(Into::into), &place)
     }
 
     /// Moves the record of an instance that was stopped; what the kernel tells of it is of no use then.
@@ -348,8 +349,10 @@ impl Run<'_> {
         let record = instances::read(root, id).map_err(Fault::from)?;
         match record.map(|record| record.wanted) {
             None => return Ok(Outcome::AlreadyDone),
-            Some(Wanted::Running) => return Err(NotDone::said("somebody has started it again")),
-            Some(Wanted::Stopped) => {}
+            Some(WantedState::Running) => {
+                return Err(NotDone::said("somebody has started it again"));
+            }
+            Some(WantedState::Stopped) => {}
         }
         let state = instances::read_state(root, id).map_err(Fault::from)?;
         let family = instances::family(
@@ -369,12 +372,13 @@ impl Run<'_> {
         let place = quarantine.place(&thing, number).map_err(Fault::from)?;
         let undo = Undo::Moved { thing: Box::new(thing.clone()), place: place.clone() };
         self.begin(number, undo)?;
-        let taken = quarantine::take(&thing, &place).map_err(Fault::from)?;
+        let taken = quarantine::take(Wanted { thing: &thing, place: &place, may_change: false });
+        let taken = taken.map_err(Fault::from)?;
         instances::remove_state(root, id).map_err(Fault::from)?;
         match taken {
             Taken::Moved => Ok(Outcome::Done),
             Taken::Already | Taken::Gone => Ok(Outcome::AlreadyDone),
-            Taken::Another => Err(NotDone::said("somebody has started it again")),
+            Taken::Kept(why) => Err(NotDone::kept(why.to_string())),
             Taken::Stranded(thing) => Err(stranded(*thing, place)),
         }
     }
@@ -387,7 +391,7 @@ fn stranded(thing: Thing, place: Place) -> NotDone {
         place.folder, place.number
     );
     let undo = Undo::Moved { thing: Box::new(thing), place };
-    NotDone { why, exit: Exit::No, strands: Some(Box::new(undo)) }
+    NotDone { strands: Some(Box::new(undo)), ..NotDone::said(why) }
 }
 
 /// Says why a process is left.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oh_host::atomic::{self, Meta};
 use oh_host::boot::boot_id;
-use oh_host::journal::{Journal, JournalFault};
+use oh_host::journal::Journal;
 use oh_host::lock::{Holder, Locks, Share, Waiting};
 use oh_host::publish::Host;
 use oh_host::remove::Removed;
@@ -18,18 +18,20 @@ use oh_model::plan::{Objection, Plan};
 use oh_model::run::RunId;
 use oh_term::{Answer, Common, Failure, Progress, consent};
 
+use crate::after;
 use crate::apply::{self, Deed, PURPOSE};
 use crate::cli::{ApplyArguments, CleanArguments, DoingArguments, PlanArguments, WantedArguments};
 use crate::evidence::{self, About, Kept, Written};
 use crate::facts::{self, Facts, Look};
 use crate::fault::Fault;
 use crate::guard::Guard;
-use crate::journal::{self, Head, Run};
+use crate::journal::{self, Run};
 use crate::plan::plan;
 use crate::planfile::PlanFile;
 use crate::purge::Work;
 use crate::report;
 use crate::request::{Kinds, Request};
+use crate::room::{self, Begun};
 use crate::step::Step;
 
 /// How long to wait for others at work, where nobody says: a watch's tick is over by then.
@@ -128,46 +130,42 @@ fn carry_out(
     progress.doing("look again");
     let (facts, fresh) = planned(host, request)?;
     let boot = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
-    let head = journal::head(boot.clone(), asked.reason.clone(), plan.steps.clone());
-    let journal = begin(host, &head).map_err(|fault| Failure::of(Fault::Journal(fault)))?;
+    let unswept = swept(host);
+    let head = |steps| journal::head(boot.clone(), asked.reason.clone(), steps);
+    let begun =
+        room::begin(host, plan, head).map_err(|fault| Failure::of(Fault::Journal(fault)))?;
+    let Begun { journal, part } = begun;
     let run_id = journal.run().clone();
     // What is kept is told as it is now.
     let told = Plan { steps: plan.steps.clone(), exclusions: fresh.exclusions.clone() };
     progress.doing("keep evidence");
     let reason = asked.reason.as_deref();
     let about = About { host, run: &run_id, boot_id: &boot, reason, facts: &facts, plan: &told };
-    let evidence = if asked.no_evidence { None } else { Some(kept(&about, &journal)?) };
+    let (evidence, journal) = match asked.no_evidence {
+        true => (None, journal),
+        false => kept(&about, journal).map(|(written, journal)| (Some(written), journal))?,
+    };
     // Evidence takes its time too: what has changed since is left alone.
-    let (_, fresh) =
+    let (seen, fresh) =
         if asked.no_evidence { (facts.clone(), fresh) } else { planned(host, request)? };
     let grace = asked.grace.unwrap_or(Duration::from_secs(host.settings.cleanup.grace_s));
-    let run = apply::Run { host, journal, grace, progress: &progress, interrupts: &interrupts };
-    let mut deeds = apply::apply(run, plan, consented, &fresh, &mut world)?;
-    let unknown = look_afterwards(host, request, &mut deeds, &progress);
-    let removed = asked.purge_now.then(|| removed(host, &run_id, &deeds, &progress, &interrupts));
-    let note = evidence.as_ref().and_then(|_| reserved(host));
-    let done = report::Done { run: &run_id, deeds: &deeds, evidence, removed };
-    Ok(report::done(&facts, &told, &done).notes(note).notes(unknown))
-}
-
-/// Looks whether what was stopped runs again; returns what people should know where that fails.
-fn look_afterwards(
-    host: &Host,
-    request: &Request,
-    deeds: &mut [Deed],
-    progress: &Progress,
-) -> Option<String> {
-    if !deeds.iter().any(|deed| matches!(deed.step, Step::Stop(_))) {
-        return None;
-    }
-    progress.doing("look whether anything came back");
-    match planned(host, request) {
-        Ok((_, after)) => {
-            apply::returned::say(deeds, &after);
-            None
-        }
-        Err(_) => Some("nobody could look whether anything that was stopped came back".into()),
-    }
+    // A part of what was confirmed is confirmed.
+    let (begun, consented) = match &part {
+        Some(part) => (part, part.confirm()),
+        None => (plan, consented),
+    };
+    let dropped = evidence.as_ref().and_then(Written::dropped);
+    let (interrupts, doing) = (&interrupts, &progress);
+    let run =
+        apply::Run { host, journal, request, facts: &seen, grace, progress: doing, interrupts };
+    let deeds = apply::apply(run, begun, consented, &fresh, &mut world)?;
+    let removed = asked.purge_now.then(|| removed(host, &run_id, &deeds, doing, interrupts));
+    let deeds = if part.is_some() { room::with_the_rest(plan, deeds) } else { deeds };
+    progress.doing("look what came back");
+    let after = after::look(host, &seen, &deeds);
+    let done = report::Done { run: &run_id, deeds: &deeds, evidence, removed, after };
+    let notes = unswept.into_iter().chain(dropped).chain(reserved(host, asked.no_evidence));
+    Ok(report::done(&facts, &told, &done).notes(notes))
 }
 
 /// What would be done, for whoever is asked.
@@ -194,33 +192,44 @@ fn removed(
     work.things(&run, &steps.collect(), false).map_err(|fault| apply::chain(&fault))
 }
 
-/// Begins the journal, on a full disk with room that is kept for that.
-fn begin(host: &Host, head: &Head) -> Result<Journal, JournalFault> {
-    match journal::begin(&host.root, head) {
-        Err(fault) if fault.is_no_space() && evidence::lend(host) => {
-            journal::begin(&host.root, head)
-        }
-        begun => begun,
-    }
+/// Takes away what killed runs left unfinished; returns what people should know of that. Nobody else is
+/// at work: the lock is ours.
+fn swept(host: &Host) -> Option<String> {
+    let journals = oh_host::journal::sweep(&host.root).map_err(|fault| apply::chain(&fault));
+    let evidence = evidence::sweep(host).map_err(|fault| apply::chain(&fault));
+    let why = journals.map(drop).and(evidence).err()?;
+    Some(format!("what a killed run left unfinished could not be removed: {why}"))
 }
 
 /// Keeps the evidence of a run that is about to begin; without it there is no such run.
-fn kept(about: &About<'_>, journal: &Journal) -> Result<Written, Failure> {
-    evidence::write(about).map_err(|fault| {
-        // Where it stays, it is the journal of a run that did nothing.
-        drop(oh_host::journal::forget(&about.host.root, journal::TOOL, journal.run()));
-        Failure::of(Fault::Evidence(fault))
-    })
+fn kept(about: &About<'_>, journal: Journal) -> Result<(Written, Journal), Failure> {
+    match evidence::write(about) {
+        Ok(written) => Ok((written, journal)),
+        Err(fault) => {
+            // Where it stays, it is the journal of a run that did nothing.
+            drop(journal.abandon(&about.host.root, journal::TOOL));
+            Err(Failure::of(Fault::Evidence(fault)))
+        }
+    }
 }
 
-/// Keeps room for the evidence of the next run; returns what people should know of that.
-fn reserved(host: &Host) -> Option<String> {
-    let why = match evidence::keep_reserve(host) {
-        Ok(Kept::Whole) => return None,
-        Ok(Kept::NoRoom) => "the disk has none to spare".into(),
-        Err(fault) => apply::chain(&fault),
+/// Keeps room for the journal and the evidence of the next run; returns what people should know of that.
+fn reserved(host: &Host, no_evidence: bool) -> Vec<String> {
+    const NONE: &str = "the disk has none to spare";
+    let journal = match oh_host::journal::keep_spare(&host.root) {
+        Ok(true) => None,
+        Ok(false) => Some(NONE.to_owned()),
+        Err(fault) => Some(apply::chain(&fault)),
     };
-    Some(format!("no room is kept for the evidence of the next run: {why}"))
+    let evidence = match (!no_evidence).then(|| evidence::keep_reserve(host)) {
+        None | Some(Ok(Kept::Whole)) => None,
+        Some(Ok(Kept::NoRoom)) => Some(NONE.to_owned()),
+        Some(Err(fault)) => Some(apply::chain(&fault)),
+    };
+    let note = |what, why| format!("no room is kept for the {what} of the next run: {why}");
+    let notes =
+        [journal.map(|why| note("journal", why)), evidence.map(|why| note("evidence", why))];
+    notes.into_iter().flatten().collect()
 }
 
 /// How a cleanup waits for a lock: nothing is begun yet, so a signal ends it at once.
@@ -245,7 +254,10 @@ fn refuse(objections: &[Objection], exit: Exit) -> Result<(), Failure> {
 /// Looks, plans, and has the plan judged.
 fn planned(host: &Host, request: &Request) -> Result<(Facts, Plan<Step>), Failure> {
     let mut look = Look::begin(host).map_err(Failure::of)?;
-    let facts = facts::gather(&mut look).map_err(Failure::of)?;
+    let mut facts = facts::gather(&mut look).map_err(Failure::of)?;
+    if request.containers {
+        facts::containers::add(&mut facts);
+    }
     let plan = plan(&facts, request);
     let boot_id = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
     // Our planner erred.
@@ -254,9 +266,10 @@ fn planned(host: &Host, request: &Request) -> Result<(Facts, Plan<Step>), Failur
 }
 
 fn request(host: &Host, asked: &WantedArguments) -> Result<Request, Fault> {
-    let WantedArguments { processes, temp, databases, sessions, nginx, .. } = *asked;
+    let WantedArguments { all, processes, temp, databases, sessions, nginx, containers, .. } =
+        *asked;
     let kinds = Kinds { processes, temporary: temp, databases, sessions, nginx };
-    let is_named = processes || temp || databases || sessions || nginx;
+    let is_named = processes || temp || databases || sessions || nginx || (containers && !all);
     let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
     let uid = |word: &String| users.uid(word).ok_or_else(|| Fault::NoUser(word.clone()));
     let age = asked.older_than.unwrap_or(Duration::from_secs(host.settings.cleanup.age_min_s));
@@ -267,6 +280,7 @@ fn request(host: &Host, asked: &WantedArguments) -> Result<Request, Fault> {
         age_min_ns: i64::try_from(age.as_nanos()).unwrap_or(i64::MAX),
         force_active: asked.force_active,
         force_unsaved: asked.force_unsaved,
+        containers,
         reset_all: asked.reset_all,
     })
 }

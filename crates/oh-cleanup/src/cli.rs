@@ -98,10 +98,11 @@ pub(crate) struct ApplyArguments {
 /// What is to be taken.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct WantedArguments {
-    /// Take everything: editors, left-overs, entries of databases, session files, old files for nginx
+    /// Take everything but containers: editors, what OpenHands left running, left-overs, entries of
+    /// databases, session files, old files for nginx
     #[arg(long, conflicts_with_all = ["processes", "temp", "databases", "sessions", "nginx"])]
     pub(crate) all: bool,
-    /// Take editors that run, and what is left of them
+    /// Take editors that run, and what is left of them and of an OpenHands that is gone
     #[arg(long)]
     pub(crate) processes: bool,
     /// Take left-overs (cleanup.leftovers)
@@ -116,6 +117,10 @@ pub(crate) struct WantedArguments {
     /// Take the files for nginx that older generators wrote, where nobody needs their routes
     #[arg(long)]
     pub(crate) nginx: bool,
+    /// Stop containers of OpenHands (openhands-runtime-*, oh-agent-server-*) through docker and podman,
+    /// of this machine also with --root; `undo` starts them again. No part of --all
+    #[arg(long, conflicts_with_all = ["only", "user"])]
+    pub(crate) containers: bool,
     /// Take only what belongs to this instance, session or repository
     #[arg(long, value_name = "ID", visible_aliases = ["instance", "session", "repository"])]
     pub(crate) only: Vec<String>,

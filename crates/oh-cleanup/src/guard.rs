@@ -50,7 +50,9 @@ impl<'g> Guard<'g> {
                     objections.extend(stop.leaders.iter().filter_map(|one| self.leader(one)));
                 }
                 Step::Move(step) => objections.extend(self.thing(&step.thing)),
-                Step::WantStopped(_)
+                // What its name is made of says that it is OpenHands'.
+                Step::StopContainer(_)
+                | Step::WantStopped(_)
                 | Step::Release(_)
                 | Step::Reload
                 | Step::Forget(_)

@@ -10,6 +10,7 @@ use oh_host::journal::{self, Journal, JournalFault, Told};
 use oh_host::process::Pid;
 use oh_host::quarantine::{Number, Place, Thing};
 use oh_host::root::Root;
+use oh_model::container::{Engine, Listed};
 use oh_model::path::{InRoot, RealPath};
 use oh_model::run::RunId;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,8 @@ pub(crate) enum Line {
     Done { step: usize },
     /// A step was not done.
     Failed { step: usize, why: String },
+    /// A step was not done: what it was to be done to was looked at and stays as it is.
+    Kept { step: usize, why: String },
     /// A step was taken back.
     Undone { step: usize },
     /// What a step had moved is about to be removed for good: from here on it is no whole thing.
@@ -67,6 +70,8 @@ pub(crate) enum Undo {
     Nothing,
     /// A thing comes back from its place.
     Moved { thing: Box<Thing>, place: Place },
+    /// A container is started again.
+    Stopped { engine: Engine, container: Listed },
     /// A database gets its entries back from a copy.
     /// `written` is the digest of what the step writes in its place.
     Copied { path: InRoot, copy: RealPath, sha256: String, written: String },
@@ -99,7 +104,9 @@ impl Run {
             .lines
             .iter()
             .filter_map(|line| match line {
-                Line::Undone { step } | Line::Purged { step } => Some(*step),
+                Line::Undone { step } | Line::Purged { step } | Line::Kept { step, .. } => {
+                    Some(*step)
+                }
                 _ => None,
             })
             .collect();
@@ -128,8 +135,16 @@ impl Run {
 
     /// What it was to take of editors that it stopped, and did not come to, or could not.
     pub(crate) fn left(&self) -> impl Iterator<Item = Number> {
-        let done = |number| self.lines.contains(&Line::Done { step: number });
-        let left = self.head.steps.iter().enumerate().filter(move |(number, _)| !done(*number));
+        let done: BTreeSet<usize> = self
+            .lines
+            .iter()
+            .filter_map(|line| match line {
+                Line::Done { step } => Some(*step),
+                _ => None,
+            })
+            .collect();
+        let steps = self.head.steps.iter().enumerate();
+        let left = steps.filter(move |(number, _)| !done.contains(number));
         left.filter_map(|(_, step)| match step {
             Step::Move(step) if step.may_change => Some(step.thing.number),
             _ => None,
@@ -142,9 +157,14 @@ impl Run {
     }
 }
 
-/// Begins the journal of a run.
-pub(crate) fn begin(root: &Root, head: &Head) -> Result<Journal, JournalFault> {
-    Journal::begin(root, TOOL, jiff::Timestamp::now(), |_| journal::line(head))
+/// Begins the journal of a run, with room for so many bytes of further lines.
+pub(crate) fn begin(root: &Root, head: &Head, room_bytes: u64) -> Result<Journal, JournalFault> {
+    Journal::begin(root, TOOL, jiff::Timestamp::now(), room_bytes, |_| journal::line(head))
+}
+
+/// Begins it in the room that is kept for a full disk; `None` where there is none.
+pub(crate) fn begin_in_spare(root: &Root, head: &Head) -> Result<Option<Journal>, JournalFault> {
+    Journal::begin_in_spare(root, TOOL, jiff::Timestamp::now(), |_| journal::line(head))
 }
 
 /// Makes the first line.
@@ -194,6 +214,8 @@ mod tests {
             Line::Done { step: 3 },
             Line::Purging { step: 3 },
             Line::Purged { step: 3 },
+            Line::Begin { step: 5, undo: a.clone() },
+            Line::Kept { step: 5, why: "somebody holds its lock".into() },
             // Killed here: it may be done.
             Line::Begin { step: 4, undo: d.clone() },
         ];

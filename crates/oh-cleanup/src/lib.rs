@@ -6,6 +6,7 @@
 //! quarantine, and a journal says how it comes back. What the machine was like before is kept as
 //! evidence.
 
+mod after;
 mod apply;
 mod clean;
 mod cli;
@@ -20,6 +21,7 @@ mod planfile;
 mod purge;
 mod report;
 mod request;
+mod room;
 mod runs;
 mod step;
 mod undo;

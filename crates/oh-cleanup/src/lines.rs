@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use oh_model::plan::{Exclusion, Plan};
 use oh_term::text::{bytes, several};
 
-use crate::step::{Move, Step};
+use crate::step::{self, Move, Step};
 
 /// From how many on things that are alike are one line.
 const MANY: usize = 10;
@@ -30,9 +30,17 @@ pub(crate) fn sum(plan: &Plan<Step>) -> String {
     let (mut editors, mut processes, mut things, mut room) = (0, 0, 0, 0);
     let (mut entries, mut databases) = (0, 0);
     let (mut is_read, mut is_published) = (false, false);
+    let (mut orphans, mut containers) = (0, 0);
     for step in &plan.steps {
         match step {
-            Step::Stop(stop) => (editors, processes) = (editors + 1, processes + stop.processes),
+            Step::Stop(stop) => {
+                let count = match stop.kind {
+                    step::Kind::Editor => &mut editors,
+                    step::Kind::Orphan => &mut orphans,
+                };
+                (*count, processes) = (*count + 1, processes + stop.processes);
+            }
+            Step::StopContainer(_) => containers += 1,
             Step::Move(step) => (things, room) = (things + 1, room + step.bytes),
             Step::Release(step) => (entries, databases) = (entries + step.ids.len(), databases + 1),
             Step::Reload => is_read = true,
@@ -40,9 +48,15 @@ pub(crate) fn sum(plan: &Plan<Step>) -> String {
             Step::WantStopped(_) | Step::Forget(_) => {}
         }
     }
-    if editors > 0 {
+    if editors + orphans > 0 {
+        let kinds = [(editors, "editor"), (orphans, "orphan")];
+        let kinds = kinds.into_iter().filter(|(count, _)| *count > 0);
+        let kinds: Vec<String> = kinds.map(|(count, what)| several(count, what)).collect();
         let processes = several(processes, "process");
-        line("stop", format!("{} with {processes}", several(editors, "editor")));
+        line("stop", format!("{} with {processes}", kinds.join(" and ")));
+    }
+    if containers > 0 {
+        line("stop", format!("{}, none of which is removed", several(containers, "container")));
     }
     if things > 0 {
         line("move", format!("{} to the quarantine ({})", several(things, "thing"), bytes(room)));

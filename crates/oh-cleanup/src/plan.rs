@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oh_host::folder::FileKind;
 use oh_host::process::Pid;
+use oh_model::container::{Engine, Listed};
 use oh_model::leftover;
 use oh_model::path::RealPath;
 use oh_model::plan::{Exclusion, Plan};
@@ -18,7 +19,7 @@ use oh_term::duration;
 
 use crate::facts::{Editor, Entry, Facts, Leftover, Life, Session};
 use crate::request::{Kinds, Request};
-use crate::step::{Database, Move, Release, Step, Stop};
+use crate::step::{Database, Move, Release, Step, Stop, StopContainer};
 
 /// What is directly in an installed program, and in nothing that an editor leaves behind.
 const OF_PROGRAMS: [&[u8]; 4] = [b"package.json", b"node_modules", b"bin", b"out"];
@@ -28,16 +29,31 @@ const PROGRAM_NAME: &[u8] = b"code-server-";
 
 /// Makes the plan.
 pub(crate) fn plan(facts: &Facts, request: &Request) -> Plan<Step> {
+    plan_but(facts, request, |_| None)
+}
+
+/// Makes the plan where it was seen since that some editors stay, and why.
+pub(crate) fn plan_but(
+    facts: &Facts,
+    request: &Request,
+    stays: impl Fn(&Editor) -> Option<String>,
+) -> Plan<Step> {
     let mut made = Made::default();
     for editor in &facts.editors {
-        match stops(editor, facts, request) {
+        match stays(editor).map_or_else(|| stops(editor, facts, request), Err) {
             Ok(true) => made.stop(editor),
             Ok(false) => made.stay(editor),
+            // It is stopped as a container.
+            Err(why) if facts.containers.iter().any(|(_, one)| why.contains(one.id.as_str())) => {}
             Err(why) => {
                 made.stay(editor);
                 made.exclude(&editor.what, why);
             }
         }
+    }
+    // They have no id of ours, and no user.
+    if request.ids.is_empty() && request.uids.is_empty() {
+        facts.containers.iter().for_each(|(engine, one)| made.container(*engine, one));
     }
     if request.kinds.temporary {
         facts.leftovers.iter().for_each(|one| made.leftover(one, facts, request));
@@ -57,12 +73,15 @@ fn age_ns(facts: &Facts, session: &Session) -> i64 {
 }
 
 /// Says whether an editor is stopped; `Err` why it is not, where it was asked for.
-fn stops(editor: &Editor, facts: &Facts, request: &Request) -> Result<bool, String> {
+pub(crate) fn stops(editor: &Editor, facts: &Facts, request: &Request) -> Result<bool, String> {
     let is_named = request.ids.is_empty() || request.names_one_of(&ids(editor, facts));
     if !request.kinds.processes || !is_named || !request.of_user(editor.uid) {
         return Ok(false);
     }
     let said = |why: &str| Err(why.to_owned());
+    if let Some(kept) = &editor.kept {
+        return Err(kept.clone());
+    }
     match (editor.uid, editor.connections) {
         _ if editor.is_elsewhere => {
             said("it is in namespaces of its own, as in a container: stop it there")
@@ -99,6 +118,7 @@ struct Made {
     /// In the order of what they are, which is the order in which they are done.
     wanted: Vec<Step>,
     stops: Vec<Step>,
+    containers: Vec<Step>,
     moves: Vec<Step>,
     unroutes: Vec<Step>,
     /// Whether nginx is to read what an earlier run left of its files.
@@ -139,11 +159,17 @@ impl Made {
         }
         self.stops.push(Step::Stop(Stop {
             what: editor.what.clone(),
+            kind: editor.kind,
             id: editor.id.clone(),
             leaders: editor.leaders.clone(),
             processes: editor.pids.len(),
             why: editor.why.clone(),
         }));
+    }
+
+    fn container(&mut self, engine: Engine, one: &Listed) {
+        let step = StopContainer { engine, container: one.clone() };
+        self.containers.push(Step::StopContainer(step));
     }
 
     fn stay(&mut self, editor: &Editor) {
@@ -356,6 +382,7 @@ impl Made {
             [&self.moves, &self.releases, &self.forgets].into_iter().flatten().any(is_input);
         let mut steps = self.wanted;
         steps.extend(self.stops);
+        steps.extend(self.containers);
         steps.extend(self.moves);
         let reloads = self.is_unread || !self.unroutes.is_empty();
         steps.extend(self.unroutes);

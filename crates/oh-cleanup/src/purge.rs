@@ -149,7 +149,8 @@ impl Work<'_> {
                 }
                 journal.note(&Line::Purging { step })?;
                 match undo {
-                    Undo::Nothing => {}
+                    // A container was not removed, and is only not started any more.
+                    Undo::Nothing | Undo::Stopped { .. } => {}
                     Undo::Moved { thing, place } => {
                         let mut mine = owners.clone();
                         mine.push(thing.uid);

@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use oh_host::remove::Removed;
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
-use oh_model::plan::{Outcome, Plan};
+use oh_model::plan::{Exclusion, Outcome, Plan};
 use oh_model::run::RunId;
 use oh_term::Answer;
 use oh_term::text::{bytes, several};
 use serde_json::{Value, json};
 
+use crate::after::After;
 use crate::apply::Deed;
 use crate::evidence::Written;
 use crate::facts::Facts;
 use crate::lines;
 use crate::purge;
-use crate::step::Step;
+use crate::step::{Kind, Step};
 
 /// A plan that is not carried out: there is nothing to do, or nobody asked for more.
 pub(crate) fn planned(facts: &Facts, plan: &Plan<Step>, is_dry: bool) -> Answer {
@@ -65,11 +66,13 @@ pub(crate) struct Done<'d> {
     pub(crate) evidence: Option<Written>,
     /// What was removed for good, where that was asked for; `Err` says why not all of it was.
     pub(crate) removed: Option<Result<Removed, String>>,
+    /// What was seen behind all acts.
+    pub(crate) after: After,
 }
 
 /// Tells it.
 pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer {
-    let Done { run, deeds, evidence, removed } = done;
+    let Done { run, deeds, evidence, removed, after } = done;
     let deeds = *deeds;
     let mut human = String::new();
     let mut exit = Exit::Ok;
@@ -107,16 +110,24 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
         }
         None => {}
     }
+    for one in &after.came_back {
+        human.push_str(&format!("came back {one}\n"));
+        exit = exit.worst(Exit::No);
+    }
     human.push_str(&kept(facts, plan));
-    if let Some(Written { path, bytes: size, items }) = evidence {
+    for one in &after.unseen {
+        human.push_str(&format!("not seen  {one}\n"));
+    }
+    if let Some(Written { path, bytes: size, items, .. }) = evidence {
         let (size, items) = (bytes(*size), several(*items, "item"));
         human.push_str(&format!("evidence  {path} ({size}, {items})\n"));
     }
-    if exit == Exit::Ok && is_blind(facts) {
+    let is_blind = is_blind(facts) || !after.unseen.is_empty();
+    if exit == Exit::Ok && is_blind {
         exit = Exit::CouldNotLook;
     }
-    let is_clean = plan.exclusions.is_empty() && !is_blind(facts);
-    human.push_str(&summary(deeds, is_clean));
+    let is_clean = plan.exclusions.is_empty() && !is_blind;
+    human.push_str(&summary(deeds, is_clean, after.came_back.len()));
     let is_done = |deed: &&Deed| matches!(deed.outcome, Ok(Outcome::Done));
     let is_kept = removed.is_none();
     let moved = is_kept && deeds.iter().filter(is_done).any(|deed| deed.step.is_leftover());
@@ -132,6 +143,10 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
         }),
         Err(why) => json!({ "why": why }),
     }));
+    result["came_back"] = json!(listed(&after.came_back));
+    if let Some(unseen) = result["not_seen"].as_array_mut() {
+        unseen.extend(listed(&after.unseen));
+    }
     let answer = Answer::new(human, result).exit(exit);
     if !is_undoable {
         return answer;
@@ -145,11 +160,11 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
 
 /// Says whether a step that was done can be taken back.
 fn is_undoable(step: &Step) -> bool {
-    matches!(step, Step::Move(_) | Step::Release(_) | Step::Forget(_))
+    matches!(step, Step::StopContainer(_) | Step::Move(_) | Step::Release(_) | Step::Forget(_))
 }
 
 /// What was done, in one line.
-fn summary(deeds: &[Deed], is_clean: bool) -> String {
+fn summary(deeds: &[Deed], is_clean: bool, back: usize) -> String {
     let done = |phase: &str| {
         deeds.iter().filter(|deed| deed.outcome.is_ok() && deed.step.phase() == phase).count()
     };
@@ -162,13 +177,17 @@ fn summary(deeds: &[Deed], is_clean: bool) -> String {
         })
         .sum();
     let left = deeds.iter().filter(|deed| deed.outcome.is_err()).count();
-    let stops = deeds
-        .iter()
-        .filter(|deed| deed.outcome.is_ok() && matches!(deed.step, Step::Stop(_)))
-        .count();
+    let stops = |kind: Kind| {
+        let is_one = |step: &Step| matches!(step, Step::Stop(stop) if stop.kind == kind);
+        deeds.iter().filter(|deed| deed.outcome.is_ok() && is_one(&deed.step)).count()
+    };
     let mut parts: BTreeMap<usize, String> = BTreeMap::new();
-    if stops > 0 {
-        parts.insert(0, format!("{} stopped", several(stops, "editor")));
+    let (editors, orphans) = (stops(Kind::Editor), stops(Kind::Orphan));
+    let counted = [(editors, "editor"), (orphans, "orphan"), (done("containers"), "container")];
+    let counted = counted.into_iter().filter(|(count, _)| *count > 0);
+    let counted: Vec<String> = counted.map(|(count, what)| several(count, what)).collect();
+    if !counted.is_empty() {
+        parts.insert(0, format!("{} stopped", counted.join(", ")));
     }
     if done("quarantine") > 0 {
         let things = several(done("quarantine"), "thing");
@@ -180,7 +199,10 @@ fn summary(deeds: &[Deed], is_clean: bool) -> String {
     if left > 0 {
         parts.insert(3, format!("{} not done", several(left, "step")));
     }
-    let head = match (left, is_clean) {
+    if back > 0 {
+        parts.insert(4, format!("{} came back", several(back, "thing")));
+    }
+    let head = match (left + back, is_clean) {
         (0, true) => "clean",
         // Something is kept, or was not seen.
         (0, false) => "done",
@@ -188,6 +210,10 @@ fn summary(deeds: &[Deed], is_clean: bool) -> String {
     };
     let parts: Vec<String> = parts.into_values().collect();
     if parts.is_empty() { format!("{head}\n") } else { format!("{head}: {}\n", parts.join(", ")) }
+}
+
+fn listed(list: &[Exclusion]) -> Vec<Value> {
+    list.iter().map(|one| json!({ "subject": one.subject, "reason": one.reason })).collect()
 }
 
 fn json(
@@ -219,9 +245,6 @@ fn json(
             "told": deed.and_then(|deed| deed.told.clone()),
         })
     });
-    let all = |list: &[oh_model::plan::Exclusion]| -> Vec<Value> {
-        list.iter().map(|one| json!({ "subject": one.subject, "reason": one.reason })).collect()
-    };
     let evidence = evidence
         .map(|one| json!({ "path": one.path.as_str(), "bytes": one.bytes, "items": one.items }));
     json!({
@@ -230,8 +253,8 @@ fn json(
         "evidence": evidence,
         "digest": plan.digest().to_string(),
         "steps": steps.collect::<Vec<_>>(),
-        "kept": all(&plan.exclusions),
-        "not_seen": all(&facts.unseen),
+        "kept": listed(&plan.exclusions),
+        "not_seen": listed(&facts.unseen),
         "is_partial": facts.is_partial,
     })
 }

@@ -19,6 +19,9 @@ pub(crate) struct Request {
     pub(crate) force_active: bool,
     /// Takes what has work in it that is saved nowhere else.
     pub(crate) force_unsaved: bool,
+    /// Stops containers of OpenHands, which are of no kind.
+    #[serde(default)]
+    pub(crate) containers: bool,
     /// Takes every entry of the databases, whoever listens.
     pub(crate) reset_all: bool,
 }

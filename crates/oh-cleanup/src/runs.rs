@@ -33,11 +33,19 @@ pub(crate) fn runs(common: &Common) -> Result<Answer, Failure> {
                     0 => "nothing to take back".to_owned(),
                     things => format!("{} to take back, {}", several(things, "thing"), bytes(room)),
                 };
-                let evidence = evidence::of_run(&host.root, &id);
-                let evidence = evidence.map_err(|fault| Failure::of(Fault::Evidence(fault)))?;
-                let shown = evidence
-                    .as_ref()
-                    .map_or_else(String::new, |(_, size)| format!("  evidence, {}", bytes(*size)));
+                // One that cannot be looked at hides neither its run nor the others.
+                let (evidence, fault) = match evidence::of_run(&host.root, &id) {
+                    Ok(evidence) => (evidence, None),
+                    Err(fault) => (None, Some(chain(&fault))),
+                };
+                let shown = match (&evidence, &fault) {
+                    (Some((_, size)), _) => format!("  evidence, {}", bytes(*size)),
+                    (None, Some(why)) => format!("  evidence: {}", oh_term::text::escaped(why)),
+                    (None, None) => String::new(),
+                };
+                if fault.is_some() {
+                    exit = Exit::CouldNotLook;
+                }
                 human.push_str(&format!("{id}  {held}{shown}{over}{reason}\n"));
                 rows.push(json!({
                     "run": id.to_string(),
@@ -46,6 +54,7 @@ pub(crate) fn runs(common: &Common) -> Result<Answer, Failure> {
                     "is_over": run.is_over(),
                     "evidence": evidence
                         .map(|(path, size)| json!({ "path": path.as_str(), "bytes": size })),
+                    "evidence_fault": fault,
                     "reason": run.head.reason,
                     "uid": run.head.uid,
                 }));

@@ -7,6 +7,7 @@ use core::fmt;
 
 use oh_host::process::Identity;
 use oh_host::quarantine::Thing;
+use oh_model::container::{Engine, Listed};
 use oh_model::id::InstanceId;
 use oh_model::path::InRoot;
 use oh_term::text::{bytes, several};
@@ -18,8 +19,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Step {
     /// The record says from here on that the instance is to be stopped: nothing starts it again.
     WantStopped(InstanceId),
-    /// An editor ends, and all that it started.
+    /// An editor ends, or what OpenHands left, and all that it started.
     Stop(Stop),
+    /// A container stops; it is not removed.
+    StopContainer(StopContainer),
     /// A thing goes to the quarantine.
     Move(Move),
     /// Entries of a database go.
@@ -32,12 +35,25 @@ pub(crate) enum Step {
     Publish,
 }
 
-/// An editor that ends.
+/// What it is that ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// An editor.
+    #[default]
+    Editor,
+    /// What an OpenHands that is gone left running.
+    Orphan,
+}
+
+/// An editor that ends, or what OpenHands left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stop {
     /// What it is, for people.
     pub(crate) what: String,
+    #[serde(default)]
+    pub(crate) kind: Kind,
     /// Its id, where it has a record.
     pub(crate) id: Option<InstanceId>,
     /// What was started first, or is left of it.
@@ -46,6 +62,14 @@ pub(crate) struct Stop {
     pub(crate) processes: usize,
     /// Why it is ours to end.
     pub(crate) why: String,
+}
+
+/// A container of OpenHands that stops.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StopContainer {
+    pub(crate) engine: Engine,
+    pub(crate) container: Listed,
 }
 
 /// A thing that goes to the quarantine.
@@ -99,6 +123,7 @@ impl Step {
     pub(crate) const fn phase(&self) -> &'static str {
         match self {
             Self::WantStopped(_) | Self::Stop(_) => "processes",
+            Self::StopContainer(_) => "containers",
             Self::Move(_) | Self::Forget(_) => "quarantine",
             Self::Release(_) => "databases",
             Self::Reload | Self::Publish => "nginx",
@@ -118,6 +143,10 @@ impl fmt::Display for Step {
                     write!(f, " (pid {})", pids.join(", "))?;
                 }
                 write!(f, "; {why}")
+            }
+            Self::StopContainer(StopContainer { engine, container }) => {
+                let Listed { id, name } = container;
+                write!(f, "stop    the container {} of {engine} ({})", name.as_str(), id.as_str())
             }
             Self::Move(step) => {
                 let more = if step.is_more { "at least " } else { "" };

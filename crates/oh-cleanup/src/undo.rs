@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use oh_host::atomic::{self, Meta};
+use oh_host::containers::{self, Turned};
 use oh_host::databases::DATABASE_BYTES_MAX;
 use oh_host::entry::digest;
 use oh_host::instances::{self, Wanted};
@@ -101,7 +102,8 @@ fn bring_back(
             && outcome == Ok("back")
             && let Ok(Judged::Refused(lines)) = publish::judge(host)
         {
-            outcome = Err(match quarantine::take(&thing, &place) {
+            let wanted = quarantine::Wanted { thing: &thing, place: &place, may_change: true };
+            outcome = Err(match quarantine::take(wanted) {
                 Ok(Taken::Moved) => format!(
                     "nginx refuses its configuration with it ({}); it is kept as {}/{}",
                     reasons(&lines),
@@ -204,6 +206,7 @@ fn subject(undo: &Undo) -> String {
     match undo {
         Undo::Nothing => String::new(),
         Undo::Moved { thing, .. } => thing.shown(),
+        Undo::Stopped { container, .. } => format!("the container {}", container.name.as_str()),
         Undo::Copied { path, .. } => path.to_string(),
     }
 }
@@ -219,6 +222,13 @@ fn take_back(
             let back = put_back(thing, place);
             quarantine::close(&place.folder);
             back
+        }
+        Undo::Stopped { engine, container } => {
+            match containers::start(*engine, container).map_err(|fault| chain(&fault))? {
+                Turned::Done => Ok("started"),
+                Turned::Already => Ok("runs"),
+                Turned::Gone => Err(format!("{engine} has none with its number and name any more")),
+            }
         }
         Undo::Copied { path, copy, sha256, written } => {
             restore(host, path, (copy, sha256), written, world)

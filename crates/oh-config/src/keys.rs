@@ -653,6 +653,7 @@ pub const KEYS: &[Key] = &[
             "/tmp/openhands_workspace_*",
             "/tmp/openhands-sandboxes/*",
             "/tmp/openhands-agent-server-*",
+            "/tmp/openhands-tmux",
             "/tmp/oh_editor_history_*",
             "/tmp/browser-use-downloads-*",
             "/tmp/conversation-worktrees/*",

@@ -11,7 +11,6 @@
 
 use core::fmt;
 use std::ffi::{OsStr, OsString};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -453,8 +452,8 @@ pub(crate) fn read_owned_bytes(
 /// # Errors
 /// The system's.
 pub fn each_name(folder: BorrowedFd<'_>, mut take: impl FnMut(&[u8]) -> bool) -> Result<(), Errno> {
-    let mut buffer = vec![MaybeUninit::uninit(); LISTING_BYTES];
-    let mut listing = RawDir::new(folder, &mut buffer);
+    let mut buffer: Vec<u8> = Vec::with_capacity(LISTING_BYTES);
+    let mut listing = RawDir::new(folder, buffer.spare_capacity_mut());
     while let Some(entry) = listing.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();

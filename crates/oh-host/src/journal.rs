@@ -7,6 +7,11 @@
 //! was secret in what a run looked at.
 //!
 //! What a line means is the tool's; here it is any type that can be written and read.
+//!
+//! A journal begins with the room that its further lines will need, so that a run does not stop for want
+//! of it half way. Where the disk has none, there is the spare: see [`keep_spare`].
+
+mod spare;
 
 use std::fs::File;
 use std::io;
@@ -17,7 +22,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use oh_model::path::{InRoot, PathFault, RealPath};
 use oh_model::run::RunId;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,6 +33,8 @@ use crate::folder::each_name;
 use crate::random::{self, RandomFault};
 use crate::root::Root;
 use crate::way::WayFault;
+
+pub use spare::{SPARE_BYTES, keep_spare, sweep};
 
 /// Where journals are, below the root; mode 0700.
 pub const JOURNALS_FOLDER: &str = "/var/lib/openhands-toolkit/journal";
@@ -103,10 +110,24 @@ pub struct Journal {
     file: File,
     /// How many bytes of it are whole lines; `None` where nobody knows any more.
     length: Option<u64>,
+    /// What room it has behind these.
+    room: Room,
+}
+
+/// The room behind the lines of a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// What the disk gives.
+    Free,
+    /// Some of its own, which goes back to the disk.
+    Own,
+    /// That of the spare, which it was.
+    Spare,
 }
 
 impl Journal {
-    /// Begins the journal of a run of `tool`, with its first line.
+    /// Begins the journal of a run of `tool`, with its first line, and with room for so many bytes of
+    /// further lines where the file system can promise that.
     ///
     /// # Errors
     /// [`JournalFault`]; then there is none.
@@ -114,30 +135,28 @@ impl Journal {
         root: &Root,
         tool: &str,
         now: Timestamp,
+        room_bytes: u64,
         first: impl FnOnce(&RunId) -> String,
     ) -> Result<Self, JournalFault> {
         let path = folder(root)?;
         atomic::create_dirs(&path, FOLDER).map_err(JournalFault::Folder)?;
         let folder = open_folder(&path)?;
-        let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
-        let named = RunId::parse(&time).map_err(|fault| JournalFault::Io {
-            doing: "name",
-            path: path.to_string(),
-            source: io::Error::other(fault),
-        })?;
+        let named = named(now, &path)?;
         // Whole before it has its name: one that was killed on the way left no journal.
         let temp = format!("{TEMP_PREFIX}{}", random::token()?);
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = rustix::fs::openat(&folder, &temp, flags, Mode::RUSR | Mode::WUSR);
         let file = File::from(made.map_err(|errno| fault("make", &path, errno))?);
-        let placed = place(&folder, &temp, &file, &path, tool, named, first);
+        let line = format!("{}\n", first(&named));
+        let placed = written(&file, &line, room_bytes, &path)
+            .and_then(|()| place(&folder, &temp, &path, tool, named));
         if placed.is_err() {
             rustix::fs::unlinkat(&folder, &temp, AtFlags::empty()).ok();
         }
-        let (run, length) = placed?;
+        let run = placed?;
         let path = path.join(&file_name(tool, &run))?;
-        Ok(Self { path, file, length: Some(length), run })
+        Ok(Self { path, file, length: Some(line.len() as u64), run, room: Room::Own })
     }
 
     /// Goes on with the journal of a run.
@@ -150,7 +169,8 @@ impl Journal {
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(path.as_str(), flags, Mode::empty())
             .map_err(|errno| fault("open", &path, errno))?;
-        Ok(Self { path, file: File::from(file), length: Some(length), run: run.clone() })
+        let (file, run) = (File::from(file), run.clone());
+        Ok(Self { path, file, length: Some(length), run, room: Room::Free })
     }
 
     /// The run whose journal it is.
@@ -168,12 +188,25 @@ impl Journal {
     /// # Errors
     /// [`JournalFault`]; then the journal is as it was.
     pub fn note(&mut self, entry: &impl Serialize) -> Result<(), JournalFault> {
-        self.append(&line(entry))
+        self.append(format!("{}\n", line(entry)))
     }
 
-    fn append(&mut self, line: &str) -> Result<(), JournalFault> {
+    /// Adds many lines at once, with one sync; when it returns, the disk has all of them. Where this
+    /// process is killed meanwhile, the disk has the first of them, or none.
+    ///
+    /// # Errors
+    /// [`JournalFault`]; then the journal is as it was.
+    pub fn note_all<E: Serialize>(
+        &mut self,
+        entries: impl IntoIterator<Item = E>,
+    ) -> Result<(), JournalFault> {
+        let lines: String = entries.into_iter().map(|one| format!("{}\n", line(&one))).collect();
+        if lines.is_empty() { Ok(()) } else { self.append(lines) }
+    }
+
+    /// Adds whole lines.
+    fn append(&mut self, bytes: String) -> Result<(), JournalFault> {
         let io = |doing, source| JournalFault::Io { doing, path: self.path.to_string(), source };
-        let bytes = format!("{line}\n");
         let Some(length) = self.length else {
             return Err(io("go on with", io::Error::other("its end is not known any more")));
         };
@@ -198,24 +231,40 @@ impl Journal {
     }
 }
 
-/// Writes the first line and gives the file its name; returns the run and how long the line is.
+impl Drop for Journal {
+    /// Gives back the room that it did not need. Where that fails, its lines are whole all the same.
+    fn drop(&mut self) {
+        if let (Room::Own | Room::Spare, Some(length)) = (self.room, self.length) {
+            self.file.set_len(length).ok();
+        }
+    }
+}
+
+/// Writes the first line, and has the disk keep room for others.
+fn written(file: &File, line: &str, room_bytes: u64, path: &RealPath) -> Result<(), JournalFault> {
+    let io = |doing, source| JournalFault::Io { doing, path: path.to_string(), source };
+    file.write_all_at(line.as_bytes(), 0).map_err(|source| io("write to", source))?;
+    let kept = FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, kept, line.len() as u64, room_bytes.max(1)) {
+        // Not every file system can promise it.
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+        Err(errno) => return Err(io("keep room for", errno.into())),
+    }
+    file.sync_data().map_err(|source| io("sync", source))
+}
+
+/// Gives a file the name of the run, or of the next that is free; returns the run.
 fn place(
     folder: &OwnedFd,
-    temp: &str,
-    file: &File,
+    from: &str,
     path: &RealPath,
     tool: &str,
     named: RunId,
-    first: impl FnOnce(&RunId) -> String,
-) -> Result<(RunId, u64), JournalFault> {
-    let io = |doing, source| JournalFault::Io { doing, path: path.to_string(), source };
-    let line = format!("{}\n", first(&named));
-    file.write_all_at(line.as_bytes(), 0).map_err(|source| io("write to", source))?;
-    file.sync_data().map_err(|source| io("sync", source))?;
+) -> Result<RunId, JournalFault> {
     let mut run = named.clone();
     loop {
         let name = file_name(tool, &run);
-        match rustix::fs::renameat_with(folder, temp, folder, &name, RenameFlags::NOREPLACE) {
+        match rustix::fs::renameat_with(folder, from, folder, &name, RenameFlags::NOREPLACE) {
             Ok(()) => break,
             Err(Errno::EXIST) => {
                 run = run.next().ok_or_else(|| JournalFault::Crowded(named.clone()))?;
@@ -224,7 +273,17 @@ fn place(
         }
     }
     rustix::fs::fsync(folder).map_err(|errno| fault("sync the folder of", path, errno))?;
-    Ok((run, line.len() as u64))
+    Ok(run)
+}
+
+/// The run that begins now.
+fn named(now: Timestamp, path: &RealPath) -> Result<RunId, JournalFault> {
+    let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+    RunId::parse(&time).map_err(|fault| JournalFault::Io {
+        doing: "name",
+        path: path.to_string(),
+        source: io::Error::other(fault),
+    })
 }
 
 /// What a journal says.
@@ -381,7 +440,7 @@ mod tests {
 
     fn begin(root: &Root) -> Journal {
         let now: Timestamp = "2026-11-20T03:02:11Z".parse().unwrap();
-        Journal::begin(root, TOOL, now, |run| line(&run.to_string())).unwrap()
+        Journal::begin(root, TOOL, now, 1000, |run| line(&run.to_string())).unwrap()
     }
 
     #[test]
@@ -404,6 +463,22 @@ mod tests {
         let gone = read::<String, u32>(&root, TOOL, &run).unwrap_err();
         assert_eq!(gone.to_string(), "there is no run 20261120T030211Z");
         assert!(runs(&root, "oh").unwrap().is_empty());
+    }
+
+    #[test]
+    fn many_lines_are_noted_at_once_or_none_of_them() {
+        let (_dir, root) = root();
+        let mut journal = begin(&root);
+        journal.note_all([1_u32, 2, 3]).unwrap();
+        journal.note_all(core::iter::empty::<u32>()).unwrap();
+        // Room for one of them, where it is as long as it may be.
+        let length = journal.length.replace(JOURNAL_BYTES_MAX - 3);
+        let fault = journal.note_all([5_u32, 6]).unwrap_err();
+        assert!(fault.to_string().starts_with("cannot write to the journal "), "{fault}");
+        journal.length = length;
+        journal.note(&4_u32).unwrap();
+        let told: Told<String, u32> = read(&root, TOOL, journal.run()).unwrap();
+        assert_eq!(told.entries, [1, 2, 3, 4]);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 pub mod atomic;
 pub mod boot;
 pub mod command;
+pub mod containers;
 pub mod databases;
 pub mod discard;
 pub mod disk;
@@ -26,6 +27,7 @@ pub mod lock;
 pub mod login;
 pub mod logs;
 pub mod members;
+pub mod mounts;
 pub mod nginx;
 pub mod notify;
 mod parallel;

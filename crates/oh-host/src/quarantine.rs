@@ -19,17 +19,22 @@ use std::path::Path;
 use oh_model::escaped::Name;
 use oh_model::path::{InRoot, PathFault, RealPath};
 use oh_model::run::RunId;
-use rustix::fs::{AtFlags, RenameFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, Mode, RenameFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::atomic::{self, FileFault, Meta};
 use crate::folder::FileKind;
+use crate::mounts::{MOUNTS, Mounts};
 use crate::random::{self, RandomFault};
 use crate::remove::{self, Removed, Rules};
 use crate::root::Root;
 use crate::way::{Way, WayFault};
+
+mod take;
+
+pub use take::{Wanted, is_locked_in, take, take_all};
 
 /// The quarantine of the mount that it is on, below the root; mode 0700.
 pub const QUARANTINE_FOLDER: &str = "/var/lib/openhands-toolkit/quarantine";
@@ -37,6 +42,9 @@ pub const QUARANTINE_FOLDER: &str = "/var/lib/openhands-toolkit/quarantine";
 /// How the quarantine at the top of another mount is called; where that is a stranger's, a text that
 /// nobody could have foreseen is behind it.
 pub const QUARANTINE_NAME: &str = ".openhands-toolkit-quarantine";
+
+/// The folder of the next run, in each quarantine.
+const SPARE: &str = ".spare";
 
 /// How many names are tried at the top of a mount.
 const ATTEMPTS_MAX: usize = 4;
@@ -114,6 +122,12 @@ impl Thing {
         (self.number, self.kind, self.uid) == (other.number, other.kind, other.uid)
     }
 
+    /// Says whether another look saw it as it was then: neither written since nor of another length.
+    fn is_unchanged(&self, then: &Self) -> bool {
+        let length = |thing: &Self| (thing.kind == FileKind::Regular).then_some(thing.size_bytes);
+        self.modified_ns == then.modified_ns && length(self) == length(then)
+    }
+
     /// Its path, for people.
     pub fn shown(&self) -> String {
         format!("{}/{}", self.folder.as_str().trim_end_matches('/'), self.name)
@@ -181,11 +195,38 @@ pub enum Taken {
     Already,
     /// There is no such name any more.
     Gone,
-    /// The name leads to something else by now, which stays.
-    Another,
+    /// It stays where it is, or what is there by now does.
+    Kept(Keeps),
     /// Something else had its name at the very moment, was moved, and cannot go back, because
     /// somebody has made that name again: this very thing is in the place.
     Stranded(Box<Thing>),
+}
+
+/// Why a thing was not taken away at the very moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// Its name leads to something else by now.
+    Another,
+    /// The folder that it was in is another one by now.
+    AnotherFolder,
+    /// It was changed since it was looked at.
+    Changed,
+    /// Somebody holds its lock.
+    Locked,
+    /// Something is mounted on it, or in it.
+    Mounted,
+}
+
+impl core::fmt::Display for Keeps {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Another => "something else has its name by now, and stays",
+            Self::AnotherFolder => "the folder that it was in is another one by now",
+            Self::Changed => "it was changed meanwhile",
+            Self::Locked => "somebody holds its lock by now",
+            Self::Mounted => "something is mounted there by now",
+        })
+    }
 }
 
 /// What became of a thing that was to be put back.
@@ -229,9 +270,11 @@ pub fn look_in(
     let shown = || format!("{folder}/{name}");
     let above =
         stat(open, c"", AtFlags::EMPTY_PATH).map_err(|errno| io("look at", folder, errno))?;
-    let cause = |errno| io("look at", shown(), errno);
-    let Some(stat) = stat_or_none(open, &c_name(name.as_bytes())).map_err(cause)? else {
-        return Ok(None);
+    // What somebody mounted there may never answer; what the kernel knows by itself is enough.
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+    let stat = match stat(open, &c_name(name.as_bytes()), flags) {
+        Err(Errno::NOENT) => return Ok(None),
+        stat => stat.map_err(|errno| io("look at", shown(), errno))?,
     };
     let is_mount = stat.stx_mnt_id != above.stx_mnt_id;
     Ok(Some(told(&stat, folder, Number::of(&above), name, is_mount)))
@@ -266,12 +309,14 @@ pub struct Quarantine<'r> {
     run: RunId,
     /// The folders of the run, by the number of their mount.
     folders: BTreeMap<u64, RealPath>,
+    /// The same by the folder that things are in: many are in one.
+    by_source: BTreeMap<RealPath, RealPath>,
 }
 
 impl<'r> Quarantine<'r> {
     /// Begins with none.
     pub fn new(root: &'r Root, run: RunId) -> Self {
-        Self { root, run, folders: BTreeMap::new() }
+        Self { root, run, folders: BTreeMap::new(), by_source: BTreeMap::new() }
     }
 
     /// Makes the place that a thing will have, so that it can be written down before it is taken.
@@ -279,6 +324,10 @@ impl<'r> Quarantine<'r> {
     /// # Errors
     /// [`QuarantineFault`].
     pub fn place(&mut self, thing: &Thing, number: usize) -> Result<Place, QuarantineFault> {
+        // Whether that folder is another one by the time is asked when the thing is taken.
+        if let Some(folder) = self.by_source.get(&thing.folder) {
+            return Ok(Place { folder: folder.clone(), number });
+        }
         let way = Way::to(&thing.folder)?;
         let above = stat(way.as_fd(), c"", AtFlags::EMPTY_PATH)
             .map_err(|errno| io("look at", &thing.folder, errno))?;
@@ -286,12 +335,18 @@ impl<'r> Quarantine<'r> {
         let folder = match self.folders.get(&mount) {
             Some(folder) => folder.clone(),
             None => {
-                let folder = self.folder_on(mount)?.join(&self.run.to_string())?;
-                atomic::create_dirs(&folder, PRIVATE)?;
+                let quarantine = self.folder_on(mount)?;
+                let folder = quarantine.join(&self.run.to_string())?;
+                match atomic::create_dirs(&folder, PRIVATE) {
+                    Err(fault) if fault.is_no_space() && take_spare(&quarantine, &folder)? => {}
+                    made => drop(made?),
+                }
+                keep_spare(&quarantine);
                 self.folders.insert(mount, folder.clone());
                 folder
             }
         };
+        self.by_source.insert(thing.folder.clone(), folder.clone());
         Ok(Place { folder, number })
     }
 
@@ -333,56 +388,27 @@ impl<'r> Quarantine<'r> {
     }
 }
 
-/// Takes a thing away into its place; what is there by now instead of it stays.
-///
-/// # Errors
-/// [`QuarantineFault`]; the thing is where it was, or in its place.
-pub fn take(thing: &Thing, place: &Place) -> Result<Taken, QuarantineFault> {
-    let store = atomic::own_folder(&place.folder)?;
-    let (name, number) = (c_name(thing.name.as_bytes()), c_name(place.name().as_bytes()));
-    let cause = |errno| io("move away", thing.shown(), errno);
-    if let Some(there) = stat_or_none(store.as_fd(), &number).map_err(cause)? {
-        let is_it = Number::of(&there).is_still(thing.number);
-        return Ok(if is_it { Taken::Already } else { Taken::Another });
+/// Makes the folder of the next run ahead, for a disk that has no inode for it then. Where this one has
+/// none already, or it is there, that is so.
+fn keep_spare(quarantine: &RealPath) {
+    if let Ok(store) = atomic::own_folder(quarantine) {
+        rustix::fs::mkdirat(&store, SPARE, Mode::RWXU).ok();
     }
-    let way = match Way::to(&thing.folder) {
-        Err(WayFault::NoFolder { .. }) => return Ok(Taken::Gone),
-        way => way?,
-    };
-    match look_in(way.as_fd(), &thing.folder, &thing.name)? {
-        None => return Ok(Taken::Gone),
-        Some(now) if !now.is(thing) => return Ok(Taken::Another),
-        Some(_) => {}
-    }
-    let from = way.open()?;
-    match rename(from.as_fd(), &name, store.as_fd(), &number) {
-        Ok(()) => {}
-        Err(Errno::NOENT) => return Ok(Taken::Gone),
-        Err(errno) => return Err(cause(errno)),
-    }
-    // Whoever may write to the folder may have put something else there since it was looked at.
-    let moved = thing_in(store.as_fd(), &number, thing).map_err(cause)?;
-    if let Some(moved) = moved.filter(|moved| !moved.is(thing)) {
-        return match rename(store.as_fd(), &number, from.as_fd(), &name) {
-            Ok(()) => Ok(Taken::Another),
-            Err(Errno::EXIST) => Ok(Taken::Stranded(Box::new(moved))),
-            Err(errno) => Err(io("put back what had taken the place of", thing.shown(), errno)),
-        };
-    }
-    for folder in [&store, &from] {
-        rustix::fs::fsync(folder).map_err(cause)?;
-    }
-    Ok(Taken::Moved)
 }
 
-/// What is in a place, as a thing that was where another one is to come back to.
-fn thing_in(
-    store: BorrowedFd<'_>,
-    number: &core::ffi::CStr,
-    was: &Thing,
-) -> Result<Option<Thing>, Errno> {
-    let stat = stat_or_none(store, number)?;
-    Ok(stat.map(|stat| told(&stat, &was.folder, was.folder_number, &was.name, false)))
+/// Makes the spare the folder of a run; says whether there was one.
+fn take_spare(quarantine: &RealPath, folder: &RealPath) -> Result<bool, QuarantineFault> {
+    let store = atomic::own_folder(quarantine)?;
+    let flags = RenameFlags::NOREPLACE;
+    match rustix::fs::renameat_with(&store, SPARE, &store, folder.name(), flags) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(false),
+        Err(errno) => return Err(io("take the spare for", folder, errno)),
+    }
+    rustix::fs::fsync(&store).map_err(|errno| io("sync the folder of", folder, errno))?;
+    // Ours alone, as one that is made.
+    atomic::own_folder(folder)?;
+    Ok(true)
 }
 
 /// Puts a thing back from its place to where it was.
@@ -468,45 +494,18 @@ fn is_ours_on(folder: &RealPath, mount: u64) -> Result<bool, QuarantineFault> {
     Ok(there.map_err(|errno| io("look at", folder, errno))?.stx_mnt_id == mount)
 }
 
-/// Returns where a mount is (proc_pid_mountinfo(5)).
+/// Returns where a mount is.
 fn mount_point(mount: u64) -> Result<RealPath, QuarantineFault> {
-    const MOUNTS: &str = "/proc/self/mountinfo";
-    // As bytes: anybody may mount something where the path is no text.
-    let bytes = std::fs::read(MOUNTS);
-    let bytes = bytes.map_err(|source| QuarantineFault::Io {
+    let mounts = Mounts::read();
+    let mounts = mounts.map_err(|source| QuarantineFault::Io {
         doing: "read",
         path: MOUNTS.into(),
         source,
     })?;
     let none = |why: String| QuarantineFault::NoPlace { mount: format!("mount {mount}"), why };
-    let own = mount.to_string();
-    let point = bytes.split(|byte| *byte == b'\n').find_map(|line| {
-        let mut fields = line.split(|byte| *byte == b' ');
-        (fields.next() == Some(own.as_bytes())).then(|| fields.nth(3))?
-    });
-    let point = point.and_then(|point| core::str::from_utf8(point).ok());
+    let point = mounts.point_of(mount).and_then(|point| core::str::from_utf8(point).ok());
     let point = point.ok_or_else(|| none("nobody knows where it is".into()))?;
-    RealPath::parse(&octal(point)).map_err(|fault| none(fault.to_string()))
-}
-
-/// Reads the blanks and backslashes of a path in `/proc/self/mountinfo`: `\040`.
-fn octal(text: &str) -> String {
-    let mut parts = text.split('\\');
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match (code, part.get(3..)) {
-            (Some(code), Some(rest)) => {
-                plain.push(code.into());
-                plain.push_str(rest);
-            }
-            _ => {
-                plain.push('\\');
-                plain.push_str(part);
-            }
-        }
-    }
-    plain
+    RealPath::parse(point).map_err(|fault| none(fault.to_string()))
 }
 
 fn stat(folder: BorrowedFd<'_>, name: &core::ffi::CStr, flags: AtFlags) -> Result<Statx, Errno> {

@@ -18,9 +18,10 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use thiserror::Error;
 
-use crate::process::{self, ProcessDir, ProcessFault};
+use crate::parallel;
+use crate::process::{self, Pid, ProcessDir, ProcessFault};
 
-pub use connections::{Connections, SocketConnections, listening_paths};
+pub use connections::{Connections, SocketConnections, accepted_inodes, listening_paths};
 
 /// The tables of IPv4 and IPv6; proc(5) has their format.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
@@ -85,13 +86,28 @@ pub fn listeners() -> Result<Vec<Listener>, SocketFault> {
     // A kernel built without it, or a sandbox that forbids it: the tables say the same.
     let mut found = match diag::listeners() {
         Ok(found) => found,
-        Err(_) => of_tables(LISTEN)?,
+        Err(_) => of_tables(LISTEN)?.into_iter().map(|(listener, _)| listener).collect(),
     };
     found.sort_unstable();
     Ok(found)
 }
 
-fn of_tables(state: &str) -> Result<Vec<Listener>, SocketFault> {
+/// One end of a connection, the one that is on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct End {
+    address: SocketAddr,
+    peer: SocketAddr,
+    inode: u64,
+}
+
+impl End {
+    fn of((socket, peer): (Listener, SocketAddr)) -> Self {
+        Self { address: socket.address, peer, inode: socket.inode }
+    }
+}
+
+/// Returns the sockets in one state, each with the address of its other end.
+fn of_tables(state: &str) -> Result<Vec<(Listener, SocketAddr)>, SocketFault> {
     let mut found = Vec::new();
     for path in TABLES {
         let text = match std::fs::read_to_string(path) {
@@ -207,6 +223,27 @@ pub fn holder(port: Port, but: &[ProcessDir]) -> Option<ProcessDir> {
         .find(|process| process.socket_inodes().is_ok_and(|inodes| !inodes.is_disjoint(&wanted)))
 }
 
+/// Returns which process holds each of these sockets, the one with the lowest number, by one look at
+/// all; what cannot be told is not among them.
+pub fn holders(sockets: &BTreeSet<u64>) -> BTreeMap<u64, Pid> {
+    let mut holders = BTreeMap::new();
+    if sockets.is_empty() {
+        return holders;
+    }
+    let pids = process::pids().unwrap_or_default();
+    let held = parallel::map(&pids, |pid| {
+        let held = ProcessDir::open(*pid).and_then(|process| process.socket_inodes());
+        let held = held.unwrap_or_default();
+        held.intersection(sockets).copied().collect::<Vec<u64>>()
+    });
+    for (pid, held) in pids.into_iter().zip(held) {
+        for inode in held {
+            holders.entry(inode).or_insert(pid);
+        }
+    }
+    holders
+}
+
 /// What a try to take a port says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BindProbe {
@@ -304,23 +341,24 @@ fn try_bind(address: SocketAddr, reuse: bool) -> Result<bool, Errno> {
 }
 
 /// Reads the sockets of a table that are in this state; the fault is the number of the line.
-fn parse(text: &str, wanted: &str) -> Result<Vec<Listener>, usize> {
+fn parse(text: &str, wanted: &str) -> Result<Vec<(Listener, SocketAddr)>, usize> {
     let mut found = Vec::new();
     for (at, line) in text.lines().enumerate().skip(1) {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        let (local, _, state) = (fields.next(), fields.next(), fields.next());
+        let (local, peer, state) = (fields.next(), fields.next(), fields.next());
         if state != Some(wanted) {
             continue;
         }
         // tx:rx, tr:when and retrnsmt stand between the state and the uid; the timeout follows.
         let (uid, inode) = (fields.nth(3), fields.nth(1));
         let listener = || {
-            Some(Listener {
+            let listener = Listener {
                 address: socket_address(local?)?,
                 inode: inode?.parse().ok()?,
                 uid: uid?.parse().ok()?,
                 only_ipv6: false,
-            })
+            };
+            Some((listener, socket_address(peer?)?))
         };
         found.push(listener().ok_or(at + 1)?);
     }
@@ -351,7 +389,6 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::process::Pid;
 
     fn socket(address: &str, uid: u32) -> Listener {
         Listener { address: address.parse().unwrap(), inode: u64::from(uid), uid, only_ipv6: false }
@@ -418,8 +455,10 @@ mod tests {
             \x20  1: 0100007F:22B8 0100007F:9999 01 00000000:00000000 00:00000000 00000000  1000        0 12346 1 00\n\
             \x20  2: 00000000000000000000000001000000:0016 00000000000000000000000000000000:0000 0A 0:0 00:0 0  0  0 7 1\n";
         let found = parse(text, LISTEN).unwrap();
+        assert!(found.iter().all(|(_, peer)| peer.port() == 0));
+        let listeners: Vec<Listener> = found.into_iter().map(|(listener, _)| listener).collect();
         assert_eq!(
-            found,
+            listeners,
             [
                 Listener { inode: 12345, ..socket("127.0.0.1:8888", 1000) },
                 Listener { inode: 7, ..socket("[::1]:22", 0) },
@@ -446,6 +485,20 @@ mod tests {
         assert!(!is_listener_of(port, &own).unwrap());
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn the_holders_of_sockets_are_found_by_one_look() {
+        let all = [listener("127.0.0.1:0").0, listener("127.0.0.1:0").0];
+        let of = |one: &TcpListener| {
+            let address = one.local_addr().unwrap();
+            listeners().unwrap().into_iter().find(|one| one.address == address).unwrap().inode
+        };
+        let inodes: BTreeSet<u64> = all.iter().map(of).collect();
+        assert_eq!(inodes.len(), 2);
+        let expected = inodes.iter().map(|inode| (*inode, Pid::own())).collect();
+        let asked = inodes.iter().copied().chain([u64::MAX]).collect();
+        assert_eq!(holders(&asked), expected);
     }
 
     #[test]

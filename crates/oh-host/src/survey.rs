@@ -172,7 +172,8 @@ fn open(parent: BorrowedFd<'_>, name: &CStr) -> Option<OwnedFd> {
 }
 
 fn look(folder: BorrowedFd<'_>, name: &CStr) -> Result<Statx, Errno> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    // What somebody mounted in it may never answer; what the kernel knows by itself is enough.
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
     let wanted = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);
     let stat = rustix::fs::statx(folder, name, flags, wanted)?;
     // Before Linux 5.8 nobody would know what is mounted where.

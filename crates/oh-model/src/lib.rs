@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+pub mod container;
 pub mod databases;
 pub mod diagnostic;
 pub mod editor_command;
@@ -21,6 +22,7 @@ pub mod idleness;
 pub mod instance;
 pub mod leftover;
 pub mod listening;
+pub mod openhands_command;
 pub mod path;
 pub mod plan;
 pub mod port;

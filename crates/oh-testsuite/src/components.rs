@@ -65,6 +65,15 @@ pub fn pm2() -> Result<PathBuf> {
     in_cache("pm2", "node_modules/pm2/bin/pm2", "cargo xtask setup --for bench")
 }
 
+/// Returns the program of the fastest remover of trees.
+///
+/// # Errors
+///
+/// As "environment", when it is not installed.
+pub fn rmz() -> Result<PathBuf> {
+    in_cache("rmz", "bin/rmz", "cargo xtask setup --for bench")
+}
+
 /// Returns a Python that can import socketio, uvicorn, websockets and aiohttp.
 ///
 /// # Errors

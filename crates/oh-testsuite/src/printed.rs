@@ -172,6 +172,10 @@ pub const PRINTED: &[Printed] = &[
         test: "crates/oh-testsuite/tests/cleanup.rs::one_command_ends_in_the_clean_state_and_another_takes_it_back",
     },
     Printed {
+        command: "oh-cleanup --containers --dry-run",
+        test: "crates/oh-testsuite/tests/full_cleanup_containers.rs::containers_stop_where_they_are_asked_for_and_an_undo_starts_them_again",
+    },
+    Printed {
         command: "oh-cleanup undo",
         test: "crates/oh-testsuite/tests/cleanup.rs::one_command_ends_in_the_clean_state_and_another_takes_it_back",
     },

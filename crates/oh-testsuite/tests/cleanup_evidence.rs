@@ -11,7 +11,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use oh_host::entry::digest;
@@ -32,6 +32,12 @@ const BOUND: Duration = Duration::from_secs(20);
 
 /// How much a disk takes, in bytes: the reserve, and as much again.
 const DISK_BYTES: usize = 48 << 20;
+
+/// Has the journals on the same disk.
+const JOURNALS_TOO: &str = "mkdir -m 700 \"$2/journal\" && mount --bind \"$2/journal\" \"$3\"";
+
+/// Longer than what is left over has to be old.
+const LONG_AGO: Duration = Duration::from_secs(7200);
 
 /// What takes all the room that is left.
 const FILLER: &str = "filler";
@@ -223,7 +229,8 @@ fn evidence_that_others_could_read_is_not_written() -> Result<()> {
     Ok(())
 }
 
-/// A small disk in the place of the folder of evidence, for whoever is started in its namespace.
+/// A small disk in the place of the folder of evidence, and of others, for whoever is started in its
+/// namespace.
 struct Disk<'s> {
     scene: &'s Scene,
     holder: Running,
@@ -231,16 +238,29 @@ struct Disk<'s> {
 
 impl<'s> Disk<'s> {
     fn mount(scene: &'s Scene) -> Result<Self> {
-        Self::mount_with(scene, "true")
+        Self::mount_with(scene, &format!("size={DISK_BYTES}"), "true")
     }
 
     /// The same for the journals too.
     fn mount_for_journals(scene: &'s Scene) -> Result<Self> {
-        let journals = "mkdir -m 700 \"$2/journal\" && mount --bind \"$2/journal\" \"$3\"";
-        Self::mount_with(scene, journals)
+        Self::mount_with(scene, &format!("size={DISK_BYTES}"), JOURNALS_TOO)
     }
 
-    fn mount_with(scene: &'s Scene, more: &str) -> Result<Self> {
+    /// The same with so few inodes, and another of that kind for what is left over.
+    fn mount_without_inodes(scene: &'s Scene) -> Result<Self> {
+        let options = format!("size={DISK_BYTES},nr_inodes=64");
+        let temporary = "mount -t tmpfs -o size=16m,nr_inodes=64,mode=1777 none \"$4\"";
+        Self::mount_with(scene, &options, &format!("{JOURNALS_TOO} && {temporary}"))
+    }
+
+    /// The same with room for the journals too, and another for what is left over.
+    fn mount_apart(scene: &'s Scene) -> Result<Self> {
+        let temporary = "mount -t tmpfs -o mode=1777 none \"$4\"";
+        let options = format!("size={DISK_BYTES}");
+        Self::mount_with(scene, &options, &format!("{JOURNALS_TOO} && {temporary}"))
+    }
+
+    fn mount_with(scene: &'s Scene, options: &str, more: &str) -> Result<Self> {
         let (folder, journals) =
             (scene.instances.lab.at(EVIDENCE), scene.instances.lab.at(JOURNALS));
         for own in [&folder, &journals] {
@@ -249,21 +269,55 @@ impl<'s> Disk<'s> {
         for above in folder.ancestors().skip(1).take(2) {
             fs::set_permissions(above, fs::Permissions::from_mode(0o755))?;
         }
-        let options = format!("mode=0700,size={DISK_BYTES}");
+        let options = format!("mode=0700,{options}");
         let script = format!(
             "mount -t tmpfs -o \"$1\" none \"$2\" && {more} && echo mounted && exec sleep 1000"
         );
         let mut command = Command::new(components::program("unshare")?);
         command.args(["--mount", "/bin/sh", "-c", &script, "sh", &options]);
-        let mut holder = Running::start(command.args([folder, journals]))?;
+        command.args([folder, journals, scene.instances.lab.at("tmp")]);
+        let mut holder = Running::start(&mut command)?;
         holder.wait_for_line("mounted", BOUND)?;
         Ok(Self { scene, holder })
     }
 
     /// Where the folder is for us who are not in the namespace.
     fn folder(&self) -> PathBuf {
-        let inside = self.scene.instances.lab.at(EVIDENCE).display().to_string();
+        self.at(EVIDENCE)
+    }
+
+    /// Where anything below the root is for us.
+    fn at(&self, below: &str) -> PathBuf {
+        let inside = self.scene.instances.lab.at(below).display().to_string();
         PathBuf::from(format!("/proc/{}/root{inside}", self.holder.id()))
+    }
+
+    /// Leaves a file behind that nobody has changed for long.
+    fn leave(&self, name: &str) -> Result<()> {
+        let file = File::create(self.at("tmp").join(name))?;
+        Ok(file.set_modified(SystemTime::now() - LONG_AGO)?)
+    }
+
+    /// Says what is left of what was left behind.
+    fn left(&self) -> Result<Vec<String>> {
+        let names = fs::read_dir(self.at("tmp"))?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<Vec<String>>>()?;
+        Ok(names.into_iter().filter(|name| name.starts_with("code-server-")).collect())
+    }
+
+    /// Makes files below the root until no more can be made.
+    fn fill_with_files(&self, below: &str) -> Result<()> {
+        let folder = self.at(below).join(FILLER);
+        fs::create_dir(&folder)?;
+        for number in 0.. {
+            match File::create(folder.join(number.to_string())) {
+                Ok(_) => {}
+                Err(fault) if fault.kind() == ErrorKind::StorageFull => break,
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Fills it to the last page.
@@ -298,14 +352,16 @@ fn a_full_disk_keeps_a_run_from_beginning() -> Result<()> {
     leave(&scene, "one")?;
     let disk = Disk::mount(&scene)?;
     disk.fill()?;
-    let before = (scene.tree("tmp")?, scene.text(PORTS)?, scene.text(REPOSITORIES)?);
+    let before = (scene.things("tmp")?, scene.text(PORTS)?, scene.text(REPOSITORIES)?);
     let said = disk.run(&["--all", "--yes"])?.expect(6)?;
     for words in ["No space left on device", "nothing was changed", "--no-evidence", "make room"] {
         ensure!(said.stderr.contains(words), "{words}: {said:?}");
     }
-    let now = (scene.tree("tmp")?, scene.text(PORTS)?, scene.text(REPOSITORIES)?);
-    ensure!(now == before && !old.is_over(), "{said:?}");
-    ensure!(fs::read_dir(scene.instances.lab.at(JOURNALS))?.next().is_none(), "{said:?}");
+    let now = (scene.things("tmp")?, scene.text(PORTS)?, scene.text(REPOSITORIES)?);
+    ensure!(now == before, "{before:?}\n{now:?}");
+    ensure!(!old.is_over(), "{said:?}");
+    let journals = scene.tree(JOURNALS)?;
+    ensure!(journals.lines().count() == 1, "{journals}");
     ensure!(archives(&disk.folder())?.is_empty(), "{said:?}");
     let without = disk.run(&["--all", "--yes", "--no-evidence"])?.expect(0)?;
     ensure!(!scene.tree("tmp")?.contains("agent-one"), "{without:?}");
@@ -366,5 +422,178 @@ fn the_reserve_has_room_for_the_journal_too() -> Result<()> {
     for name in kept {
         ensure!(unpacked(&disk.folder().join(&name))?.contains_key("manifest.json"), "{name}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_disk_without_inodes_forbids_no_run() -> Result<()> {
+    if !is_root()? {
+        return Ok(()); // Mounting is root's.
+    }
+    let scene = Scene::new()?;
+    let disk = Disk::mount_without_inodes(&scene)?;
+    disk.leave("code-server-one")?;
+    disk.run(&["--temp", "--yes"])?.expect(0)?;
+    disk.leave("code-server-two")?;
+    disk.fill_with_files(EVIDENCE)?;
+    disk.fill_with_files("tmp")?;
+    let said = disk.run(&["--temp", "--yes"])?.expect(0)?;
+    ensure!(disk.left()?.is_empty(), "{said:?}");
+    ensure!(archives(&disk.folder())?.len() == 2, "{said:?}");
+    for what in ["journal", "evidence"] {
+        let note = format!("no room is kept for the {what} of the next run: the disk has none");
+        ensure!(said.stderr.contains(&note), "{said:?}");
+    }
+    // What is purged makes room for the next.
+    let runs = disk.run(&["runs", "--format", "json"])?.expect(0)?.json()?;
+    for run in runs["result"]["runs"].as_array().into_iter().flatten() {
+        disk.run(&["purge", "--yes", run["run"].as_str().unwrap_or_default()])?.expect(0)?;
+    }
+    disk.leave("code-server-three")?;
+    disk.run(&["--temp", "--yes"])?.expect(0)?;
+    ensure!(disk.left()?.is_empty(), "{:?}", disk.left()?);
+    Ok(())
+}
+
+#[test]
+fn a_try_that_fails_keeps_the_room_for_the_next() -> Result<()> {
+    if !is_root()? {
+        return Ok(()); // Mounting is root's.
+    }
+    let scene = Scene::new()?;
+    let disk = Disk::mount_apart(&scene)?;
+    disk.leave("code-server-one")?;
+    disk.run(&["--temp", "--yes"])?.expect(0)?;
+    fs::remove_file(disk.folder().join("reserve"))?;
+    disk.leave("code-server-two")?;
+    disk.fill()?;
+    for _ in 0..3 {
+        let said = disk.run(&["--temp", "--yes"])?.expect(6)?;
+        ensure!(said.stderr.contains("could not keep evidence"), "{said:?}");
+        ensure!(disk.left()? == ["code-server-two"], "{said:?}");
+    }
+    disk.run(&["--temp", "--yes", "--no-evidence"])?.expect(0)?;
+    ensure!(disk.left()?.is_empty(), "{:?}", disk.left()?);
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_takes_as_much_as_can_be_written_down() -> Result<()> {
+    if !is_root()? {
+        return Ok(()); // Mounting is root's.
+    }
+    const LEFT: usize = 4000;
+    let scene = Scene::new()?;
+    let disk = Disk::mount_apart(&scene)?;
+    disk.leave("code-server-one")?;
+    disk.run(&["--temp", "--yes"])?.expect(0)?;
+    for number in 0..LEFT {
+        disk.leave(&format!("code-server-{number:04}"))?;
+    }
+    disk.fill()?;
+    let said = disk.run(&["--temp", "--yes", "--format", "json"])?.expect(1)?;
+    let told = said.json()?["result"].clone();
+    let steps = told["steps"].as_array().context("steps")?;
+    let moved = steps.iter().filter(|step| step["outcome"] == json!("done")).count();
+    let left = disk.left()?.len();
+    ensure!(steps.len() == LEFT && moved + left == LEFT, "{moved} moved, {left} left");
+    ensure!(moved > 1000 && left > 100, "{moved} moved, {left} left");
+    let last = steps.last().context("a step")?;
+    ensure!(last["why"].as_str().is_some_and(|why| why.contains("purge what was moved")), "{last}");
+    disk.run(&["purge", "--yes", told["run"].as_str().unwrap_or_default()])?.expect(0)?;
+    disk.run(&["--temp", "--yes"])?.expect(0)?;
+    ensure!(disk.left()?.is_empty(), "{:?}", disk.left()?.len());
+    Ok(())
+}
+
+#[test]
+fn what_others_write_does_not_push_the_evidence_out_of_the_reserve() -> Result<()> {
+    if !is_root()? {
+        return Ok(()); // Mounting is root's.
+    }
+    let scene = Scene::new()?;
+    let disk = Disk::mount(&scene)?;
+    leave(&scene, "one")?;
+    disk.run(&["--temp", "--yes"])?.expect(0)?;
+    leave(&scene, "two")?;
+    // Letters that no packer makes smaller, in words that are no keys.
+    let mut noise = vec![0; 64 * 1024];
+    fs::create_dir_all(scene.instances.lab.at("var/log/openhands-editors"))?;
+    for number in 0..30 {
+        File::open("/dev/urandom")?.read_exact(&mut noise)?;
+        for (at, byte) in noise.iter_mut().enumerate() {
+            *byte = if at % 9 == 8 { b'\n' } else { b'!' + *byte % 90 };
+        }
+        let name = format!("var/log/openhands-editors/editor-{number}.log");
+        scene.instances.lab.write(&name, &String::from_utf8(noise.clone())?)?;
+    }
+    // Of the logs there are more than of this; a whole reserve takes longer to fill.
+    let reserve = OpenOptions::new().write(true).open(disk.folder().join("reserve"))?;
+    reserve.set_len(1 << 20)?;
+    disk.fill()?;
+    let said = disk.run(&["--temp", "--yes"])?.expect(0)?;
+    ensure!(said.stderr.contains("the evidence lacks "), "{said:?}");
+    let mut kept = archives(&disk.folder())?;
+    kept.sort();
+    let last = kept.pop().with_context(|| format!("{said:?}"))?;
+    let path = disk.folder().join(last);
+    ensure!(fs::metadata(&path)?.len() <= 1 << 20, "{said:?}");
+    let items = unpacked(&path)?;
+    for name in ["processes.jsonl", "sockets/tcp", "plan.json", "kept.json"] {
+        ensure!(items.get(name).is_some_and(|bytes| !bytes.is_empty()), "{name}");
+    }
+    let manifest = json_of(&items, "manifest.json")?;
+    let missing = manifest["missing"].as_array().context("missing")?;
+    let dropped = missing.iter().filter(|one| one["why"] == json!("dropped: no room")).count();
+    ensure!(dropped > 0 && said.stderr.contains(&format!("lacks {dropped} items")), "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn what_killed_runs_left_unfinished_is_swept() -> Result<()> {
+    let scene = Scene::new()?;
+    leave(&scene, "one")?;
+    scene.run(&["--all", "--yes"])?.expect(0)?;
+    let token = "0123456789abcdef0123456789abcdef";
+    // Number 1 was not made at time 0.
+    let temporary = format!(".oht-1-0-{token}.tmp");
+    let stale = [
+        format!("{JOURNALS}/.new-{token}"),
+        format!("{JOURNALS}/{temporary}"),
+        format!("{EVIDENCE}/{temporary}"),
+        format!("{EVIDENCE}/20200101T000000Z.tar.zst.part"),
+    ];
+    let others = [format!("{EVIDENCE}/notes.part"), format!("{JOURNALS}/.new-notes")];
+    for below in stale.iter().chain(&others) {
+        scene.instances.lab.write(below, "x")?;
+    }
+    // Looking removes nothing.
+    leave(&scene, "two")?;
+    scene.run(&["--all", "--dry-run"])?.expect(0)?;
+    ensure!(stale.iter().all(|below| scene.instances.lab.at(below).exists()));
+    scene.run(&["--all", "--yes"])?.expect(0)?;
+    for below in &stale {
+        ensure!(!scene.instances.lab.at(below).exists(), "{below}");
+    }
+    for below in &others {
+        ensure!(scene.instances.lab.at(below).exists(), "{below}");
+    }
+    Ok(())
+}
+
+#[test]
+fn evidence_that_cannot_be_looked_at_hides_no_run() -> Result<()> {
+    let scene = Scene::new()?;
+    leave(&scene, "one")?;
+    scene.run(&["--all", "--yes"])?.expect(0)?;
+    let folder = scene.instances.lab.at(EVIDENCE);
+    fs::rename(&folder, folder.with_extension("away"))?;
+    fs::write(&folder, "no folder")?;
+    let said = scene.run(&["runs"])?.expect(4)?;
+    ensure!(said.stdout.contains("1 thing to take back, "), "{said:?}");
+    ensure!(said.stdout.contains("evidence: cannot look at "), "{said:?}");
+    let runs = scene.run(&["runs", "--format", "json"])?.expect(4)?.json()?;
+    let row = &runs["result"]["runs"][0];
+    ensure!(row["things"] == json!(1) && row["evidence_fault"].is_string(), "{runs:#}");
     Ok(())
 }

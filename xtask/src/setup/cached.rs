@@ -23,6 +23,9 @@ pub(super) enum Recipe {
     Npm { pins: &'static [&'static str], scripts: bool, proof: &'static str },
     /// `pip install` of these packages into a venv; `proof` is Python that ends with 0.
     Python { pins: &'static [&'static str], proof: &'static str },
+    /// `cargo install` of this program; `proof` is what it answers when asked for its version. It is
+    /// built as this workspace is: by whoever asked for it.
+    Cargo { pin: &'static str, proof: &'static str },
     /// A whole Debian, which only root can make.
     Root(Root),
 }
@@ -47,6 +50,7 @@ impl Recipe {
     fn pins(&self) -> Vec<&'static str> {
         match self {
             Recipe::Npm { pins, .. } | Recipe::Python { pins, .. } => pins.to_vec(),
+            Recipe::Cargo { pin, .. } => vec![pin],
             Recipe::Root(root) => root.pins(),
         }
     }
@@ -87,6 +91,7 @@ impl Recipe {
         match self {
             Recipe::Npm { pins, scripts, proof } => builder.npm(name, pins, *scripts, proof)?,
             Recipe::Python { pins, proof } => builder.python(pins, proof)?,
+            Recipe::Cargo { pin, proof } => builder.cargo(name, pin, proof)?,
             Recipe::Root(_) => {}
         }
         builder.take_over()
@@ -166,6 +171,16 @@ impl<'a> Builder<'a> {
         let pip = ["-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check"];
         run(self.unprivileged(cmd!(self.shell, "{python} {pip...} {pins...}")))?;
         run(self.unprivileged(cmd!(self.shell, "{python} -c {proof}")))
+    }
+
+    fn cargo(&self, name: &str, pin: &str, proof: &str) -> Result<()> {
+        let (folder, builds) = (&self.folder, self.home.join("target"));
+        let options = ["--locked", "--no-track", "--quiet", "--target-dir"];
+        run(cmd!(self.shell, "cargo install {options...} {builds} --root {folder} {pin}"))?;
+        let program = folder.join("bin").join(name);
+        let said = cmd!(self.shell, "{program} --version").quiet().read()?;
+        anyhow::ensure!(said == proof, "{name} says that it is {said:?}");
+        Ok(())
     }
 
     /// Makes a command run in the folder as `nobody` where we are root, with a home of its own.

@@ -1,18 +1,23 @@
 //! Takes entries out of a database: a copy first, read back and compared, then the change.
 
+use std::collections::BTreeMap;
+
 use oh_host::atomic::{self, Change, Meta};
 use oh_host::databases::{self, Edited, Place};
 use oh_host::entry::digest;
 use oh_host::inputs;
 use oh_host::journal::JOURNALS_FOLDER;
 use oh_host::lock::{Held, World};
+use oh_host::process::Pid;
 use oh_host::publish::LOCK_WAIT;
 use oh_model::databases::{Document, PortDocument, RepositoriesDocument};
 use oh_model::path::{InRoot, RealPath};
 use oh_model::plan::Outcome;
-use oh_model::port::PortRange;
+use oh_model::port::{Port, PortRange};
 
 use super::{NotDone, PURPOSE, Run, chain};
+use crate::facts;
+use crate::facts::entries::is_coming;
 use crate::fault::Fault;
 use crate::journal::{TOOL, Undo};
 use crate::step::{Database, Release};
@@ -23,7 +28,8 @@ const COPY: Meta = Meta { mode: 0o600, owner: None };
 pub(super) fn release(
     run: &mut Run<'_>,
     number: usize,
-    release: &Release,
+    mut release: Release,
+    mut kept: Vec<String>,
     world: &mut Held<'_, World>,
     told: &mut Option<String>,
 ) -> Result<Outcome, NotDone> {
@@ -37,10 +43,17 @@ pub(super) fn release(
     let path = host.root.real(&release.path).map_err(Fault::from)?;
     let bytes = atomic::read_limited(&path, databases::DATABASE_BYTES_MAX).map_err(|f| said(&f))?;
     let Some(bytes) = bytes else { return Ok(Outcome::AlreadyDone) };
+    if !run.request.reset_all {
+        kept.extend(keep_taken(&mut release, &bytes)?);
+    }
+    let release = &release;
+    if release.ids.is_empty() && !release.is_torn {
+        return Err(NotDone::kept(format!("all of them stay: {}", kept.join("; "))));
+    }
     let copy = copy_path(run, number, &release.path)?;
     atomic::replace(&copy, &bytes, COPY).map_err(|fault| said(&fault))?;
-    let kept = atomic::read_limited(&copy, databases::DATABASE_BYTES_MAX).map_err(|f| said(&f))?;
-    if kept.as_deref() != Some(bytes.as_slice()) {
+    let back = atomic::read_limited(&copy, databases::DATABASE_BYTES_MAX).map_err(|f| said(&f))?;
+    if back.as_deref() != Some(bytes.as_slice()) {
         return Err(NotDone::said(format!("its copy {copy} does not read back as it was written")));
     }
     let range = host.settings.instances.ports;
@@ -77,7 +90,46 @@ pub(super) fn release(
         said.push_str("; a program that takes no lock writes it");
     }
     *told = Some(said);
+    if !kept.is_empty() {
+        return Err(NotDone::said(format!(
+            "the others are gone, and these stay: {}",
+            kept.join("; ")
+        )));
+    }
     Ok(if change == Change::Changed { Outcome::Done } else { Outcome::AlreadyDone })
+}
+
+/// Keeps the entries whose ports somebody has by now; returns them, each with who it is.
+fn keep_taken(release: &mut Release, bytes: &[u8]) -> Result<Vec<String>, NotDone> {
+    let claims: BTreeMap<&String, (Port, Option<Pid>)> = match release.database {
+        Database::Ports => {
+            let database: PortDocument = parsed(bytes);
+            let claim =
+                |id: &str| Some((database.port_of(id)?, database.pid_of(id).and_then(Pid::new)));
+            release.ids.iter().filter_map(|id| Some((id, claim(id)?))).collect()
+        }
+        Database::Repositories => {
+            let database: RepositoriesDocument = parsed(bytes);
+            let claim = |id: &str| database.state(id).and_then(|(_, port)| Some((port?, None)));
+            release.ids.iter().filter_map(|id| Some((id, claim(id)?))).collect()
+        }
+    };
+    let ports = claims.values().map(|(port, _)| *port).collect();
+    let held = facts::held_ports(&ports).map_err(|why| {
+        NotDone::kept(format!("nobody can tell who listens on their ports: {why}"))
+    })?;
+    let why = |id: &String| -> Option<String> {
+        let (port, pid) = claims.get(id)?;
+        if let Some(holder) = held.get(port) {
+            return Some(format!("{holder} listens on its port by now"));
+        }
+        let is_coming = pid.is_some_and(|pid| is_coming(pid, *port));
+        is_coming.then(|| "its editor runs and does not listen yet".into())
+    };
+    let kept: BTreeMap<String, String> =
+        release.ids.iter().filter_map(|id| Some((id.clone(), why(id)?))).collect();
+    release.ids.retain(|id| !kept.contains_key(id));
+    Ok(kept.into_iter().map(|(id, why)| format!("{}: {why}", id.escape_debug())).collect())
 }
 
 fn release_ports(release: &Release, database: &mut PortDocument, range: PortRange) {

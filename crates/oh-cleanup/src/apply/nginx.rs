@@ -163,7 +163,8 @@ fn put_back(
                     // Where it cannot be written down, undoing finds that it is back.
                     drop(run.journal.note(&Line::Undone { step }));
                     let why = "it is back, because nginx refused what was left".to_owned();
-                    files.back.push((step, NotDone { why, exit: Exit::RolledBack, strands: None }));
+                    let exit = Exit::RolledBack;
+                    files.back.push((step, NotDone { exit, ..NotDone::said(why) }));
                 }
                 Ok(()) => {
                     let root = &run.host.root;
@@ -180,7 +181,7 @@ fn put_back(
         Ok(state) => (format!("{why}; all is back, and {state}"), Exit::RolledBack),
         Err(state) => (format!("{why}; and not all is as it was: {state}"), Exit::RollbackFailed),
     };
-    NotDone { why, exit, strands: None }
+    NotDone { exit, ..NotDone::said(why) }
 }
 
 fn back(thing: &Thing, place: &Place) -> Result<(), String> {

@@ -20,7 +20,7 @@ use super::redact::Redactor;
 use super::{About, EvidenceFault, logs, processes};
 
 /// The largest item, in bytes.
-const ITEM_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(super) const ITEM_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How much all items have together, in bytes.
 const BUNDLE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -236,13 +236,14 @@ fn plan(collector: &mut Collector, about: &About<'_>) {
     let all = |list: &[oh_model::plan::Exclusion]| -> Vec<Value> {
         list.iter().map(|one| json!({ "subject": one.subject, "reason": one.reason })).collect()
     };
-    let text = json!({
-        "steps": about.plan.steps,
+    let steps = json!({ "steps": about.plan.steps, "digest": about.plan.digest().to_string() });
+    collector.add("plan.json", format!("{steps:#}\n").into_bytes());
+    // By itself: anybody may give names to what is kept, and as many as they like.
+    let kept = json!({
         "kept": all(&about.plan.exclusions),
         "not_seen": all(&about.facts.unseen),
-        "digest": about.plan.digest().to_string(),
     });
-    collector.add("plan.json", format!("{text:#}\n").into_bytes());
+    collector.add("kept.json", format!("{kept:#}\n").into_bytes());
 }
 
 /// The files that say what should run, as they are.

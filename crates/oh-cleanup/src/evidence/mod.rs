@@ -12,6 +12,7 @@ mod items;
 mod logs;
 mod processes;
 mod redact;
+mod room;
 mod store;
 
 use oh_host::atomic::FileFault;
@@ -23,7 +24,7 @@ use oh_model::plan::Plan;
 use oh_model::run::RunId;
 use thiserror::Error;
 
-pub(crate) use store::{Kept, keep_reserve, lend, of_run, remove};
+pub(crate) use store::{Kept, keep_reserve, of_run, remove, sweep};
 
 use crate::facts::Facts;
 use crate::step::Step;
@@ -77,12 +78,41 @@ pub(crate) struct Written {
     pub(crate) bytes: u64,
     /// How many items it has, beside its manifest and sums.
     pub(crate) items: usize,
+    /// How many were dropped or cut, because a full disk had no room for them.
+    pub(crate) shed: usize,
 }
 
-/// Gathers the evidence of a run and writes it; when it returns, the disk has it.
+impl Written {
+    /// Returns what people should know of what was dropped.
+    pub(crate) fn dropped(&self) -> Option<String> {
+        let items = oh_term::text::several(self.shed, "item");
+        let why = "the disk is full, and the room that is kept is less than it needs";
+        (self.shed > 0).then(|| format!("the evidence lacks {items}, or parts of them: {why}"))
+    }
+}
+
+/// Gathers the evidence of a run and writes it; when it returns, the disk has it. On a full disk it goes
+/// into the reserve, as much of it as fits.
 pub(crate) fn write(about: &About<'_>) -> Result<Written, EvidenceFault> {
     let gathered = items::gather(about)?;
     let archive = bundle::archive(about.run, &gathered)?;
-    let path = store::write(about.host, about.run, &archive)?;
-    Ok(Written { path, bytes: archive.len() as u64, items: gathered.items.len() })
+    let fault = match store::write(about.host, about.run, &archive) {
+        Ok(path) => {
+            let (bytes, items) = (archive.len() as u64, gathered.items.len());
+            return Ok(Written { path, bytes, items, shed: 0 });
+        }
+        Err(fault) if fault.is_no_space() => fault,
+        Err(fault) => return Err(fault),
+    };
+    let Some(room) = store::reserved(about.host)? else { return Err(fault) };
+    let Some(fitting) = room::within(about.run, gathered, archive, room)? else {
+        return Err(fault);
+    };
+    match store::write_into_reserve(about.host, about.run, &fitting.archive)? {
+        Some(path) => {
+            let (bytes, items) = (fitting.archive.len() as u64, fitting.items);
+            Ok(Written { path, bytes, items, shed: fitting.shed })
+        }
+        None => Err(fault),
+    }
 }

@@ -8,13 +8,14 @@ use oh_host::publish::Host;
 use oh_model::plan::Plan;
 use serde_json::{Value, json};
 
-use super::items::Collector;
+use super::items::{Collector, ITEM_BYTES_MAX};
 use super::redact::{Redactor, names_secret};
 use crate::facts::{Editor, Facts};
 use crate::step::{Step, Stop};
 
-/// How much of the arguments of one process is kept, in bytes.
-const ARGUMENTS_BYTES_MAX: usize = 16 * 1024;
+/// How much of the arguments of one process is kept, in bytes: less of each where all of them are more
+/// than the table takes, so that who has many does not push out the others.
+const ARGUMENTS_BYTES_MAX: [usize; 5] = [16 * 1024, 4096, 1024, 256, 0];
 
 /// How many names of variables and of what is open are kept of one process, each.
 const NAMES_MAX: usize = 4096;
@@ -60,8 +61,11 @@ pub(super) fn secrets(host: &Host, ending: &BTreeSet<Pid>) -> Vec<Vec<u8>> {
 /// Takes the table of all processes, and more of those that end.
 pub(super) fn gather(collector: &mut Collector, all: &Processes, ending: &BTreeSet<Pid>) {
     let mut table = Vec::new();
-    for stat in &all.stats {
-        push_line(&mut table, &row(&collector.redactor, stat));
+    for arguments_max in ARGUMENTS_BYTES_MAX {
+        table = table_of(&collector.redactor, all, arguments_max);
+        if table.len() <= ITEM_BYTES_MAX {
+            break;
+        }
     }
     collector.add_redacted("processes.jsonl", table);
     if all.partial {
@@ -77,22 +81,36 @@ pub(super) fn gather(collector: &mut Collector, all: &Processes, ending: &BTreeS
     collector.add_redacted("editors.jsonl", table);
 }
 
+/// Makes a line of each process, until they are more than is kept.
+fn table_of(redactor: &Redactor, all: &Processes, arguments_max: usize) -> Vec<u8> {
+    let mut table = Vec::new();
+    for stat in &all.stats {
+        push_line(&mut table, &row(redactor, stat, arguments_max));
+        if table.len() > ITEM_BYTES_MAX {
+            break;
+        }
+    }
+    table
+}
+
 /// Says who runs this command, and what it was started by.
 pub(super) fn by(redactor: &Redactor, all: &Processes, reason: Option<&str>) -> Value {
     let me = Pid::own();
     let terminal = all.get(me).and_then(|stat| stat.terminal).map(terminal);
+    let [arguments_max, ..] = ARGUMENTS_BYTES_MAX;
+    let row = |stat: &ProcessStat| row(redactor, stat, arguments_max);
     let ancestors = all.ancestors_of(me).into_iter().filter_map(|pid| all.get(pid));
     json!({
         "pid": me.get(),
         "uid": rustix::process::geteuid().as_raw(),
         "tty": terminal,
-        "arguments": all.get(me).map(|stat| row(redactor, stat)["arguments"].clone()),
-        "ancestors": ancestors.map(|stat| row(redactor, stat)).collect::<Vec<Value>>(),
+        "arguments": all.get(me).map(|stat| row(stat)["arguments"].clone()),
+        "ancestors": ancestors.map(row).collect::<Vec<Value>>(),
         "reason": reason.map(|reason| redactor.string(reason)),
     })
 }
 
-fn row(redactor: &Redactor, stat: &ProcessStat) -> Value {
+fn row(redactor: &Redactor, stat: &ProcessStat, arguments_max: usize) -> Value {
     let process = ProcessDir::open(stat.pid);
     let of = |look: fn(&ProcessDir) -> Result<Value, ProcessFault>| {
         // One that has ended since is in the table with what was seen of it.
@@ -100,7 +118,8 @@ fn row(redactor: &Redactor, stat: &ProcessStat) -> Value {
     };
     let uid = of(|process| Ok(json!(process.uid()?)));
     let arguments = process.as_ref().ok().and_then(|process| process.present_arguments().ok());
-    let (arguments, is_cut) = limited(redactor.arguments(&arguments.unwrap_or_default()));
+    let arguments = redactor.arguments(&arguments.unwrap_or_default());
+    let (arguments, is_cut) = limited(arguments, arguments_max);
     json!({
         "pid": stat.pid.get(),
         "ppid": stat.parent.map(Pid::get),
@@ -114,8 +133,8 @@ fn row(redactor: &Redactor, stat: &ProcessStat) -> Value {
 }
 
 /// Leaves out what is too much of the arguments of one process; says whether it did.
-fn limited(arguments: Vec<Vec<u8>>) -> (Vec<String>, bool) {
-    let mut left = ARGUMENTS_BYTES_MAX;
+fn limited(arguments: Vec<Vec<u8>>, bytes_max: usize) -> (Vec<String>, bool) {
+    let mut left = bytes_max;
     let mut is_cut = false;
     let mut kept = Vec::new();
     for word in arguments {
@@ -172,10 +191,11 @@ mod tests {
 
     #[test]
     fn arguments_have_a_limit_together() {
-        let word = vec![b'x'; ARGUMENTS_BYTES_MAX - 1];
-        let (kept, is_cut) = limited(vec![word.clone(), b"ab".to_vec(), b"c".to_vec()]);
+        let word = vec![b'x'; 99];
+        let (kept, is_cut) = limited(vec![word.clone(), b"ab".to_vec(), b"c".to_vec()], 100);
         assert_eq!((kept.len(), is_cut), (2, true));
         assert_eq!(kept[1], "a");
-        assert!(!limited(vec![word]).1);
+        assert!(!limited(vec![word.clone()], 100).1);
+        assert_eq!(limited(vec![word], 0), (vec![String::new()], true));
     }
 }

@@ -13,7 +13,7 @@ use oh_host::publish::Host;
 use oh_host::root::Root;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::run::RunId;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::EvidenceFault;
@@ -41,9 +41,6 @@ const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 /// How much is left to others when the reserve is made, in bytes: it is not to fill the disk.
 const LEFT_BYTES_MIN: u64 = RESERVE_BYTES;
 
-/// How much of the reserve is lent to what is written before the evidence, in bytes.
-const LENT_BYTES: u64 = 512 * 1024;
-
 /// What becomes of the reserve at the end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kept {
@@ -52,20 +49,41 @@ pub(crate) enum Kept {
     NoRoom,
 }
 
-/// Writes the archive of a run, into the reserve where there is no other room.
+/// Writes the archive of a run where the disk has room.
 pub(super) fn write(host: &Host, run: &RunId, archive: &[u8]) -> Result<RealPath, EvidenceFault> {
     let folder = folder(&host.root)?;
     let path = folder.join(&format!("{run}{SUFFIX}"))?;
     atomic::create_dirs(&folder, FOLDER_META)?;
+    open_folder(&folder)?;
+    atomic::replace(&path, archive, FILE_META)?;
+    Ok(path)
+}
+
+/// Returns how much room the reserve has, in bytes; `None` where there is none.
+pub(super) fn reserved(host: &Host) -> Result<Option<u64>, EvidenceFault> {
+    let folder = folder(&host.root)?;
+    // Without room for the folder there is no reserve in it.
+    let open = match open_folder(&folder) {
+        Err(EvidenceFault::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        open => open?,
+    };
+    let Some(file) = reserve(&open, &folder, OFlags::RDONLY)? else { return Ok(None) };
+    let meta = file.metadata().map_err(|source| io_fault("look at", &folder, RESERVE, source))?;
+    Ok(Some(meta.len()))
+}
+
+/// Writes the archive of a run into the reserve; `None` where there is none that is large enough.
+pub(super) fn write_into_reserve(
+    host: &Host,
+    run: &RunId,
+    archive: &[u8],
+) -> Result<Option<RealPath>, EvidenceFault> {
+    let folder = folder(&host.root)?;
+    let path = folder.join(&format!("{run}{SUFFIX}"))?;
     let open = open_folder(&folder)?;
-    match atomic::replace(&path, archive, FILE_META) {
-        Ok(_) => Ok(path),
-        Err(fault) if fault.is_no_space() => match into_reserve(&open, &folder, run, archive)? {
-            true => Ok(path),
-            false => Err(fault.into()),
-        },
-        Err(fault) => Err(fault.into()),
-    }
+    Ok(into_reserve(&open, &folder, run, archive)?.then_some(path))
 }
 
 /// Writes an archive into the reserve; says whether there was one that is large enough.
@@ -119,21 +137,37 @@ pub(crate) fn keep_reserve(host: &Host) -> Result<Kept, EvidenceFault> {
     }
 }
 
-/// Gives a part of the reserve back to a full disk, for what is written before the evidence; says
-/// whether there was any.
-pub(crate) fn lend(host: &Host) -> bool {
-    let lent = || -> Result<bool, EvidenceFault> {
-        let folder = folder(&host.root)?;
-        let open = open_folder(&folder)?;
-        let Some(file) = reserve(&open, &folder, OFlags::WRONLY)? else { return Ok(false) };
-        let fault = |source| io_fault("cut", &folder, RESERVE, source);
-        let length = file.metadata().map_err(fault)?.len();
-        let Some(length) = length.checked_sub(LENT_BYTES) else { return Ok(false) };
-        file.set_len(length).and_then(|()| file.sync_all()).map_err(fault)?;
-        Ok(true)
+/// Takes away what runs that were killed left unfinished: for whoever keeps other runs out.
+pub(crate) fn sweep(host: &Host) -> Result<(), EvidenceFault> {
+    let folder = folder(&host.root)?;
+    let open = match open_folder(&folder) {
+        Err(EvidenceFault::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(());
+        }
+        open => open?,
     };
-    // Whoever asks has a fault already that says more.
-    lent().unwrap_or(false)
+    for name in unfinished(&open).map_err(|errno| io_fault("list", &folder, "", errno.into()))? {
+        match rustix::fs::unlinkat(&open, &name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(io_fault("remove", &folder, &name, errno.into())),
+        }
+    }
+    atomic::sweep(&folder)?;
+    Ok(())
+}
+
+/// The names of archives that were being written into the reserve.
+fn unfinished(open: &OwnedFd) -> Result<Vec<String>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(open)? {
+        let entry = entry?;
+        let name = entry.file_name().to_str().unwrap_or_default();
+        let run = name.strip_suffix(UNFINISHED_SUFFIX);
+        if run.is_some_and(|run| RunId::parse(run).is_ok()) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// Returns how large the evidence of a run is, and where; `None` where there is none.

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use oh_host::instances::{self, Record};
 use oh_host::members::Target;
-use oh_host::process::{Glance, Identity, Pid, ProcessDir, ProcessFault};
+use oh_host::process::{Glance, Identity, Pid, ProcessDir, ProcessFault, ProcessStat, settle};
 use oh_host::usage::{self, Closely, Count, Door, Subject, Usage};
 use oh_model::editor_command::{EditorCommand, is_part};
 use oh_model::leftover::Pattern;
@@ -20,6 +20,7 @@ use oh_model::upstream::Target as Place;
 
 use super::{Editor, Look};
 use crate::fault::Fault;
+use crate::step::Kind;
 
 /// The variables that code-server hands down to what it starts, which name its folders: a socket in its
 /// settings' folder, and the folder that the original application gave it for its server.
@@ -109,6 +110,8 @@ fn of_record(look: &Look<'_>, record: &Record, family: &[Subject], usages: &[Usa
     let leaders = leaders.filter(|leader| pids.contains(&leader.pid)).collect();
     Editor {
         what: format!("the {} {}", record.subject, record.id),
+        kind: Kind::Editor,
+        kept: None,
         id: Some(record.id.clone()),
         uid: Some(record.uid),
         // It is root's record that says so.
@@ -136,61 +139,77 @@ fn strays(look: &mut Look<'_>) -> Result<Vec<Stray>, Fault> {
     let patterns = &look.host.settings.cleanup.leftovers;
     let mut strays = Vec::new();
     let mut denied = 0_usize;
-    for stat in look.all.stats.iter().filter(|stat| !stat.is_kernel && !stat.is_dead()) {
-        let found = || -> Result<Option<Stray>, ProcessFault> {
-            let process = ProcessDir::open(stat.pid)?;
-            let arguments = process.arguments()?;
-            let command = EditorCommand::read(&arguments);
-            if command.is_none() && !is_part(&arguments) {
-                return Ok(None);
+    let asked = look.all.stats.iter().filter(|stat| !stat.is_kernel && !stat.is_dead());
+    // All of those in the moment of an exec are waited for together: anybody may have thousands.
+    settle(asked.collect(), |asked| {
+        let mut in_exec = Vec::new();
+        for stat in asked {
+            match stray(look, patterns, stat) {
+                Ok(Glance::Seen(stray)) => strays.extend(stray),
+                Ok(Glance::InExec) => in_exec.push(stat),
+                Err(fault) if fault.is_gone() => {}
+                Err(ProcessFault::Denied { .. }) => denied += 1,
+                Err(fault) => return Err(fault),
             }
-            let mut folders = BTreeSet::new();
-            if let Some(command) = &command {
-                folders.extend(
-                    command.own_folders().filter_map(|path| leftover(look, patterns, path)),
-                );
-            }
-            // What names its own folders has the variables of whoever started it.
-            let names_own = command.as_ref().is_some_and(|one| one.own_folders().next().is_some());
-            for (variable, is_below) in FOLDER_VARIABLES.into_iter().filter(|_| !names_own) {
-                let Glance::Seen(Some(value)) = process.present_environment_value(variable)? else {
-                    continue;
-                };
-                let value = String::from_utf8_lossy(&value).into_owned();
-                let path = if is_below {
-                    value.rsplit_once('/').map(|(above, _)| above)
-                } else {
-                    Some(&*value)
-                };
-                folders.extend(path.and_then(|path| leftover(look, patterns, path)));
-            }
-            if folders.is_empty() {
-                return Ok(None);
-            }
-            let uid = process.only_uid()?;
-            let port = command.as_ref().and_then(EditorCommand::port);
-            let is_on_socket = command.as_ref().is_some_and(EditorCommand::has_socket);
-            let is_elsewhere = !process.shares_our_namespaces()?;
-            // Last: what was read before was this very process's.
-            let identity = process.identity()?;
-            let parent = stat.parent;
-            Ok(Some(Stray { identity, parent, uid, port, is_on_socket, is_elsewhere, folders }))
-        };
-        match found() {
-            Ok(stray) => strays.extend(stray),
-            Err(fault) if fault.is_gone() => {}
-            Err(ProcessFault::Denied { .. }) => denied += 1,
-            Err(fault) => return Err(fault.into()),
         }
-    }
+        Ok(in_exec)
+    })?;
     if denied > 0 {
         look.miss(format!("{denied} processes"), "they are others', and are not shown to us");
     }
     Ok(strays)
 }
 
+/// Says what a process is, where it is a part of an editor with left-overs for its own folders.
+fn stray(
+    look: &Look<'_>,
+    patterns: &[Pattern],
+    stat: &ProcessStat,
+) -> Result<Glance<Option<Stray>>, ProcessFault> {
+    let process = ProcessDir::open(stat.pid)?;
+    let Glance::Seen(arguments) = process.glance_arguments()? else { return Ok(Glance::InExec) };
+    let command = EditorCommand::read(&arguments);
+    if command.is_none() && !is_part(&arguments) {
+        return Ok(Glance::Seen(None));
+    }
+    let mut folders = BTreeSet::new();
+    if let Some(command) = &command {
+        folders.extend(command.own_folders().filter_map(|path| leftover(look, patterns, path)));
+    }
+    // What names its own folders has the variables of whoever started it.
+    let names_own = command.as_ref().is_some_and(|one| one.own_folders().next().is_some());
+    for (variable, is_below) in FOLDER_VARIABLES.into_iter().filter(|_| !names_own) {
+        let Glance::Seen(Some(value)) = process.present_environment_value(variable)? else {
+            continue;
+        };
+        let value = String::from_utf8_lossy(&value).into_owned();
+        let path =
+            if is_below { value.rsplit_once('/').map(|(above, _)| above) } else { Some(&*value) };
+        folders.extend(path.and_then(|path| leftover(look, patterns, path)));
+    }
+    if folders.is_empty() {
+        return Ok(Glance::Seen(None));
+    }
+    let uid = process.only_uid()?;
+    let port = command.as_ref().and_then(EditorCommand::port);
+    let is_on_socket = command.as_ref().is_some_and(EditorCommand::has_socket);
+    let is_elsewhere = !process.shares_our_namespaces()?;
+    // Last: what was read before was this very process's.
+    let identity = process.identity()?;
+    let parent = stat.parent;
+    Ok(Glance::Seen(Some(Stray {
+        identity,
+        parent,
+        uid,
+        port,
+        is_on_socket,
+        is_elsewhere,
+        folders,
+    })))
+}
+
 /// The folder that a path of an editor is, where that is a left-over by name and below our root.
-fn leftover(look: &Look<'_>, patterns: &[Pattern], path: &str) -> Option<RealPath> {
+pub(super) fn leftover(look: &Look<'_>, patterns: &[Pattern], path: &str) -> Option<RealPath> {
     let real = RealPath::parse(path).ok()?;
     let inside: InRoot = look.host.root.inside(&real)?;
     // A thing in one counts as well: `…/code-server-config-8888/data`.
@@ -258,6 +277,8 @@ fn of_group(look: &Look<'_>, group: &[(Stray, Usage)], known: &BTreeSet<Pid>) ->
     };
     Editor {
         what,
+        kind: Kind::Editor,
+        kept: None,
         id: None,
         uid,
         is_owned: uid.is_some_and(|uid| look.is_owned(uid)),

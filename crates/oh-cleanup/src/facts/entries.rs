@@ -1,5 +1,7 @@
 //! What the databases of the original application say of editors.
 
+use std::collections::BTreeMap;
+
 use oh_host::databases::{self, Place};
 use oh_host::inputs;
 use oh_host::process::{Pid, ProcessDir};
@@ -26,16 +28,17 @@ pub(super) fn gather(look: &mut Look<'_>) -> (Vec<Entry>, Broken) {
     let (ports, repositories) =
         (settings.port_database.clone(), settings.repository_database.clone());
     let (mut entries, mut broken) = (Vec::new(), Broken::default());
+    let mut said: Vec<Said<'_>> = Vec::new();
     if let Some((database, is_torn)) = read::<PortDocument>(look, &ports) {
         for id in database.ids() {
             let port = database.port_of(&id);
             let pid = database.pid_of(&id).and_then(Pid::new);
-            entries.push(entry(look, Database::Ports, &ports, id, (port, pid)));
+            said.push(Said { database: Database::Ports, path: &ports, id, port, pid });
         }
         match is_torn {
-            true => broken.torn.push((Database::Ports, ports)),
+            true => broken.torn.push((Database::Ports, ports.clone())),
             false if database.unfit(range).is_some() => {
-                broken.unfit.push((Database::Ports, ports));
+                broken.unfit.push((Database::Ports, ports.clone()));
             }
             false => {}
         }
@@ -43,11 +46,17 @@ pub(super) fn gather(look: &mut Look<'_>) -> (Vec<Entry>, Broken) {
     if let Some((database, is_torn)) = read::<RepositoriesDocument>(look, &repositories) {
         for id in database.ids() {
             if let Some((true, port)) = database.state(&id) {
-                entries.push(entry(look, Database::Repositories, &repositories, id, (port, None)));
+                let (database, path) = (Database::Repositories, &repositories);
+                said.push(Said { database, path, id, port, pid: None });
             }
         }
-        broken.torn.extend(is_torn.then_some((Database::Repositories, repositories)));
+        let torn = is_torn.then(|| (Database::Repositories, repositories.clone()));
+        broken.torn.extend(torn);
     }
+    // Once for all: who holds a socket is seen in what every process has open.
+    let listening = said.iter().filter_map(|one| look.listener(one.port?).ok().flatten());
+    let holders = sockets::holders(&listening.map(|one| one.inode).collect());
+    entries.extend(said.into_iter().map(|one| entry(look, &holders, one)));
     (entries, broken)
 }
 
@@ -64,26 +73,33 @@ fn read<D: Document>(look: &mut Look<'_>, path: &InRoot) -> Option<(D, bool)> {
     }
 }
 
-fn entry(
-    look: &Look<'_>,
+/// What a database says of an id.
+struct Said<'p> {
     database: Database,
-    path: &InRoot,
+    path: &'p InRoot,
     id: String,
-    (port, pid): (Option<Port>, Option<Pid>),
-) -> Entry {
-    let shown = |port: Port, uid: u32| match sockets::holder(port, &[]) {
-        Some(process) => look.shown(process.pid(), uid),
-        None => format!("user {}", look.users.shown(uid)),
-    };
-    let holder = match port.map(|port| (port, look.listener(port))) {
-        Some((port, Ok(Some(listener)))) => Ok(Some(shown(port, listener.uid))),
-        Some((_, Err(why))) => Err(why),
+    port: Option<Port>,
+    pid: Option<Pid>,
+}
+
+fn entry(look: &Look<'_>, holders: &BTreeMap<u64, Pid>, said: Said<'_>) -> Entry {
+    let Said { database, path, id, port, pid } = said;
+    let holder = match port.map(|port| look.listener(port)) {
+        Some(Ok(Some(listener))) => Ok(Some(match holders.get(&listener.inode) {
+            Some(pid) => look.shown(*pid, listener.uid),
+            None => format!("user {}", look.users.shown(listener.uid)),
+        })),
+        Some(Err(why)) => Err(why),
         _ => Ok(None),
     };
-    let is_coming = pid.zip(port).is_some_and(|(pid, port)| {
-        let arguments = ProcessDir::open(pid).and_then(|process| process.arguments());
-        let command = EditorCommand::read(&arguments.unwrap_or_default());
-        command.is_some_and(|command| command.has_port(port))
-    });
+    let is_coming = pid.zip(port).is_some_and(|(pid, port)| is_coming(pid, port));
     Entry { database, path: path.clone(), id, port, holder, is_coming }
+}
+
+/// Says whether a process is an editor that was told to listen on this port.
+pub(crate) fn is_coming(pid: Pid, port: Port) -> bool {
+    // Without waiting: anybody may fill a database with those that show nothing.
+    let arguments = ProcessDir::open(pid).and_then(|process| process.present_arguments());
+    let command = EditorCommand::read(&arguments.unwrap_or_default());
+    command.is_some_and(|command| command.has_port(port))
 }

@@ -3,23 +3,27 @@
 //! What cannot be looked at is a fact of its own and never dropped: a cleanup that does not see
 //! everything has to say what it did not see.
 
+pub(crate) mod containers;
 mod editors;
-mod entries;
+pub(crate) mod entries;
 pub(crate) mod generated;
 mod leftovers;
+mod orphans;
 mod runs;
 mod sessions;
+pub(crate) mod users;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use oh_host::process::{Identity, Pid, Processes};
+use oh_host::process::{Identity, Pid, ProcessDir, Processes};
 use oh_host::publish::Host;
 use oh_host::quarantine::{Number, Thing};
 use oh_host::sockets::{self, Connections, Listener};
 use oh_host::survey::Survey;
 use oh_host::users::{OwnerSet, Users};
+use oh_model::container::{Engine, Listed};
 use oh_model::id::InstanceId;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::plan::Exclusion;
@@ -27,7 +31,7 @@ use oh_model::port::Port;
 use oh_nginx_conf::generated::Generated;
 
 use crate::fault::Fault;
-use crate::step::Database;
+use crate::step::{Database, Kind};
 use crate::unread;
 
 /// Everything that a plan is made of.
@@ -36,6 +40,8 @@ pub(crate) struct Facts {
     /// When it was, in nanoseconds since the epoch.
     pub(crate) now_ns: i64,
     pub(crate) editors: Vec<Editor>,
+    /// Containers of OpenHands that run, where they are asked for.
+    pub(crate) containers: Vec<(Engine, Listed)>,
     pub(crate) leftovers: Vec<Leftover>,
     pub(crate) sessions: Vec<Session>,
     pub(crate) entries: Vec<Entry>,
@@ -59,11 +65,14 @@ pub(crate) struct Facts {
     pub(crate) is_unread: bool,
 }
 
-/// An editor, or what is left of one.
+/// An editor, or what is left of one or of OpenHands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Editor {
     /// What it is, for people.
     pub(crate) what: String,
+    pub(crate) kind: Kind,
+    /// Why it stays, whoever asks; `None` where that is for the plan to say.
+    pub(crate) kept: Option<String>,
     /// Its id, where it has a record.
     pub(crate) id: Option<InstanceId>,
     /// Whose it is; `None` where it has one user's rights and was started by another.
@@ -229,7 +238,9 @@ impl<'l> Look<'l> {
 
 /// Looks at everything; writes nothing.
 pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
-    let editors = editors::gather(look)?;
+    let mut editors = editors::gather(look)?;
+    let known = editors.iter().flat_map(|editor| editor.pids.iter().copied()).collect();
+    editors.extend(orphans::gather(look, &known)?);
     let leftovers = leftovers::gather(look, &editors);
     let sessions = sessions::gather(look);
     let (entries, entries::Broken { torn, unfit }) = entries::gather(look);
@@ -241,6 +252,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
     Ok(Facts {
         now_ns: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
         editors,
+        containers: Vec::new(),
         leftovers,
         sessions,
         entries,
@@ -261,6 +273,35 @@ fn is_stale(host: &Host) -> bool {
     let facts = oh_host::publish::gather(host).ok();
     let plan = facts.and_then(|facts| oh_host::publish::plan(&facts).ok());
     plan.is_some_and(|plan| !plan.steps.is_empty())
+}
+
+/// Looks at the editors alone, as they are now.
+pub(crate) fn editors_now(host: &Host) -> Result<Vec<Editor>, Fault> {
+    editors::gather(&mut Look::begin(host)?)
+}
+
+/// Returns who listens by now on which of these ports, for people; `Err` where nobody can tell.
+pub(crate) fn held_ports(ports: &BTreeSet<Port>) -> Result<BTreeMap<Port, String>, String> {
+    let listeners = sockets::listeners().map_err(|fault| crate::apply::chain(&fault))?;
+    let of_ports: Vec<(Port, &Listener)> = listeners
+        .iter()
+        .filter_map(|one| Some((Port::new(one.address.port().into())?, one)))
+        .filter(|(port, _)| ports.contains(port))
+        .collect();
+    if of_ports.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
+    let holders = sockets::holders(&of_ports.iter().map(|(_, one)| one.inode).collect());
+    let shown = |one: &Listener| match holders.get(&one.inode) {
+        Some(pid) => {
+            let stat = ProcessDir::open(*pid).and_then(|process| process.stat());
+            let name = stat.map(|stat| stat.name.escape_debug().to_string()).unwrap_or_default();
+            format!("pid {pid} ({name}, user {})", users.shown(one.uid))
+        }
+        None => format!("user {}", users.shown(one.uid)),
+    };
+    Ok(of_ports.into_iter().map(|(port, one)| (port, shown(one))).collect())
 }
 
 /// Those whose editors and left-overs may be cleaned up; for anybody but root that is themselves.

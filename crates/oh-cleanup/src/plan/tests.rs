@@ -3,12 +3,14 @@ use oh_host::boot::BootId;
 use oh_host::process::Identity;
 use oh_host::quarantine::{Number, Thing};
 use oh_host::survey::Survey;
+use oh_model::container::{ContainerId, ContainerName, Engine};
 use oh_model::escaped::Name;
 use oh_model::id::InstanceId;
 use oh_model::path::InRoot;
 
 use super::*;
 use crate::request::Kinds;
+use crate::step::Kind;
 
 /// What makes something of a scene another.
 type Change<T> = fn(&mut T);
@@ -41,6 +43,8 @@ fn editor(id: Option<&str>, first: u32, on: Option<u64>, folders: &[&str]) -> Ed
             (None, Some(on)) => format!("an editor on port {on}"),
             (None, None) => "what is left of an editor".into(),
         },
+        kind: Kind::Editor,
+        kept: None,
         id: id.map(|id| InstanceId::parse(id).unwrap()),
         uid: Some(1000),
         is_owned: true,
@@ -262,6 +266,66 @@ fn editors_that_are_not_ours_to_stop_are_named_with_their_reason() {
     kept an editor on port 8892: 2 connections are open: somebody works in it (--force-active)
     kept an editor on port 8893: nobody can tell whether somebody works in it (--force-active)
     ");
+}
+
+#[test]
+fn what_openhands_left_goes_with_its_folder_and_what_runs_keeps_its_own() {
+    let orphan = |first, folder: &str| Editor {
+        what: "an action execution server on port 30450".into(),
+        kind: Kind::Orphan,
+        ..editor(None, first, Some(30450), &[folder])
+    };
+    let (dead, alive) = ("/tmp/openhands_workspace_a", "/tmp/openhands_workspace_b");
+    let mut runs = orphan(200, alive);
+    runs.kept = Some("its OpenHands runs (pid 7)".into());
+    let facts = Facts {
+        now_ns: NOW_NS,
+        editors: vec![orphan(100, dead), runs],
+        leftovers: vec![leftover(dead), leftover(alive)],
+        ..Facts::default()
+    };
+    assert_snapshot!(said(&facts, &all()), @"
+    stop    an action execution server on port 30450: 3 processes (pid 100); it is ours
+    move    /tmp/openhands_workspace_a (4.0K): of an action execution server on port 30450
+    kept /tmp/openhands_workspace_b: an action execution server on port 30450 stays
+    kept an action execution server on port 30450: its OpenHands runs (pid 7)
+    ");
+    // Who is connected to what runs is not what keeps it.
+    let forced = Request { force_active: true, ..all() };
+    assert_eq!(said(&facts, &forced), said(&facts, &all()));
+}
+
+#[test]
+fn containers_stop_behind_editors_and_are_not_named_twice() {
+    let id = "a".repeat(64);
+    let container = Listed {
+        id: ContainerId::parse(&id).unwrap(),
+        name: ContainerName::parse("openhands-runtime-abc").unwrap(),
+    };
+    let mut inside = editor(None, 200, None, &[]);
+    inside.is_elsewhere = true;
+    inside.kept = Some(format!("it is in a container: docker stop {id}, or --containers"));
+    let unlisted = Facts {
+        editors: vec![editor(Some("hello"), 100, Some(8888), &[]), inside],
+        ..Facts::default()
+    };
+    let processes = || Request { kinds: Kinds { processes: true, ..Kinds::default() }, ..all() };
+    assert_snapshot!(said(&unlisted, &processes()), @"
+    record that hello is to be stopped
+    stop    the repository hello: 3 processes (pid 100); it is ours
+    move    the record of hello
+    kept what is left of an editor: it is in a container: docker stop aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, or --containers
+    ");
+    let facts = Facts { containers: vec![(Engine::Docker, container)], ..unlisted };
+    assert_snapshot!(said(&facts, &Request { containers: true, ..processes() }), @"
+    record that hello is to be stopped
+    stop    the repository hello: 3 processes (pid 100); it is ours
+    stop    the container openhands-runtime-abc of docker (aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa)
+    move    the record of hello
+    ");
+    // They have neither.
+    let named = Request { ids: ["hello".to_owned()].into(), containers: true, ..all() };
+    assert!(!said(&facts, &named).contains("container"));
 }
 
 #[test]

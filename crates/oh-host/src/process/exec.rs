@@ -64,6 +64,17 @@ impl ProcessDir {
         Ok(seen)
     }
 
+    /// Reads the arguments without waiting, for a look at many (see [`settle`]).
+    ///
+    /// # Errors
+    /// [`ProcessFault`].
+    pub fn glance_arguments(&self) -> Result<Glance<Vec<Vec<u8>>>, ProcessFault> {
+        Ok(match self.glance("cmdline")? {
+            Glance::Seen(bytes) => Glance::Seen(super::split_arguments(&bytes)),
+            Glance::InExec => Glance::InExec,
+        })
+    }
+
     /// Reads `cmdline` or `environ` as it is, and says where that may be the moment of an exec.
     pub(super) fn glance(&self, name: &str) -> Result<Glance<Vec<u8>>, ProcessFault> {
         let bytes = match self.read(name, ARGUMENT_BYTES_MAX) {

@@ -38,9 +38,17 @@ impl Lab {
     fn taken(&self, name: &[u8], number: usize) -> (Thing, Place) {
         let thing = self.look(name);
         let place = self.place(&thing, number);
-        assert_eq!(take(&thing, &place).unwrap(), Taken::Moved);
+        assert_eq!(taking(&thing, &place), Taken::Moved);
         (thing, place)
     }
+}
+
+fn wanted<'w>(thing: &'w Thing, place: &'w Place) -> Wanted<'w> {
+    Wanted { thing, place, may_change: false }
+}
+
+fn taking(thing: &Thing, place: &Place) -> Taken {
+    take(wanted(thing, place)).unwrap()
 }
 
 /// Everything of a tree that a rename must not change.
@@ -82,7 +90,7 @@ fn what_was_taken_comes_back_as_it_was() {
     assert!(lab.at("var/lib/openhands-toolkit/quarantine/20261120T030211Z/7/User").exists());
     let meta = fs::metadata(place.folder.as_str()).unwrap();
     assert_eq!(meta.permissions().mode() & 0o7777, 0o700);
-    assert_eq!(take(&thing, &place).unwrap(), Taken::Already);
+    assert_eq!(taking(&thing, &place), Taken::Already);
     assert_eq!(put_back(&thing, &place).unwrap(), Back::Moved);
     assert_eq!(told(&path), before);
     assert_eq!(put_back(&thing, &place).unwrap(), Back::Already);
@@ -98,13 +106,13 @@ fn what_is_something_else_by_now_stays() {
     let thing = lab.look(b"a");
     let place = lab.place(&thing, 1);
     fs::rename(lab.at("tmp/a"), lab.at("tmp/b")).unwrap();
-    assert_eq!(take(&thing, &place).unwrap(), Taken::Gone);
+    assert_eq!(taking(&thing, &place), Taken::Gone);
     fs::write(lab.at("tmp/a"), "two").unwrap();
-    assert_eq!(take(&thing, &place).unwrap(), Taken::Another);
+    assert_eq!(taking(&thing, &place), Taken::Kept(Keeps::Another));
     assert_eq!(fs::read(lab.at("tmp/a")).unwrap(), b"two");
     fs::remove_file(lab.at("tmp/a")).unwrap();
     symlink("b", lab.at("tmp/a")).unwrap();
-    assert_eq!(take(&thing, &place).unwrap(), Taken::Another);
+    assert_eq!(taking(&thing, &place), Taken::Kept(Keeps::Another));
     assert_eq!(fs::read(lab.at("tmp/b")).unwrap(), b"one");
 }
 
@@ -148,7 +156,7 @@ fn a_quarantine_that_others_may_enter_is_not_used() {
     let thing = lab.look(b"a");
     let place = lab.place(&thing, 1);
     fs::set_permissions(place.folder.as_str(), fs::Permissions::from_mode(0o755)).unwrap();
-    let fault = take(&thing, &place).unwrap_err();
+    let fault = take(wanted(&thing, &place)).unwrap_err();
     assert!(matches!(fault, QuarantineFault::Folder(FileFault::FolderWritable { .. })), "{fault}");
     assert!(lab.at("tmp/a").exists());
 }
@@ -188,13 +196,107 @@ fn an_inode_that_is_given_anew_is_another_thing() {
     // The file system may or may not give the number anew; the birth is never the same.
     let reborn = Number { born_ns: Some(born_ns - 1), ..thing.number };
     let place = lab.place(&thing, 1);
-    assert_eq!(take(&Thing { number: reborn, ..thing.clone() }, &place).unwrap(), Taken::Another);
-    assert_eq!(take(&Thing { uid: thing.uid + 1, ..thing }, &place).unwrap(), Taken::Another);
+    assert_eq!(
+        taking(&Thing { number: reborn, ..thing.clone() }, &place),
+        Taken::Kept(Keeps::Another)
+    );
+    assert_eq!(taking(&Thing { uid: thing.uid + 1, ..thing }, &place), Taken::Kept(Keeps::Another));
     assert!(lab.at("tmp/a").exists());
 }
 
 #[test]
-fn a_path_of_mountinfo_is_read() {
-    assert_eq!(octal("/mnt/a\\040b\\134c"), "/mnt/a b\\c");
-    assert_eq!(octal("/plain"), "/plain");
+fn what_was_changed_since_it_was_looked_at_stays() {
+    let lab = Lab::new();
+    let path = lab.at("tmp/a");
+    fs::write(&path, "one").unwrap();
+    let thing = lab.look(b"a");
+    let place = lab.place(&thing, 1);
+    let then = fs::metadata(&path).unwrap().modified().unwrap();
+    let set = |time| fs::File::options().write(true).open(&path).unwrap().set_modified(time);
+    set(then + std::time::Duration::from_nanos(1)).unwrap();
+    assert_eq!(taking(&thing, &place), Taken::Kept(Keeps::Changed));
+    // Written, and made as old as it was.
+    fs::write(&path, "longer").unwrap();
+    set(then).unwrap();
+    assert_eq!(taking(&thing, &place), Taken::Kept(Keeps::Changed));
+    fs::write(&path, "two").unwrap();
+    set(then).unwrap();
+    assert_eq!(taking(&thing, &place), Taken::Moved);
+
+    fs::create_dir(lab.at("tmp/folder")).unwrap();
+    let thing = lab.look(b"folder");
+    let place = lab.place(&thing, 2);
+    let then = fs::metadata(lab.at("tmp/folder")).unwrap().modified().unwrap();
+    fs::write(lab.at("tmp/folder/new"), "").unwrap();
+    // A clock may be too coarse to tell.
+    fs::File::open(lab.at("tmp/folder")).unwrap().set_modified(then + LATER).unwrap();
+    assert_eq!(taking(&thing, &place), Taken::Kept(Keeps::Changed));
+    let may_change = Wanted { may_change: true, ..wanted(&thing, &place) };
+    assert_eq!(take(may_change).unwrap(), Taken::Moved);
+}
+
+const LATER: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[test]
+fn what_somebody_locks_meanwhile_stays() {
+    use rustix::fs::{FlockOperation, flock};
+    let lab = Lab::new();
+    fs::write(lab.at("tmp/file"), "").unwrap();
+    fs::create_dir(lab.at("tmp/folder")).unwrap();
+    for (number, name) in ["file", "folder"].into_iter().enumerate() {
+        let thing = lab.look(name.as_bytes());
+        let place = lab.place(&thing, number);
+        let theirs = fs::File::open(lab.at("tmp").join(name)).unwrap();
+        for how in [FlockOperation::LockShared, FlockOperation::LockExclusive] {
+            flock(&theirs, how).unwrap();
+            assert_eq!(taking(&thing, &place), Taken::Kept(Keeps::Locked), "{name}");
+        }
+        drop(theirs);
+        assert_eq!(taking(&thing, &place), Taken::Moved, "{name}");
+    }
+}
+
+#[test]
+fn what_is_in_another_folder_by_now_stays() {
+    let lab = Lab::new();
+    fs::write(lab.at("tmp/a"), "").unwrap();
+    let thing = lab.look(b"a");
+    let place = lab.place(&thing, 1);
+    fs::rename(lab.at("tmp"), lab.at("before")).unwrap();
+    fs::create_dir(lab.at("tmp")).unwrap();
+    fs::rename(lab.at("before/a"), lab.at("tmp/a")).unwrap();
+    assert_eq!(taking(&thing, &place), Taken::Kept(Keeps::AnotherFolder));
+    assert!(lab.at("tmp/a").exists());
+}
+
+#[test]
+fn of_many_each_has_its_own_answer_and_one_keeps_no_other() {
+    let lab = Lab::new();
+    for name in ["moved", "gone", "changed", "last"] {
+        fs::write(lab.at("tmp").join(name), name).unwrap();
+    }
+    fs::create_dir(lab.at("other")).unwrap();
+    fs::write(lab.at("other/far"), "far").unwrap();
+    let other = RealPath::parse(lab.at("other").to_str().unwrap()).unwrap();
+    let far = look(&other, &Name::new("far").unwrap()).unwrap().unwrap();
+    let things =
+        [lab.look(b"moved"), lab.look(b"gone"), far, lab.look(b"changed"), lab.look(b"last")];
+    let run = RunId::parse("20261120T030211Z").unwrap();
+    let mut quarantine = Quarantine::new(&lab.root, run);
+    let places: Vec<Place> = things
+        .iter()
+        .enumerate()
+        .map(|(number, thing)| quarantine.place(thing, number).unwrap())
+        .collect();
+    fs::remove_file(lab.at("tmp/gone")).unwrap();
+    fs::write(lab.at("tmp/changed"), "by somebody").unwrap();
+    let all: Vec<_> =
+        things.iter().zip(&places).map(|(thing, place)| wanted(thing, place)).collect();
+    let taken: Vec<Taken> = take_all(&all).into_iter().map(Result::unwrap).collect();
+    let changed = Taken::Kept(Keeps::Changed);
+    assert_eq!(taken, [Taken::Moved, Taken::Gone, Taken::Moved, changed, Taken::Moved]);
+    assert_eq!(fs::read(Path::new(places[2].folder.as_str()).join("2")).unwrap(), b"far");
+    // A folder that cannot be used is the fault of each.
+    fs::set_permissions(places[0].folder.as_str(), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(take_all(&all).iter().all(Result::is_err));
 }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use oh_model::path::RealPath;
 use oh_model::port::Port;
 
-use super::{Listener, SocketFault, diag, listeners, of_tables, reached};
+use super::{End, Listener, SocketFault, diag, listeners, of_tables, reached};
 
 /// `TCP_ESTABLISHED` of the kernel's tcp_states.h, as the table writes it.
 const ESTABLISHED: &str = "01";
@@ -25,7 +25,7 @@ const CONNECTED: [&str; 2] = ["02", "03"];
 #[derive(Debug, Clone)]
 pub struct Connections {
     /// The ends that are on this machine.
-    ends: Vec<SocketAddr>,
+    ends: Vec<End>,
     listeners: Vec<Listener>,
 }
 
@@ -35,28 +35,43 @@ impl Connections {
     /// # Errors
     /// [`SocketFault`].
     pub fn look() -> Result<Self, SocketFault> {
-        let found = match diag::established() {
-            Ok(found) => found,
-            Err(_) => of_tables(ESTABLISHED)?,
+        let ends = match diag::established() {
+            Ok(ends) => ends,
+            Err(_) => of_tables(ESTABLISHED)?.into_iter().map(End::of).collect(),
         };
-        let ends = found.into_iter().map(|end| end.address).collect();
         Ok(Self { ends, listeners: listeners()? })
     }
 
     /// Returns how many connections the server has whom 127.0.0.1 reaches on this port: those over
     /// the loopback, and all others too where it listens on every address.
     pub fn to_port(&self, port: Port) -> usize {
+        self.ends_at(port).count()
+    }
+
+    /// Returns how many of those come from somebody else than the holders of these sockets.
+    pub fn to_port_of_others(&self, port: Port, inodes: &BTreeSet<u64>) -> usize {
+        let canonical = |end: SocketAddr| (end.ip().to_canonical(), end.port());
+        let is_ours = |theirs: &End| {
+            self.ends.iter().any(|end| {
+                inodes.contains(&end.inode)
+                    && canonical(end.address) == canonical(theirs.peer)
+                    && canonical(end.peer) == canonical(theirs.address)
+            })
+        };
+        self.ends_at(port).filter(|end| !is_ours(end)).count()
+    }
+
+    /// The server's ends of the connections to a port.
+    fn ends_at(&self, port: Port) -> impl Iterator<Item = &End> {
         let of_port = |listener: &&Listener| listener.address.port() == port.get();
         let asked: Vec<&Listener> = self.listeners.iter().filter(of_port).collect();
         let reached = reached(&asked);
-        if reached.is_empty() {
-            return 0;
-        }
         let everywhere = reached.iter().any(|one| one.address.ip().to_canonical().is_unspecified());
-        let ends = self.ends.iter().filter(|end| {
-            end.port() == port.get() && (everywhere || end.ip().to_canonical().is_loopback())
-        });
-        ends.count()
+        let is_served = !reached.is_empty();
+        self.ends.iter().filter(move |end| {
+            let is_loopback = end.address.ip().to_canonical().is_loopback();
+            is_served && end.address.port() == port.get() && (everywhere || is_loopback)
+        })
     }
 }
 
@@ -121,6 +136,26 @@ pub fn listening_paths() -> Result<BTreeSet<Vec<u8>>, SocketFault> {
     Ok(bytes.split(|byte| *byte == b'\n').skip(1).filter_map(line).collect())
 }
 
+/// Returns the inodes of the sockets of this network namespace that were accepted by whoever listens on
+/// a path: of each connection the end of the server.
+///
+/// # Errors
+/// [`SocketFault::Read`].
+pub fn accepted_inodes() -> Result<BTreeSet<u64>, SocketFault> {
+    let bytes = std::fs::read(UNIX_TABLE)
+        .map_err(|source: io::Error| SocketFault::Read { path: UNIX_TABLE, source })?;
+    let text = String::from_utf8_lossy(&bytes);
+    let line = |line: &str| {
+        // Number, references, protocol, flags, type, state, inode, path.
+        let mut fields = line.splitn(7, ' ');
+        let (state, rest) = (fields.nth(5)?, fields.next()?);
+        let (inode, path) = rest.trim_start().split_once(' ')?;
+        let is_accepted = CONNECTED.contains(&state) && path.starts_with('/');
+        if is_accepted { inode.parse().ok() } else { None }
+    };
+    Ok(text.lines().skip(1).filter_map(line).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
@@ -153,7 +188,7 @@ mod tests {
         let end = |text: &str| text.parse::<SocketAddr>().unwrap();
         let listener =
             |text: &str| Listener { address: end(text), inode: 1, uid: 0, only_ipv6: false };
-        let ends = vec![
+        let ends = [
             end("127.0.0.1:80"),
             end("[::ffff:127.0.0.1]:80"),
             end("192.0.2.1:80"),
@@ -161,7 +196,8 @@ mod tests {
         ];
         let count = |listeners: &[&str]| {
             let listeners = listeners.iter().map(|text| listener(text)).collect();
-            Connections { ends: ends.clone(), listeners }.to_port(Port::new(80).unwrap())
+            let ends = ends.iter().map(|end| End { address: *end, peer: *end, inode: 0 }).collect();
+            Connections { ends, listeners }.to_port(Port::new(80).unwrap())
         };
         assert_eq!(count(&["127.0.0.1:80", "192.0.2.1:80"]), 2);
         assert_eq!(count(&["127.0.0.1:80", "0.0.0.0:80"]), 2);
@@ -176,9 +212,45 @@ mod tests {
         let address = server.local_addr().unwrap();
         let _client = TcpStream::connect(address).unwrap();
         let _accepted = server.accept().unwrap();
-        let count = |all: Vec<Listener>| all.iter().filter(|one| one.address == address).count();
-        assert_eq!(count(of_tables(ESTABLISHED).unwrap()), 1);
-        assert_eq!(count(diag::established().unwrap()), 1);
+        let of_it = |all: Vec<End>| -> Vec<End> {
+            all.into_iter().filter(|one| one.address == address).collect()
+        };
+        let told = of_it(diag::established().unwrap());
+        assert_eq!(told.len(), 1);
+        let tables = of_tables(ESTABLISHED).unwrap().into_iter().map(End::of).collect();
+        assert_eq!(of_it(tables), told);
+    }
+
+    #[test]
+    fn who_holds_both_ends_is_no_client() {
+        let server = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = Port::new(server.local_addr().unwrap().port().into()).unwrap();
+        let clients = [(); 2].map(|()| TcpStream::connect(("127.0.0.1", port.get())).unwrap());
+        let accepted = [(); 2].map(|()| server.accept().unwrap());
+        let inode = |socket: &TcpStream| rustix::fs::fstat(socket).unwrap().st_ino;
+        let others = |own: &[u64]| {
+            let own = own.iter().copied().collect();
+            Connections::look().unwrap().to_port_of_others(port, &own)
+        };
+        assert_eq!(others(&[]), 2);
+        assert_eq!(others(&[inode(&clients[0])]), 1);
+        assert_eq!(others(&clients.each_ref().map(inode)), 0);
+        // The end of the server itself is nobody's who asks.
+        assert_eq!(others(&accepted.each_ref().map(|(end, _)| inode(end))), 2);
+    }
+
+    #[test]
+    fn the_servers_end_of_a_socket_is_told_from_the_clients() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("with a blank");
+        let server = UnixListener::bind(&path).unwrap();
+        let client = UnixStream::connect(&path).unwrap();
+        let (accepted, _) = server.accept().unwrap();
+        let told = accepted_inodes().unwrap();
+        assert!(told.contains(&rustix::fs::fstat(&accepted).unwrap().st_ino));
+        for other in [rustix::fs::fstat(&client).unwrap(), rustix::fs::fstat(&server).unwrap()] {
+            assert!(!told.contains(&other.st_ino));
+        }
     }
 
     #[test]

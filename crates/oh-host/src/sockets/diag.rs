@@ -14,7 +14,7 @@ use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, Stat
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
 
-use super::Listener;
+use super::{End, Listener};
 
 /// What one answer of the kernel can have, in bytes: it never sends more at once.
 const ANSWER_BYTES_MAX: usize = 32 * 1024;
@@ -24,18 +24,19 @@ const ANSWER_BYTES_MAX: usize = 32 * 1024;
 /// # Errors
 /// The system's; also where this kernel has no sock_diag.
 pub(super) fn listeners() -> io::Result<Vec<Listener>> {
-    in_state(StateFlags::LISTEN)
+    Ok(in_state(StateFlags::LISTEN)?.into_iter().map(|(listener, _)| listener).collect())
 }
 
 /// Asks the kernel which TCP connections are established; of each the end that is ours.
 ///
 /// # Errors
 /// As for [`listeners`].
-pub(super) fn established() -> io::Result<Vec<Listener>> {
-    in_state(StateFlags::ESTABLISHED)
+pub(super) fn established() -> io::Result<Vec<End>> {
+    Ok(in_state(StateFlags::ESTABLISHED)?.into_iter().map(End::of).collect())
 }
 
-fn in_state(states: StateFlags) -> io::Result<Vec<Listener>> {
+/// Returns the sockets in one state, each with the address of its other end.
+fn in_state(states: StateFlags) -> io::Result<Vec<(Listener, SocketAddr)>> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&NetlinkAddr::new(0, 0))?;
@@ -66,7 +67,7 @@ fn ask(socket: &Socket, family: u8, any: SocketId, states: StateFlags) -> io::Re
 }
 
 /// Takes one answer; says whether there is more to come.
-fn hear(socket: &Socket, found: &mut Vec<Listener>) -> io::Result<bool> {
+fn hear(socket: &Socket, found: &mut Vec<(Listener, SocketAddr)>) -> io::Result<bool> {
     let mut buffer = Vec::with_capacity(ANSWER_BYTES_MAX);
     socket.recv(&mut buffer, 0)?;
     let mut rest = buffer.as_slice();
@@ -76,12 +77,14 @@ fn hear(socket: &Socket, found: &mut Vec<Listener>) -> io::Result<bool> {
         match message.payload {
             NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
                 let id = &response.header.socket_id;
-                found.push(Listener {
+                let listener = Listener {
                     address: SocketAddr::new(id.source_address, id.source_port),
                     inode: response.header.inode.into(),
                     uid: response.header.uid,
                     only_ipv6: response.nlas.contains(&Nla::SkV6Only(true)),
-                });
+                };
+                let peer = SocketAddr::new(id.destination_address, id.destination_port);
+                found.push((listener, peer));
             }
             NetlinkPayload::Done(_) => return Ok(false),
             NetlinkPayload::Error(fault) => return Err(fault.to_io()),

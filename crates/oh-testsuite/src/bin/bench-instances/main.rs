@@ -12,11 +12,12 @@
 mod peers;
 
 use std::io::Write as _;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
+use oh_testsuite::bench::{Strangers, timed};
 use oh_testsuite::instances::Instances;
 
 use self::peers::{Bare, Pm2};
@@ -75,48 +76,14 @@ fn median(mut times: Vec<Duration>) -> f64 {
     times.get(times.len() / 2).map_or(0.0, |time| time.as_secs_f64() * 1000.0)
 }
 
-/// Runs a command to its end and returns how long it took.
-pub(crate) fn timed(command: &mut Command) -> Result<Duration> {
-    let begun = Instant::now();
-    let output = command.output().context("could not run it")?;
-    let took = begun.elapsed();
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(took)
-}
-
 /// Measures a list several times, among strangers.
 fn lists(list: impl Fn() -> Result<Duration>) -> Result<Vec<Duration>> {
-    let _strangers = Strangers::start()?;
+    let _strangers = Strangers::start(STRANGERS)?;
     (0..LISTS).map(|_| list()).collect()
 }
 
 fn ps_aux() -> Result<Duration> {
     timed(Command::new("/usr/bin/ps").arg("aux"))
-}
-
-/// Processes that are none of ours.
-struct Strangers(Vec<Child>);
-
-impl Strangers {
-    fn start() -> Result<Self> {
-        let mut all = Self(Vec::new());
-        for _ in 0..STRANGERS {
-            let mut sleep = Command::new("/usr/bin/sleep");
-            all.0.push(sleep.arg("600").stdin(Stdio::null()).spawn()?);
-        }
-        Ok(all)
-    }
-}
-
-impl Drop for Strangers {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            // They are our children; one that cannot be ended ends by itself.
-            if child.kill().is_ok() && child.wait().is_err() {
-                return;
-            }
-        }
-    }
 }
 
 /// `oh-instances` with twelve repositories.

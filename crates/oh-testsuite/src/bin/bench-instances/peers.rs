@@ -7,12 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use oh_testsuite::bench::timed;
 use oh_testsuite::{components, net, wait};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
 use tempfile::TempDir;
-
-use crate::timed;
 
 /// How long twelve editors may take.
 const BOUND: Duration = Duration::from_secs(120);

@@ -1,0 +1,5 @@
+"""A kernel that waits."""
+
+import signal
+
+signal.pause()

@@ -1,0 +1,134 @@
+//! What an OpenHands that was killed leaves behind ends with `oh-cleanup`, and nothing else does.
+
+#[path = "cleanup/left.rs"]
+mod left;
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt as _;
+
+use anyhow::{Result, ensure};
+use left::{BOUND, Left};
+use oh_testsuite::wait;
+
+#[test]
+fn what_a_killed_openhands_left_ends_and_nothing_else_does() -> Result<()> {
+    let left = Left::new()?;
+    let decoys = left.decoys()?;
+    let mut dead = left.app("dead", true)?;
+    let mut alive = left.app("alive", false)?;
+    fs::write(format!("{}/notes.txt", dead.workspace), "notes")?;
+
+    let dry = left.run(&["--dry-run"])?.expect(0)?;
+    ensure!(dry.stdout.matches("its OpenHands runs (pid ").count() == 2, "{dry:?}");
+    ensure!(!dry.stdout.contains("would stop"), "{dry:?}");
+
+    left.kill(&mut dead)?;
+    let said = left.run(&["--all", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.contains("done: 1 orphan stopped"), "{said:?}");
+    for port in dead.ports {
+        ensure!(!left.runs(&port.to_string())?, "{said:?}\n{:?}", left.processes()?);
+    }
+    // All terminals of a user are of one tmux, and another OpenHands of that user runs.
+    ensure!(said.stdout.contains(", which runs, may have its terminals in it"), "{said:?}");
+    ensure!(left.runs("-sopenhands-root-")?, "{said:?}");
+    let running = left.processes()?;
+    for port in alive.ports {
+        ensure!(left.runs(&port.to_string())?, "{said:?}\n{running:?}");
+    }
+    ensure!(decoys.iter().all(|pid| running.contains_key(pid)), "{said:?}\n{running:?}");
+
+    left.kill(&mut alive)?;
+    let said = left.run(&["--all", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.contains("done: 2 orphans stopped, 2 things moved"), "{said:?}");
+    let running = left.processes()?;
+    ensure!(!left.runs("-sopenhands-root-")?, "{said:?}\n{running:?}");
+    ensure!(decoys.iter().all(|pid| running.contains_key(pid)), "{said:?}\n{running:?}");
+    for gone in [&dead.workspace, &alive.workspace] {
+        ensure!(!fs::exists(gone)?, "{said:?}");
+    }
+    let again = left.run(&["--all", "--yes"])?.expect(0)?;
+    ensure!(again.stdout.starts_with("nothing to do\n"), "{again:?}");
+    left.run(&["undo"])?.expect(0)?;
+    ensure!(fs::read_to_string(format!("{}/notes.txt", dead.workspace))? == "notes");
+    Ok(())
+}
+
+#[test]
+fn an_orphan_to_which_somebody_is_connected_stays() -> Result<()> {
+    let left = Left::new()?;
+    let mut dead = left.app("dead", false)?;
+    left.kill(&mut dead)?;
+    let browser = TcpStream::connect(("127.0.0.1", dead.ports[2]))?;
+    let said = left.run(&["--all", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.starts_with("nothing to do\n"), "{said:?}");
+    ensure!(said.stdout.contains("1 connection is open: somebody works in it"), "{said:?}");
+    ensure!(fs::exists(&dead.workspace)? && left.runs("server-main.js")?, "{said:?}");
+    let said = left.run(&["--all", "--yes", "--force-active"])?.expect(0)?;
+    ensure!(said.stdout.contains("1 orphan stopped, 1 thing moved"), "{said:?}");
+    ensure!(left.processes()?.is_empty(), "{:?}", left.processes()?);
+    drop(browser);
+    Ok(())
+}
+
+#[test]
+fn what_is_left_of_an_orphan_is_known_by_its_folder_or_its_group() -> Result<()> {
+    let left = Left::new()?;
+    let mut dead = left.app("dead", true)?;
+    left.kill(&mut dead)?;
+    left.kill_part("action_execution_server")?;
+    let said = left.run(&["--all", "--yes"])?.expect(0)?;
+    // The kernels work in the workspace, tmux was given it, and the editor has the group.
+    ensure!(said.stdout.contains("3 orphans stopped, 1 thing moved"), "{said:?}");
+    ensure!(said.stdout.contains("with which it shares its process group"), "{said:?}");
+    ensure!(left.processes()?.is_empty(), "{said:?}\n{:?}", left.processes()?);
+    Ok(())
+}
+
+#[test]
+fn a_workspace_with_a_repository_stays_where_its_orphan_ends() -> Result<()> {
+    let left = Left::new()?;
+    let mut dead = left.app("dead", false)?;
+    fs::create_dir_all(format!("{}/project/.git", dead.workspace))?;
+    left.kill(&mut dead)?;
+    let said = left.run(&["--all", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.contains("project in it is a repository of git"), "{said:?}");
+    ensure!(left.processes()?.is_empty() && fs::exists(&dead.workspace)?, "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn an_agent_server_and_its_editor_are_known_by_their_sandbox() -> Result<()> {
+    let left = Left::new()?;
+    let (sandbox, [mut server, mut editor]) = left.sandbox("2Xz")?;
+    left.orphan(&mut server, "openhands.agent_server")?;
+    left.orphan(&mut editor, "/bin/openvscode-server --host")?;
+    let said = left.run(&["--all", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.contains("2 orphans stopped, 1 thing moved"), "{said:?}");
+    ensure!(left.processes()?.is_empty() && !fs::exists(&sandbox)?, "{said:?}");
+    // With a parent that runs, whatever that is, nobody is an orphan.
+    let (_, [mut server, _]) = left.sandbox("3Ab")?;
+    let mut server = server.process_group(0).spawn()?;
+    let said = wait::until("the server to be named", BOUND, || {
+        let said = left.run(&["--all", "--dry-run"])?.expect(0)?;
+        Ok(said.stdout.contains("started it, and runs").then_some(said))
+    });
+    server.kill()?;
+    server.wait()?;
+    ensure!(!said?.stdout.contains("would stop"));
+    Ok(())
+}
+
+#[test]
+fn terminals_in_which_somebody_else_works_stay() -> Result<()> {
+    let left = Left::new()?;
+    let mut dead = left.app("dead", true)?;
+    left.kill(&mut dead)?;
+    let srv = left.lab.at("srv").display().to_string();
+    let mut own = left.command("/usr/bin/tmux");
+    ensure!(own.args(["new-session", "-d", "-s", "mine", "-c", &srv]).status()?.success());
+    let said = left.run(&["--processes", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.contains("nobody can tell whether somebody works in it"), "{said:?}");
+    ensure!(left.runs("-sopenhands-root-")? && !left.runs("ipykernel_launcher")?, "{said:?}");
+    Ok(())
+}
