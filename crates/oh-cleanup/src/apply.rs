@@ -17,6 +17,7 @@ use oh_host::containers::{self, Turned};
 use oh_host::instances::{self, Wanted as WantedState};
 use oh_host::journal::{Journal, JournalFault};
 use oh_host::lock::{Held, World};
+use oh_host::process::ProcessDir;
 use oh_host::publish::{self, Host};
 use oh_host::quarantine::{self, Place, Quarantine, Taken, Thing, Wanted};
 use oh_host::signals::Interrupts;
@@ -400,5 +401,12 @@ fn unsettled(outcome: &host_stop::Outcome) -> String {
         How::Protected => "is this very command or one that it came from: run it elsewhere",
         _ => "did not end: it hangs in the kernel",
     };
-    format!("pid {} ({}) {why}", outcome.pid, outcome.name.escape_debug())
+    let place = match outcome.how {
+        How::Survived => {
+            ProcessDir::open(outcome.pid).ok().and_then(|process| process.waits_in_kernel())
+        }
+        _ => None,
+    };
+    let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+    format!("pid {} ({}) {why}{place}", outcome.pid, outcome.name.escape_debug())
 }

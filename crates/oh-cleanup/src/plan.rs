@@ -18,7 +18,7 @@ use oh_model::port::Port;
 use oh_term::duration;
 
 use crate::facts::{Editor, Entry, Facts, Leftover, Life, Session};
-use crate::request::Request;
+use crate::request::{Kinds, Request};
 use crate::step::{Database, Move, Release, Step, Stop, StopContainer};
 
 /// What is directly in an installed program, and in nothing that an editor leaves behind.
@@ -64,7 +64,7 @@ pub(crate) fn plan_but(
         made.generated(facts, request);
         made.is_unread = facts.is_unread;
     }
-    made.finish(facts)
+    made.finish(facts, request)
 }
 
 /// How long nothing has changed in a session's file.
@@ -313,9 +313,11 @@ impl Made {
     fn entries(&mut self, facts: &Facts, request: &Request) {
         let mut by_database: BTreeMap<Database, Release> = BTreeMap::new();
         let is_asked = request.kinds.databases;
-        for (database, path) in facts.torn.iter().filter(|_| is_asked) {
+        let torn = facts.torn.iter().map(|one| (one, true));
+        let broken = torn.chain(facts.unfit.iter().map(|one| (one, false)));
+        for ((database, path), is_torn) in broken.filter(|_| is_asked) {
             let release =
-                Release { database: *database, path: path.clone(), ids: Vec::new(), is_torn: true };
+                Release { database: *database, path: path.clone(), ids: Vec::new(), is_torn };
             by_database.insert(*database, release);
         }
         for entry in &facts.entries {
@@ -372,7 +374,7 @@ impl Made {
         }
     }
 
-    fn finish(mut self, facts: &Facts) -> Plan<Step> {
+    fn finish(mut self, facts: &Facts, request: &Request) -> Plan<Step> {
         let is_input = |step: &Step| match step {
             Step::Move(step) => step.is_session,
             Step::Release(_) | Step::Forget(_) => true,
@@ -390,7 +392,11 @@ impl Made {
         steps.extend(reloads.then_some(Step::Reload));
         steps.extend(self.releases);
         steps.extend(self.forgets);
-        steps.extend((changes_routes && facts.is_published).then_some(Step::Publish));
+        // A run that ended before it published has left nothing else to do.
+        let is_all =
+            request.kinds == Kinds::ALL && request.ids.is_empty() && request.uids.is_empty();
+        let publishes = facts.is_published && (changes_routes || (is_all && facts.is_stale));
+        steps.extend(publishes.then_some(Step::Publish));
         self.exclusions.sort();
         self.exclusions.dedup();
         Plan { steps, exclusions: self.exclusions }

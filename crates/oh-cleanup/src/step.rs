@@ -158,7 +158,10 @@ impl fmt::Display for Step {
                 let ids: Vec<String> = ids.iter().map(|id| id.escape_debug().to_string()).collect();
                 write!(f, "release {path}: ")?;
                 match (ids.as_slice(), is_torn) {
-                    ([], _) => f.write_str("it is torn, and written anew of what is whole"),
+                    ([], true) => f.write_str("it is torn, and written anew of what is whole"),
+                    ([], false) => {
+                        f.write_str("its ports are not as they are to be, and are mended")
+                    }
                     (_, true) => {
                         write!(
                             f,

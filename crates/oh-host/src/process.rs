@@ -11,6 +11,7 @@
 //! do.
 
 mod exec;
+mod hanging;
 mod opened;
 mod surroundings;
 

@@ -16,7 +16,7 @@ use oh_host::folder::Memory;
 use oh_host::instances::{self, Ending, Phase, Record, STATE_SCHEMA, State, Wanted};
 use oh_host::lock::{Held, Leases, Locks};
 use oh_host::logs;
-use oh_host::process::Identity;
+use oh_host::process::{Identity, Pid, ProcessDir};
 use oh_host::publish::{self, Asked, Host, PublishFault};
 use oh_host::signals::Signals;
 use oh_host::sockets::{self, BindProbe, bind_probe_everywhere};
@@ -105,9 +105,7 @@ fn supervise(host: &Host, id: &InstanceId) -> Result<(), Fault> {
 /// signal of that moment is not for us either.
 fn own_session() -> Result<(), Fault> {
     let _not_for_us = Signals::listen()?;
-    if let Some(parent) = rustix::process::getppid()
-        && let Ok(group) = rustix::process::getpgid(Some(parent))
-    {
+    if let Some(group) = group_of_parent() {
         // Where it is gone, or of another session, we stay what we are.
         rustix::process::setpgid(None, Some(group)).ok();
     }
@@ -115,6 +113,14 @@ fn own_session() -> Result<(), Fault> {
         Ok(_) | Err(Errno::PERM) => Ok(()),
         Err(errno) => Err(std::io::Error::from(errno).into()),
     }
+}
+
+/// The group of our parent; none where it is gone, or its leader is outside of our pid namespace.
+fn group_of_parent() -> Option<rustix::process::Pid> {
+    let parent = rustix::process::getppid()?.as_raw_nonzero().get();
+    let parent = Pid::new(u32::try_from(parent).ok()?)?;
+    let group = ProcessDir::open(parent).ok()?.stat().ok()?.group?;
+    rustix::process::Pid::from_raw(i32::try_from(group.get()).ok()?)
 }
 
 /// What the supervisor holds for as long as it lives: its id, and each of its ports.

@@ -4,6 +4,7 @@
 //! Nothing here knows what a tool of ours should do: expectations stand in the tests. Everything
 //! that is started is ended by the handle that started it, also when a test fails.
 
+pub mod alone;
 pub mod bench;
 pub mod booted;
 pub mod browser;

@@ -287,7 +287,7 @@ fn of_group(look: &Look<'_>, group: &[(Stray, Usage)], known: &BTreeSet<Pid>) ->
         kept: None,
         id: None,
         uid,
-        is_owned: uid.is_some_and(|uid| look.owners.contains(uid)),
+        is_owned: uid.is_some_and(|uid| look.is_owned(uid)),
         is_elsewhere: strays().any(|stray| stray.is_elsewhere),
         // All of them: whichever ends first, the others are still known.
         leaders: strays().map(|stray| stray.identity.clone()).collect(),

@@ -14,11 +14,20 @@ use oh_model::port::Port;
 use super::{Entry, Look};
 use crate::step::Database;
 
-pub(super) fn gather(look: &mut Look<'_>) -> (Vec<Entry>, Vec<(Database, InRoot)>) {
+/// The databases that are to be written anew: those that are torn, and those of which the application
+/// would make nothing.
+#[derive(Debug, Default)]
+pub(super) struct Broken {
+    pub(super) torn: Vec<(Database, InRoot)>,
+    pub(super) unfit: Vec<(Database, InRoot)>,
+}
+
+pub(super) fn gather(look: &mut Look<'_>) -> (Vec<Entry>, Broken) {
+    let range = look.host.settings.instances.ports;
     let settings = &look.host.settings.instances;
     let (ports, repositories) =
         (settings.port_database.clone(), settings.repository_database.clone());
-    let (mut entries, mut torn) = (Vec::new(), Vec::new());
+    let (mut entries, mut broken) = (Vec::new(), Broken::default());
     let mut said: Vec<Said<'_>> = Vec::new();
     if let Some((database, is_torn)) = read::<PortDocument>(look, &ports) {
         for id in database.ids() {
@@ -26,7 +35,13 @@ pub(super) fn gather(look: &mut Look<'_>) -> (Vec<Entry>, Vec<(Database, InRoot)
             let pid = database.pid_of(&id).and_then(Pid::new);
             said.push(Said { database: Database::Ports, path: &ports, id, port, pid });
         }
-        torn.extend(is_torn.then(|| (Database::Ports, ports.clone())));
+        match is_torn {
+            true => broken.torn.push((Database::Ports, ports.clone())),
+            false if database.unfit(range).is_some() => {
+                broken.unfit.push((Database::Ports, ports.clone()));
+            }
+            false => {}
+        }
     }
     if let Some((database, is_torn)) = read::<RepositoriesDocument>(look, &repositories) {
         for id in database.ids() {
@@ -35,13 +50,14 @@ pub(super) fn gather(look: &mut Look<'_>) -> (Vec<Entry>, Vec<(Database, InRoot)
                 said.push(Said { database, path, id, port, pid: None });
             }
         }
-        torn.extend(is_torn.then(|| (Database::Repositories, repositories.clone())));
+        let torn = is_torn.then(|| (Database::Repositories, repositories.clone()));
+        broken.torn.extend(torn);
     }
     // Once for all: who holds a socket is seen in what every process has open.
     let listening = said.iter().filter_map(|one| look.listener(one.port?).ok().flatten());
     let holders = sockets::holders(&listening.map(|one| one.inode).collect());
     entries.extend(said.into_iter().map(|one| entry(look, &holders, one)));
-    (entries, torn)
+    (entries, broken)
 }
 
 /// Reads what is whole of a database, and says whether it is torn.

@@ -91,7 +91,7 @@ fn leftover(
 ) -> Result<Option<Leftover>, QuarantineFault> {
     let Some(thing) = quarantine::look_in(open, folder, name)? else { return Ok(None) };
     // What is others' stays, and is not asked anything: they might answer with anything.
-    let is_owned = look.owners.contains(thing.uid);
+    let is_owned = look.is_owned(thing.uid);
     // Neither is what somebody mounted there, which may never answer.
     let is_asked = is_owned && !thing.is_mount;
     let survey = match is_asked.then(|| survey::survey(open, name.as_bytes())) {

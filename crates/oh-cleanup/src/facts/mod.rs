@@ -47,6 +47,8 @@ pub(crate) struct Facts {
     pub(crate) entries: Vec<Entry>,
     /// The databases that are torn, each with its file.
     pub(crate) torn: Vec<(Database, InRoot)>,
+    /// Those of which the application would make nothing, or whose ports it has lost.
+    pub(crate) unfit: Vec<(Database, InRoot)>,
     /// What an earlier run was to take of editors that it stopped, and did not.
     pub(crate) left_by_runs: BTreeSet<Number>,
     /// What could not be looked at, and why.
@@ -55,6 +57,8 @@ pub(crate) struct Facts {
     pub(crate) is_partial: bool,
     /// Whether nginx serves routes of ours.
     pub(crate) is_published: bool,
+    /// Whether those are others than there should be, as a run leaves them that ended before it published.
+    pub(crate) is_stale: bool,
     /// Old files for nginx.
     pub(crate) generated: Vec<GeneratedFile>,
     /// Whether a run moved such files away, and was not seen to have nginx read what is left.
@@ -168,6 +172,8 @@ pub(crate) struct Listening {
 pub(crate) struct Look<'l> {
     pub(crate) host: &'l Host,
     pub(crate) users: Users,
+    /// Who looks.
+    me: u32,
     /// Those whose things may be cleaned up.
     pub(crate) owners: OwnerSet,
     pub(crate) all: Processes,
@@ -186,19 +192,36 @@ impl<'l> Look<'l> {
     pub(crate) fn begin(host: &'l Host) -> Result<Self, Fault> {
         let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
         let all = Processes::look()?;
-        let me = Pid::own();
-        let own = all.ancestors_of(me).into_iter().chain([me]).collect();
+        let own = all.ancestors_of(Pid::own()).into_iter().chain([Pid::own()]).collect();
+        let me = rustix::process::geteuid().as_raw();
         let owners = owners(host, &users);
         let listeners = sockets::listeners().map_err(|fault| fault.to_string());
         let listening_paths = sockets::listening_paths().map_err(|fault| fault.to_string());
         let (connections, unseen) = (Connections::look().ok(), Vec::new());
-        Ok(Self { host, users, owners, all, own, listeners, connections, listening_paths, unseen })
+        Ok(Self {
+            host,
+            users,
+            me,
+            owners,
+            all,
+            own,
+            listeners,
+            connections,
+            listening_paths,
+            unseen,
+        })
     }
 
     /// Returns who listens on a port; `Err` where nobody can tell.
     pub(crate) fn listener(&self, port: Port) -> Result<Option<&Listener>, String> {
         let listeners = self.listeners.as_ref().map_err(Clone::clone)?;
         Ok(listeners.iter().find(|one| one.address.port() == port.get()))
+    }
+
+    /// Says whether the things of a user may be cleaned up.
+    pub(crate) fn is_owned(&self, uid: u32) -> bool {
+        // Whom a set of owners believes is root too, whoever asks.
+        self.owners.contains(uid) && (self.me == 0 || self.me == uid)
     }
 
     /// Says that something was not looked at.
@@ -220,7 +243,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
     editors.extend(orphans::gather(look, &known)?);
     let leftovers = leftovers::gather(look, &editors);
     let sessions = sessions::gather(look);
-    let (entries, torn) = entries::gather(look);
+    let (entries, entries::Broken { torn, unfit }) = entries::gather(look);
     let generated = generated::gather(look, &editors);
     let is_unread = !unread::unread(look.host).is_empty();
     let left_by_runs = runs::gather(look);
@@ -234,13 +257,22 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
         sessions,
         entries,
         torn,
+        unfit,
         left_by_runs,
         is_partial: look.all.partial,
         unseen: look.unseen.clone(),
         is_published,
+        is_stale: is_published && is_stale(look.host),
         generated,
         is_unread,
     })
+}
+
+/// Says whether publishing would change what nginx serves; where that cannot be told, nothing is said of it.
+fn is_stale(host: &Host) -> bool {
+    let facts = oh_host::publish::gather(host).ok();
+    let plan = facts.and_then(|facts| oh_host::publish::plan(&facts).ok());
+    plan.is_some_and(|plan| !plan.steps.is_empty())
 }
 
 /// Looks at the editors alone, as they are now.
