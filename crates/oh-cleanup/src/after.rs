@@ -74,7 +74,8 @@ fn came_back(
     let mut back = BTreeSet::new();
     let mut say = |subject: String, reason: String| back.insert(Exclusion { subject, reason });
     for editor in stopped(before, deeds) {
-        if let Some(again) = now.editors.iter().find(|now| is_again(editor, now)) {
+        let is_new = |now: &&Editor| !before.editors.iter().any(|one| is_one(one, now));
+        if let Some(again) = now.editors.iter().filter(is_new).find(|now| is_again(editor, now)) {
             let pids: Vec<String> = again.pids.iter().map(ToString::to_string).collect();
             say(editor.what.clone(), format!("it runs again (pid {})", pids.join(", ")));
         }
@@ -96,6 +97,11 @@ fn came_back(
         }
     }
     back.into_iter().collect()
+}
+
+/// Says whether two looks saw the same processes: what stayed beside what was stopped came not back.
+fn is_one(before: &Editor, now: &Editor) -> bool {
+    before.leaders.iter().any(|leader| now.leaders.contains(leader))
 }
 
 /// Says whether an editor that runs now is the one that was stopped, started again. What anybody may say

@@ -9,10 +9,13 @@ mod scene;
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use oh_testsuite::instances::is_root;
+use oh_testsuite::process::Running;
 use oh_testsuite::wait;
 use scene::{PORTS, REPOSITORIES, Scene};
 use serde_json::json;
@@ -227,6 +230,30 @@ fn one_of_several_is_taken_by_its_id() -> Result<()> {
     let said = scene.run(&["--all", "--session", "GONE", "--yes"])?.expect(0)?;
     ensure!(!scene.things("tmp")?.contains("gone") && scene.is_routed("hello")?, "{said:?}");
     ensure!(scene.instances.json(PORTS)?["instances"]["gone"].is_null(), "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn nobody_keeps_what_is_not_theirs_by_looking_busy() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    let scene = Scene::new()?;
+    scene.leave("tmp/vscode-agent-gone-1/data/a", "a")?;
+    scene.leave("tmp/vscode-agent-gone-2/data/a", "a")?;
+    let at = |below: &str| scene.instances.lab.at(below);
+    let busy = |uid: u32, below: &str| {
+        let mut command = Command::new("sleep");
+        command.arg("300").uid(uid).gid(uid).current_dir(at(below)).process_group(0);
+        Running::start(&mut command)
+    };
+    let (theirs, ours) =
+        (busy(4242, "tmp/vscode-agent-gone-1/data")?, busy(0, "tmp/vscode-agent-gone-2/data")?);
+    let said = scene.run(&["--temp", "--yes"])?.expect(0)?;
+    let left = scene.things("tmp")?;
+    ensure!(!left.contains("gone-1") && left.contains("gone-2"), "{said:?}");
+    ensure!(said.stdout.contains(&format!("pid {} (sleep, user root) uses it", ours.id())));
+    ensure!(!theirs.has_ended()? && !ours.has_ended()?);
     Ok(())
 }
 

@@ -320,3 +320,35 @@ fn what_this_very_command_runs_in_is_kept() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn what_this_very_command_runs_in_is_taken_where_that_is_said() -> Result<()> {
+    alone("what_this_very_command_runs_in_is_taken_where_that_is_said", || {
+        let scene = Scene::new()?;
+        let lab = &scene.instances.lab;
+        let first = scene.instances.first_port;
+        // As in a terminal of an editor, which ends with it: a shell below it that has a terminal.
+        let tool = lab.built("oh-cleanup")?.get_program().to_string_lossy().into_owned();
+        let (root, out) = (lab.root(), lab.at("out").display().to_string());
+        let asked = format!("{tool} --all --yes --include-self-session --root {root}");
+        let script = format!(
+            "script --quiet --command '{asked} >{out} 2>&1; echo shell lives >>{out}' /dev/null \
+             </dev/null >/dev/null &\n{WAITS}"
+        );
+        let own = lab.at(&format!("tmp/code-server-userdata-around-{first}"));
+        fs::create_dir_all(&own)?;
+        let around = stand_in::start(&scene, "around", first, &script)?;
+        let runs = wait::until("the run to be over", BOUND, || {
+            let runs = scene.run(&["runs", "--format", "json"])?.json()?["result"]["runs"].clone();
+            Ok((runs[0]["is_over"] == serde_json::json!(true)).then_some(runs))
+        })?;
+        ensure!(around.has_ended()? && !own.exists(), "{runs}");
+        let said = wait::until("its report", BOUND, || {
+            let said = fs::read_to_string(Path::new(&out))?;
+            Ok(said.contains("undo: ").then_some(said))
+        })?;
+        ensure!(said.contains("done      stop    an editor on port"), "{said}");
+        ensure!(!said.contains("shell lives"), "{said}");
+        Ok(())
+    })
+}

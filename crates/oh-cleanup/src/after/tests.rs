@@ -171,6 +171,12 @@ fn what_was_left_alone_or_is_a_strangers_did_not_come_back() {
         let now = Facts { editors: vec![theirs], ..Facts::default() };
         assert!(shown(&before, &stopped, &now, &[]).is_empty());
     }
+    // What was beside it all the time, in the same folder.
+    let stays = editor(400, 8890, "/tmp/code-server-a");
+    let before =
+        Facts { editors: vec![before.editors[0].clone(), stays.clone()], ..Facts::default() };
+    let now = Facts { editors: vec![stays], ..Facts::default() };
+    assert!(shown(&before, &stopped, &now, &[]).is_empty());
 }
 
 #[test]

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use oh_host::journal::JournalFault;
 use oh_host::process::Processes;
+use oh_host::publish::Host;
 use oh_host::quarantine::{self, Place, Quarantine, QuarantineFault, Taken, Thing, Wanted};
 use oh_host::users::Users as People;
 use oh_model::plan::Outcome;
 
 use super::{Deed, NotDone, Run, chain, interrupted, stranded};
+use crate::facts::owners;
 use crate::facts::users::{Places, Users, users};
 use crate::fault::Fault;
 use crate::journal::{Line, Undo};
@@ -39,7 +41,7 @@ impl Run<'_> {
             return;
         }
         self.progress.doing(format!("move {}", oh_term::text::several(moves.len(), "thing")));
-        let used = used(&moves);
+        let used = used(self.host, &moves);
         let mut rest = Vec::new();
         for (at, (number, step)) in moves.into_iter().enumerate() {
             match used.as_ref().map(|used| used.get(&at)) {
@@ -155,15 +157,16 @@ impl Run<'_> {
 }
 
 /// Who uses things by now, for people, by the places of the steps; `Err` where nobody can tell.
-fn used(moves: &[(usize, &Move)]) -> Result<BTreeMap<usize, String>, String> {
+fn used(host: &Host, moves: &[(usize, &Move)]) -> Result<BTreeMap<usize, String>, String> {
     let all = Processes::look().map_err(|fault| chain(&fault))?;
     let places = Places::of(moves.iter().map(|(_, step)| &step.thing));
     // Of whom nobody can tell, the plan says so already.
-    let Users { of_things, .. } = users(&places, &all);
-    if of_things.is_empty() {
-        return Ok(BTreeMap::new());
-    }
     let people = People::of_machine().unwrap_or_else(|_| People::parse("", ""));
+    let owners = owners(host, &people);
+    let counts = |at: usize, uid| {
+        owners.contains(uid) || moves.get(at).is_some_and(|(_, step)| step.thing.uid == uid)
+    };
+    let Users { of_things, .. } = users(&places, &all, counts);
     let shown = of_things.into_iter().filter_map(|(at, pids)| {
         let (pid, uid) = pids.into_iter().next()?;
         let name = all.get(pid).map(|stat| stat.name.escape_debug().to_string());

@@ -116,8 +116,11 @@ fn leftover(
 
 /// Adds who works in what, runs it, or has it open.
 fn add_users(look: &mut Look<'_>, editors: &[Editor], found: &mut [Leftover]) {
+    let counts = |at: usize, uid| {
+        look.owners.contains(uid) || found.get(at).is_some_and(|one| one.thing.uid == uid)
+    };
     let Users { of_things, denied_count } =
-        users::users(&Places::of(found.iter().map(|one| &one.thing)), &look.all);
+        users::users(&Places::of(found.iter().map(|one| &one.thing)), &look.all, counts);
     let of_editors: BTreeSet<Pid> = editors.iter().flat_map(|one| &one.pids).copied().collect();
     for (at, pids) in of_things {
         let Some(one) = found.get_mut(at) else { continue };

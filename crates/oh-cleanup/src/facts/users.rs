@@ -61,8 +61,13 @@ fn in_kernel(folder: &RealPath) -> Vec<u8> {
     shown
 }
 
-/// Looks at all processes but this one.
-pub(crate) fn users(places: &Places<'_>, all: &Processes) -> Users {
+/// Looks at all processes but this one. `counts` says whether a user's use of a thing counts: whoever has
+/// nothing to do with its owner keeps nothing of it by looking busy, and loses nothing by a rename.
+pub(crate) fn users(
+    places: &Places<'_>,
+    all: &Processes,
+    counts: impl Fn(usize, u32) -> bool,
+) -> Users {
     let mut users = Users::default();
     if places.folders.is_empty() {
         return users;
@@ -82,7 +87,7 @@ pub(crate) fn users(places: &Places<'_>, all: &Processes) -> Users {
         };
         match looked() {
             Ok((used, uid)) => {
-                for at in used {
+                for at in used.into_iter().filter(|at| counts(*at, uid)) {
                     users.of_things.entry(at).or_default().insert(stat.pid, uid);
                 }
             }
@@ -117,7 +122,7 @@ mod tests {
         let mut child =
             Command::new("sleep").arg("60").current_dir(top.join("tmp/a/deep")).spawn().unwrap();
         let pid = Pid::new(child.id()).unwrap();
-        let found = users(&Places::of(&things), &Processes::look().unwrap());
+        let found = users(&Places::of(&things), &Processes::look().unwrap(), |_, _| true);
         child.kill().unwrap();
         child.wait().unwrap();
         let used: Vec<(usize, Vec<Pid>)> = found
