@@ -180,8 +180,9 @@ fn an_editor_that_is_started_again_is_not_said_to_be_stopped() -> Result<()> {
         starter.wait_for_line("up", BOUND)?;
         scene.leave("tmp/vscode-agent-gone-1/a", "a")?;
         let said = scene.run(&["--all", "--yes"])?.expect(1)?;
-        ensure!(said.stdout.contains("it runs again as pid "), "{said:?}");
-        ensure!(said.stdout.contains("not clean: 1 thing moved"), "{said:?}");
+        ensure!(said.stdout.contains(&format!("came back an editor on port {port}: ")), "{said:?}");
+        ensure!(said.stdout.contains("not clean: "), "{said:?}");
+        ensure!(said.stdout.contains("1 thing moved"), "{said:?}");
         starter.stop()?;
         let said = scene.run(&["--all", "--yes"])?.expect(0)?;
         ensure!(said.stdout.starts_with("nothing to do"), "{said:?}");

@@ -76,7 +76,7 @@ fn without_a_change(scene: &Scene, arguments: &[&str]) -> Result<Said> {
             }
             Some(("fcntl", rest)) => !rest.contains("SETLK"),
             // A lock is asked for, of what would be taken.
-            Some(("flock", rest)) => rest.contains("LOCK_SH"),
+            Some(("flock", rest)) => rest.contains("LOCK_NB"),
             // It goes on, or ended.
             Some(_) => call.starts_with("<...") || call.starts_with("+++"),
             None => true,

@@ -47,7 +47,7 @@ pub(super) fn release(
         kept.extend(keep_taken(&mut release, &bytes)?);
     }
     let release = &release;
-    if release.ids.is_empty() && !release.is_torn {
+    if release.ids.is_empty() && !release.is_torn && !kept.is_empty() {
         return Err(NotDone::kept(format!("all of them stay: {}", kept.join("; "))));
     }
     let copy = copy_path(run, number, &release.path)?;

@@ -128,8 +128,10 @@ impl Fire {
             wait::until(&format!("a job in {}", one.id), BOUND, || {
                 Ok(one.lines(&scene)?.iter().any(|line| line == "sleep 3000").then_some(()))
             })?;
-            browser.open("about:blank")?;
         }
+        // It ends, and with it whatever it keeps open to what it has left.
+        drop(browser);
+        let browser = Browser::start()?;
         let attached = if is_full {
             let browser = Browser::start()?;
             terminal(&browser, &scene, &busy)?;
