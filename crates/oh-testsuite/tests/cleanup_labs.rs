@@ -77,10 +77,13 @@ fn leftover(scene: &Scene, name: &[u8]) -> Result<PathBuf> {
 
 /// The run that a report or a hint names.
 fn purge(scene: &Scene) -> Result<Said> {
+    scene.run(&["purge", &last_run(scene)?, "--others", "--yes"])
+}
+
+fn last_run(scene: &Scene) -> Result<String> {
     let runs = scene.run(&["runs", "--format", "json"])?.expect(0)?.json()?;
     let runs = runs["result"]["runs"].as_array().cloned().unwrap_or_default();
-    let last = runs.last().and_then(|run| run["run"].as_str()).context("a run")?;
-    scene.run(&["purge", last, "--others", "--yes"])
+    Ok(runs.last().and_then(|run| run["run"].as_str()).context("a run")?.to_owned())
 }
 
 /// Exchanges entries of the same name of two folders, until it is told to end. By paths: an open folder
@@ -253,9 +256,7 @@ fn a_tree_deeper_than_there_are_descriptors_goes() -> Result<()> {
         limited(&["undo"])?.expect(0)?;
         ensure!(tree.join("a/a/a").exists());
         limited(&FORCED)?.expect(0)?;
-        let runs = fs::read_dir(scene.instances.lab.at(QUARANTINE))?.flatten();
-        let run = runs.last().context("a run")?.file_name();
-        let said = limited(&["purge", &run.to_string_lossy(), "--yes"])?.expect(0)?;
+        let said = limited(&["purge", &last_run(&scene)?, "--yes"])?.expect(0)?;
         ensure!(said.stdout.contains(&format!("{} names", DEPTH + 1 + 1)), "{said:?}");
         ensure!(!scene.tree(QUARANTINE)?.contains("/0"), "it is left");
         Ok(())
