@@ -80,6 +80,17 @@ fn purge(scene: &Scene) -> Result<Said> {
     scene.run(&["purge", &last_run(scene)?, "--others", "--yes"])
 }
 
+/// The folders of runs in the quarantine; what is made ahead for the next one is none.
+fn quarantined(scene: &Scene) -> Result<Vec<PathBuf>> {
+    let mut runs = Vec::new();
+    for run in fs::read_dir(scene.instances.lab.at(QUARANTINE))? {
+        let run = run?;
+        let is_spare = run.file_name().as_encoded_bytes().starts_with(b".");
+        runs.extend((!is_spare).then(|| run.path()));
+    }
+    Ok(runs)
+}
+
 fn last_run(scene: &Scene) -> Result<String> {
     let runs = scene.run(&["runs", "--format", "json"])?.expect(0)?.json()?;
     let runs = runs["result"]["runs"].as_array().cloned().unwrap_or_default();
@@ -178,10 +189,10 @@ fn while_exchanging(pairs: &[(PathBuf, PathBuf)], act: impl FnOnce() -> Result<(
 /// Finds the trees in the quarantine, and gives each links to be exchanged; returns the runs too.
 fn moved(scene: &Scene) -> Result<(Vec<String>, Vec<Pair>)> {
     let (mut runs, mut pairs) = (Vec::new(), Vec::new());
-    for run in fs::read_dir(scene.instances.lab.at(QUARANTINE))? {
-        let run = run?;
-        runs.push(run.file_name().to_string_lossy().into_owned());
-        for tree in fs::read_dir(run.path())? {
+    for run in quarantined(scene)? {
+        let name = run.file_name().context("a run")?;
+        runs.push(name.to_string_lossy().into_owned());
+        for tree in fs::read_dir(&run)? {
             let tree = tree?;
             if tree.file_type()?.is_dir() {
                 let links = scene.instances.lab.at(&format!("home/links/{}", pairs.len()));
@@ -215,8 +226,8 @@ fn what_is_mounted_in_a_left_over_is_kept() -> Result<()> {
         ensure!(!later.exists(), "{said:?}");
         drop(open);
         // And where somebody mounts it in the quarantine itself.
-        let run = fs::read_dir(scene.instances.lab.at(QUARANTINE))?.next().context("a run")??;
-        let thing = fs::read_dir(run.path())?.next().context("a thing")??;
+        let run = quarantined(&scene)?.pop().context("a run")?;
+        let thing = fs::read_dir(run)?.next().context("a thing")??;
         let inside = thing.path().join("inside");
         mount(&["--bind"], &precious, &inside)?;
         let said = purge(&scene)?.expect(1)?;
