@@ -5,6 +5,12 @@
 mod everything;
 #[path = "cleanup/fire.rs"]
 mod fire;
+#[path = "cleanup/left.rs"]
+#[expect(dead_code, reason = "one that is dead is enough here")]
+mod left;
+#[path = "cleanup/old_site.rs"]
+#[expect(dead_code, reason = "nginx is asked by the tool")]
+mod old_site;
 #[path = "cleanup/scene.rs"]
 #[expect(dead_code, reason = "other tests need all of it")]
 mod scene;

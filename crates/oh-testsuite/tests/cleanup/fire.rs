@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
@@ -26,6 +27,8 @@ use rustix::fs::{CWD, RenameFlags};
 use serde_json::json;
 
 use crate::everything::everything;
+use crate::left::Left;
+use crate::old_site;
 use crate::scene::{Decoys, PORTS, Scene};
 
 /// How long something of an editor may take, on two busy cores.
@@ -35,7 +38,10 @@ const BOUND: Duration = Duration::from_secs(120);
 const PRECIOUS: usize = 8000;
 
 /// What a foreign file of nginx says, in the folder in which older scripts keep theirs.
-const FOREIGN: &str = "server {\n    listen 127.0.0.1:1;\n}\n";
+const FOREIGN: &str = "location /foreign/ {\n    return 204;\n}\n";
+
+/// An old file for nginx that is broken.
+const BROKEN: &str = "etc/nginx/vscode-projects/gone.conf";
 
 /// A user who has nothing to do with it.
 const STRANGER: u32 = 4242;
@@ -160,6 +166,14 @@ impl Fire {
     /// Puts down what goes.
     fn fuel(&self) -> Result<()> {
         let scene = &self.scene;
+        // What an OpenHands that was killed leaves running: all ends with the namespaces, if not before.
+        let left = ManuallyDrop::new(Left::in_lab(&scene.instances.lab)?);
+        left.kill(&mut left.app("dead", true)?)?;
+        // An old file for nginx that ends too early, so that nginx refuses all.
+        scene.old_site(&scene.include_all())?;
+        let whole = old_site::text("gone", scene.instances.first_port + 12, "/var/www/github/gone");
+        let torn = whole.split("    # Timeouts").next().context("a file")?;
+        scene.instances.lab.write(BROKEN, torn)?;
         scene.leave("tmp/code-server-userdata-gone-8890/User/settings.json", "{}")?;
         scene.leave("tmp/code-server-config-8891/config.yaml", "a")?;
         scene.leave("tmp/vscode-agent-gone-8890/data/a", "a")?;
@@ -264,7 +278,9 @@ impl Fire {
         ensure!(again.stdout.starts_with("nothing to do"), "{again:?}");
         // All comes back as it was: the torn database too, of which no routes can be made.
         let undone = self.scene.run(&["undo"])?.expect(1)?;
-        ensure!(undone.stdout.matches("not back  ").count() == 1, "{undone:?}");
+        ensure!(undone.stdout.matches("not back  ").count() == 2, "{undone:?}");
+        // nginx would not start with it.
+        ensure!(undone.stdout.contains(&format!("{BROKEN}\n")), "{undone:?}");
         ensure!(undone.stdout.contains("not back  the routes"), "{undone:?}");
         ensure!(self.names()? == before.1, "{:#?}\n{:#?}", self.names()?, before.1);
         Ok(())
@@ -279,10 +295,10 @@ impl Fire {
     fn is_clean(&self, said: &str) -> Result<()> {
         let (scene, lab) = (&self.scene, &self.scene.instances.lab);
         // Those that end: all of them, and nothing of them waited for the grace.
-        let stopped = format!("{} editors stopped", self.idle.len() + 1);
+        let stopped = format!("{} editors, 2 orphans stopped", self.idle.len() + 1);
         ensure!(said.contains(&stopped), "{stopped}");
         let killed = said.lines().filter(|line| line.contains(" by KILL"));
-        ensure!(killed.clone().count() == self.idle.len() + 1);
+        ensure!(killed.clone().count() == self.idle.len() + 3);
         ensure!(
             killed.clone().all(|line| line.ends_with(", 0 by KILL")),
             "the grace was waited for"
@@ -330,6 +346,10 @@ impl Fire {
         );
         ensure!(lab.at("tmp/code-server-bound/inside/0/0").exists());
         ensure!(scene.text("etc/nginx/vscode-projects/foreign.conf")? == FOREIGN);
+        // What was broken does not break nginx any more.
+        ensure!(!lab.at(BROKEN).exists() && said.contains("new workers serve what is left"));
+        ensure!(!left_alive(scene)?, "an orphan lives");
+        ensure!(!lab.at("tmp/openhands_workspace_dead").exists(), "its workspace is left");
         // Databases: whole, in their shape, with those that stay and no others.
         let ports = scene.instances.json(PORTS)?;
         let entries = ports["instances"].as_object().context("an object")?;
@@ -341,6 +361,11 @@ impl Fire {
         ensure!(!scene.is_routed("hello")?, "hello is routed");
         Ok(())
     }
+}
+
+/// Says whether anything runs that a killed OpenHands left.
+fn left_alive(scene: &Scene) -> Result<bool> {
+    ManuallyDrop::new(Left { lab: &scene.instances.lab }).processes().map(|all| !all.is_empty())
 }
 
 /// Exchanges entries of a tree with links, by their paths.

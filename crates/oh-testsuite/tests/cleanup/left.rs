@@ -1,6 +1,7 @@
 //! A machine on which OpenHands was killed: what it leaves is started by a stand-in, with the command
 //! lines, folders, environment, groups and sessions of the real one.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
@@ -47,9 +48,9 @@ const SERVER_MAIN: &str = "const at = process.argv.indexOf('--port');
 require('net').createServer(() => {}).listen(Number(process.argv[at + 1]), '127.0.0.1');
 ";
 
-/// The laboratory.
-pub(crate) struct Left {
-    pub(crate) lab: Lab,
+/// The laboratory, or a part of another one.
+pub(crate) struct Left<L: Borrow<Lab> = Lab> {
+    pub(crate) lab: L,
 }
 
 /// An OpenHands with one conversation.
@@ -68,7 +69,7 @@ impl Drop for App {
     }
 }
 
-impl Drop for Left {
+impl<L: Borrow<Lab>> Drop for Left<L> {
     fn drop(&mut self) {
         // What is made meanwhile is found by the next look.
         while let Ok(all) = self.processes()
@@ -90,8 +91,15 @@ fn end(pid: u32, signal: Signal) {
 
 impl Left {
     pub(crate) fn new() -> Result<Self> {
-        let left = Self { lab: Lab::plain()? };
-        let lab = &left.lab;
+        Self::in_lab(Lab::plain()?)
+    }
+}
+
+impl<L: Borrow<Lab>> Left<L> {
+    /// Puts the programs of OpenHands into a laboratory.
+    pub(crate) fn in_lab(lab: L) -> Result<Self> {
+        let left = Self { lab };
+        let lab = left.lab();
         for (path, text) in FILES {
             let path = lab.at("opt").join(path);
             fs::create_dir_all(path.parent().context("a folder")?)?;
@@ -120,20 +128,24 @@ impl Left {
         Ok(left)
     }
 
+    fn lab(&self) -> &Lab {
+        self.lab.borrow()
+    }
+
     /// Runs `oh-cleanup` on this root.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<Said> {
-        let mut command = self.lab.built("oh-cleanup")?;
+        let mut command = self.lab().built("oh-cleanup")?;
         command.env_clear().current_dir("/").args(arguments);
-        command.arg("--root").arg(self.lab.root()).stdin(Stdio::null());
+        command.arg("--root").arg(self.lab().root()).stdin(Stdio::null());
         Ok(command.output().context("could not run oh-cleanup")?.into())
     }
 
     /// A command whose process, and what it starts, ends with the laboratory.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.lab.at("srv"));
-        command.env(MARK, self.lab.root()).env("TMUX_TMPDIR", self.lab.at("tmux"));
-        command.env("PYTHONPATH", self.lab.at("opt")).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.lab().at("srv"));
+        command.env(MARK, self.lab().root()).env("TMUX_TMPDIR", self.lab().at("tmux"));
+        command.env("PYTHONPATH", self.lab().at("opt")).env("PYTHONDONTWRITEBYTECODE", "1");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.current_dir("/");
         command
@@ -141,7 +153,7 @@ impl Left {
 
     /// Makes a workspace, as OpenHands makes one for a conversation.
     pub(crate) fn workspace(&self, id: &str) -> Result<String> {
-        let path = self.lab.at(&format!("tmp/openhands_workspace_{id}"));
+        let path = self.lab().at(&format!("tmp/openhands_workspace_{id}"));
         fs::create_dir_all(&path)?;
         Ok(path.display().to_string())
     }
@@ -220,7 +232,7 @@ impl Left {
 
     /// All that the laboratory started and that runs, with its arguments.
     pub(crate) fn processes(&self) -> Result<BTreeMap<u32, String>> {
-        let mark = format!("{MARK}={}", self.lab.root());
+        let mark = format!("{MARK}={}", self.lab().root());
         let mut found = BTreeMap::new();
         for entry in fs::read_dir("/proc")? {
             let name = entry?.file_name();
@@ -247,7 +259,7 @@ impl Left {
         let workspace = self.workspace("decoys")?;
         let mut decoys = Vec::new();
         // An action server with a folder that is somebody's own.
-        let folder = self.lab.at("srv").display().to_string();
+        let folder = self.lab().at("srv").display().to_string();
         decoys.push(self.orphan(&mut self.server(&folder), "--working-dir")?);
         // Those whose arguments only say it.
         let line = "python -u -m openhands.runtime.action_execution_server 1 --working-dir";
@@ -264,7 +276,7 @@ impl Left {
         shell.args(["-c", &format!("sleep 301; true # {line} {workspace}")]);
         decoys.push(self.orphan(shell.current_dir(&workspace), "sleep 301; true")?);
         // Somebody's own kernels and terminals, in a folder with the very name.
-        let program = self.lab.at("opt/bin/jupyter-kernelgateway").display().to_string();
+        let program = self.lab().at("opt/bin/jupyter-kernelgateway").display().to_string();
         let [port, ..] = free_ports()?;
         let mut kernels = self.command(PYTHON);
         kernels.args([&program, "--KernelGatewayApp.ip=0.0.0.0"]);
@@ -290,13 +302,13 @@ impl Left {
 
     /// The command of an agent server that works in a sandbox of its own, and that of its editor.
     pub(crate) fn sandbox(&self, id: &str) -> Result<(String, [Command; 2])> {
-        let sandbox = self.lab.at(&format!("tmp/openhands-sandboxes/{id}"));
+        let sandbox = self.lab().at(&format!("tmp/openhands-sandboxes/{id}"));
         fs::create_dir_all(&sandbox)?;
         let mut server = self.command(PYTHON);
         server.args(["-m", "openhands.agent_server", "--port", "8000"]).current_dir(&sandbox);
         let mut editor = self.command("/bin/sh");
         let [port, ..] = free_ports()?;
-        editor.arg(self.lab.at("opt").join(EDITOR).join("bin/openvscode-server"));
+        editor.arg(self.lab().at("opt").join(EDITOR).join("bin/openvscode-server"));
         editor.args(["--host", "0.0.0.0", "--connection-token", "T", "--port"]);
         editor.arg(port.to_string()).arg("--disable-workspace-trust").current_dir(&sandbox);
         Ok((sandbox.display().to_string(), [server, editor]))
