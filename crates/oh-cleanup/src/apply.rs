@@ -202,6 +202,16 @@ pub(crate) fn apply(
     Ok(deeds.into_values().collect())
 }
 
+/// Says whether what a step is to stop has ended by itself meanwhile: that is as wanted.
+fn has_ended(step: &Step) -> bool {
+    match step {
+        Step::Stop(stop) if stop.id.is_none() => {
+            stop.leaders.iter().all(|leader| leader.lives().is_ok_and(|lives| !lives))
+        }
+        _ => false,
+    }
+}
+
 /// What a journal says of the end of a step.
 fn lines(step: usize, outcome: &Result<Outcome, NotDone>) -> Vec<Line> {
     match outcome {
@@ -229,7 +239,7 @@ impl Run<'_> {
     fn may(&self, step: &Step, meant: &Meant<'_>) -> Result<(), NotDone> {
         if self.interrupts.is_asked() {
             Err(interrupted())
-        } else if meant.has(step) {
+        } else if meant.has(step) || has_ended(step) {
             Ok(())
         } else {
             Err(NotDone::said(meant.why_not(step)))

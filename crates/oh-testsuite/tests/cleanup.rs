@@ -144,6 +144,18 @@ fn a_plan_in_a_file_is_carried_out_as_far_as_it_is_still_true() -> Result<()> {
 }
 
 #[test]
+fn an_editor_that_has_ended_by_itself_is_as_wanted() -> Result<()> {
+    let scene = Scene::new()?;
+    let old = scene.historic("old", 1)?;
+    let file = scene.instances.lab.at("plan.json").display().to_string();
+    scene.run(&["plan", "--all", "--output", &file])?.expect(0)?;
+    old.end();
+    let said = scene.run(&["apply", &file, "--yes"])?.expect(0)?;
+    ensure!(said.stdout.contains("as wanted stop    an editor on port"), "{said:?}");
+    Ok(())
+}
+
+#[test]
 fn what_was_moved_long_ago_is_removed_for_good() -> Result<()> {
     let scene = Scene::new()?;
     scene.leave("tmp/vscode-agent-gone-1/data/a", "a")?;

@@ -42,10 +42,9 @@ impl Running {
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.child.borrow_mut().try_wait(), Ok(Some(_)))
     }
-}
 
-impl Drop for Running {
-    fn drop(&mut self) {
+    /// Ends it, and all of its group.
+    pub(crate) fn end(&self) {
         let mut child = self.child.borrow_mut();
         // Its group: code-server's child has the port for some seconds more.
         if let Ok(None) = child.try_wait()
@@ -54,6 +53,12 @@ impl Drop for Running {
             rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).ok();
         }
         drop(child.wait());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
