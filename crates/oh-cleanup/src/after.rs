@@ -86,6 +86,8 @@ fn came_back(
     let there: BTreeSet<_> = now
         .leftovers
         .iter()
+        // What a stranger makes anew under an old name brought nothing of ours back.
+        .filter(|one| one.is_owned)
         .map(|one| &one.thing)
         .chain(now.sessions.iter().map(|one| &one.thing))
         .map(|thing| (&thing.folder, &thing.name))

@@ -153,6 +153,7 @@ fn carry_out(
     // Evidence takes its time too: what has changed since is left alone.
     let (seen, fresh) =
         if asked.no_evidence { (facts.clone(), fresh) } else { planned(host, request)? };
+    let told = Plan { steps: plan.steps.clone(), exclusions: fresh.exclusions.clone() };
     let grace = asked.grace.unwrap_or(Duration::from_secs(host.settings.cleanup.grace_s));
     // A part of what was confirmed is confirmed.
     let (begun, consented) = match &part {

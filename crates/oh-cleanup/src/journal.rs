@@ -77,6 +77,11 @@ pub(crate) enum Undo {
     Copied { path: InRoot, copy: RealPath, sha256: String, written: String },
 }
 
+/// What is said of a thing that belongs to an editor.
+pub(crate) fn of_editor(what: &str) -> String {
+    format!("of {what}")
+}
+
 /// What is known of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
@@ -133,20 +138,34 @@ impl Run {
         self.lines.iter().any(|line| matches!(line, Line::Begin { step, .. } if *step == number))
     }
 
-    /// What it was to take of editors that it stopped, and did not come to, or could not.
+    /// What it was to take of editors that it stopped, and did not come to, or could not; not what was
+    /// looked at and kept, and nothing of an editor that stayed.
     pub(crate) fn left(&self) -> impl Iterator<Item = Number> {
-        let done: BTreeSet<usize> = self
-            .lines
-            .iter()
-            .filter_map(|line| match line {
-                Line::Done { step } => Some(*step),
+        let (mut settled, mut stayed) = (BTreeSet::new(), BTreeSet::new());
+        for line in &self.lines {
+            match line {
+                Line::Done { step } => _ = settled.insert(*step),
+                Line::Kept { step, .. } => {
+                    settled.insert(*step);
+                    stayed.insert(*step);
+                }
+                Line::Failed { step, .. } => _ = stayed.insert(*step),
+                _ => {}
+            }
+        }
+        let steps = || self.head.steps.iter().enumerate();
+        let of_those: BTreeSet<String> = steps()
+            .filter(|(number, _)| stayed.contains(number))
+            .filter_map(|(_, step)| match step {
+                Step::Stop(stop) => Some(of_editor(&stop.what)),
                 _ => None,
             })
             .collect();
-        let steps = self.head.steps.iter().enumerate();
-        let left = steps.filter(move |(number, _)| !done.contains(number));
-        left.filter_map(|(_, step)| match step {
-            Step::Move(step) if step.may_change => Some(step.thing.number),
+        let left = steps().filter(move |(number, _)| !settled.contains(number));
+        left.filter_map(move |(_, step)| match step {
+            Step::Move(step) if step.may_change && !of_those.contains(&step.what) => {
+                Some(step.thing.number)
+            }
             _ => None,
         })
     }
@@ -234,6 +253,65 @@ mod tests {
         let run = Run { lines, ..super::tests::run(Vec::new()) };
         assert_eq!(run.undoable(), [(4, &d)]);
         assert_eq!(run.held(), [(2, &b), (4, &d)]);
+    }
+
+    #[test]
+    fn what_an_editor_left_is_left_by_a_run_that_was_to_take_it() {
+        use oh_host::folder::FileKind;
+        use oh_model::escaped::Name;
+
+        use crate::step::{Kind, Move, Stop};
+
+        let stop = |what: &str| {
+            let (what, why) = (what.to_owned(), String::new());
+            Step::Stop(Stop {
+                what,
+                kind: Kind::Editor,
+                id: None,
+                leaders: Vec::new(),
+                processes: 1,
+                why,
+            })
+        };
+        let number = |inode| Number { device: (8, 1), inode, born_ns: None };
+        let moved = |inode, what: &str, may_change| {
+            Step::Move(Move {
+                thing: Thing {
+                    folder: RealPath::parse("/tmp").unwrap(),
+                    folder_number: number(2),
+                    name: Name::new(b"a").unwrap(),
+                    number: number(inode),
+                    kind: FileKind::Folder,
+                    uid: 0,
+                    modified_ns: 0,
+                    size_bytes: 0,
+                    is_mount: false,
+                },
+                what: what.to_owned(),
+                bytes: 0,
+                is_session: false,
+                is_of_nginx: false,
+                is_more: false,
+                may_change,
+            })
+        };
+        let (ended, stays) = ("an editor on port 8888", "an editor on port 8889");
+        let steps = vec![
+            stop(ended),
+            stop(stays),
+            moved(10, &of_editor(ended), true),
+            moved(11, &of_editor(stays), true),
+            moved(12, "nobody uses it", false),
+            moved(13, &of_editor(ended), true),
+        ];
+        let lines = vec![
+            Line::Done { step: 0 },
+            Line::Kept { step: 1, why: "somebody works in it".into() },
+            Line::Done { step: 5 },
+        ];
+        let run = run(lines);
+        let run = Run { head: Head { steps, ..run.head.clone() }, ..run };
+        assert_eq!(run.left().collect::<Vec<_>>(), [number(10)]);
     }
 
     #[test]

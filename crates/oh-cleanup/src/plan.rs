@@ -18,6 +18,7 @@ use oh_model::port::Port;
 use oh_term::duration;
 
 use crate::facts::{Editor, Entry, Facts, Leftover, Life, Session};
+use crate::journal;
 use crate::request::{Kinds, Request};
 use crate::step::{Database, Move, Release, Step, Stop, StopContainer};
 
@@ -57,6 +58,10 @@ pub(crate) fn plan_but(
     }
     if request.kinds.temporary {
         facts.leftovers.iter().for_each(|one| made.leftover(one, facts, request));
+        if facts.more_of_others > 0 {
+            let what = format!("{} more things", facts.more_of_others);
+            made.exclude(what, "they have the names of left-overs and belong to others");
+        }
     }
     facts.sessions.iter().for_each(|one| made.session(one, facts, request));
     made.entries(facts, request);
@@ -261,7 +266,7 @@ impl Made {
             ));
         }
         let what = match of_editor {
-            Some((what, _)) => format!("of {what}"),
+            Some((what, _)) => journal::of_editor(what),
             None if is_left => "of an editor that an earlier run stopped".into(),
             None => format!("nobody uses it, user {}", one.owner),
         };

@@ -384,10 +384,15 @@ pub fn complaint(line: &str) -> Option<String> {
         _ => rest,
     };
     let level = if level == "emerg" { String::new() } else { format!("{level}: ") };
-    match rest.rsplit_once(" in ") {
-        Some((what, place)) if place.starts_with('/') => Some(format!("{place}: {level}{what}")),
-        _ => Some(format!("{level}{rest}")),
-    }
+    let said = match rest.rsplit_once(" in ") {
+        Some((what, place)) if place.starts_with('/') => format!("{place}: {level}{what}"),
+        _ => format!("{level}{rest}"),
+    };
+    // It quotes words of files that others may write, and terminals obey what they are shown.
+    let shown = |letter: char| -> String {
+        if letter.is_control() { letter.escape_default().collect() } else { letter.into() }
+    };
+    Some(said.chars().map(shown).collect())
 }
 
 #[cfg(test)]

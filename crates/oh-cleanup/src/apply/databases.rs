@@ -9,7 +9,8 @@ use oh_host::inputs;
 use oh_host::journal::JOURNALS_FOLDER;
 use oh_host::lock::{Held, World};
 use oh_host::process::Pid;
-use oh_host::publish::LOCK_WAIT;
+use oh_host::publish::{Host, LOCK_WAIT};
+use oh_host::users::Users;
 use oh_model::databases::{Document, PortDocument, RepositoriesDocument};
 use oh_model::path::{InRoot, RealPath};
 use oh_model::plan::Outcome;
@@ -44,7 +45,7 @@ pub(super) fn release(
     let bytes = atomic::read_limited(&path, databases::DATABASE_BYTES_MAX).map_err(|f| said(&f))?;
     let Some(bytes) = bytes else { return Ok(Outcome::AlreadyDone) };
     if !run.request.reset_all {
-        kept.extend(keep_taken(&mut release, &bytes)?);
+        kept.extend(keep_taken(host, &mut release, &bytes)?);
     }
     let release = &release;
     if release.ids.is_empty() && !release.is_torn && !kept.is_empty() {
@@ -100,7 +101,7 @@ pub(super) fn release(
 }
 
 /// Keeps the entries whose ports somebody has by now; returns them, each with who it is.
-fn keep_taken(release: &mut Release, bytes: &[u8]) -> Result<Vec<String>, NotDone> {
+fn keep_taken(host: &Host, release: &mut Release, bytes: &[u8]) -> Result<Vec<String>, NotDone> {
     let claims: BTreeMap<&String, (Port, Option<Pid>)> = match release.database {
         Database::Ports => {
             let database: PortDocument = parsed(bytes);
@@ -118,12 +119,13 @@ fn keep_taken(release: &mut Release, bytes: &[u8]) -> Result<Vec<String>, NotDon
     let held = facts::held_ports(&ports).map_err(|why| {
         NotDone::kept(format!("nobody can tell who listens on their ports: {why}"))
     })?;
+    let owners = facts::owners(host, &Users::of_machine().unwrap_or_else(|_| Users::parse("", "")));
     let why = |id: &String| -> Option<String> {
         let (port, pid) = claims.get(id)?;
         if let Some(holder) = held.get(port) {
             return Some(format!("{holder} listens on its port by now"));
         }
-        let is_coming = pid.is_some_and(|pid| is_coming(pid, *port));
+        let is_coming = pid.is_some_and(|pid| is_coming(&owners, pid, *port));
         is_coming.then(|| "its editor runs and does not listen yet".into())
     };
     let kept: BTreeMap<String, String> =

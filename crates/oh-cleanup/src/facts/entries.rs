@@ -6,6 +6,7 @@ use oh_host::databases::{self, Place};
 use oh_host::inputs;
 use oh_host::process::{Pid, ProcessDir};
 use oh_host::sockets;
+use oh_host::users::OwnerSet;
 use oh_model::databases::{Document, PortDocument, RepositoriesDocument};
 use oh_model::editor_command::EditorCommand;
 use oh_model::path::InRoot;
@@ -92,14 +93,16 @@ fn entry(look: &Look<'_>, holders: &BTreeMap<u64, Pid>, said: Said<'_>) -> Entry
         Some(Err(why)) => Err(why),
         _ => Ok(None),
     };
-    let is_coming = pid.zip(port).is_some_and(|(pid, port)| is_coming(pid, port));
+    let is_coming = pid.zip(port).is_some_and(|(pid, port)| is_coming(&look.owners, pid, port));
     Entry { database, path: path.clone(), id, port, holder, is_coming }
 }
 
-/// Says whether a process is an editor that was told to listen on this port.
-pub(crate) fn is_coming(pid: Pid, port: Port) -> bool {
+/// Says whether a process is an editor that was told to listen on this port; a stranger's may have such
+/// arguments, and the number of one that is gone.
+pub(crate) fn is_coming(owners: &OwnerSet, pid: Pid, port: Port) -> bool {
+    let Ok(process) = ProcessDir::open(pid) else { return false };
     // Without waiting: anybody may fill a database with those that show nothing.
-    let arguments = ProcessDir::open(pid).and_then(|process| process.present_arguments());
-    let command = EditorCommand::read(&arguments.unwrap_or_default());
-    command.is_some_and(|command| command.has_port(port))
+    let command = EditorCommand::read(&process.present_arguments().unwrap_or_default());
+    let is_told = command.is_some_and(|command| command.has_port(port));
+    is_told && process.only_uid().is_ok_and(|uid| uid.is_some_and(|uid| owners.contains(uid)))
 }

@@ -37,8 +37,8 @@ pub(super) fn gather(look: &mut Look<'_>, editors: &[Editor]) -> Vec<Leftover> {
         }
     }
     if strangers > STRANGERS_MAX {
-        let what = format!("{} more things of others", strangers - STRANGERS_MAX);
-        look.miss(what, format!("they have the names of left-overs; {STRANGERS_MAX} are named"));
+        // They stay like those that are named, so that no number of them hides anything of ours.
+        look.more_of_others = strangers - STRANGERS_MAX;
     }
     let mut found: Vec<Leftover> = found.into_values().collect();
     add_users(look, editors, &mut found);

@@ -53,6 +53,8 @@ pub(crate) struct Facts {
     pub(crate) left_by_runs: BTreeSet<Number>,
     /// What could not be looked at, and why.
     pub(crate) unseen: Vec<Exclusion>,
+    /// How many more things of others have the names of left-overs than are among those.
+    pub(crate) more_of_others: usize,
     /// Whether `/proc` hides others' processes from us.
     pub(crate) is_partial: bool,
     /// Whether nginx serves routes of ours.
@@ -186,6 +188,8 @@ pub(crate) struct Look<'l> {
     /// Who waits on unix sockets, by their paths.
     pub(crate) listening_paths: Result<BTreeSet<Vec<u8>>, String>,
     pub(crate) unseen: Vec<Exclusion>,
+    /// How many things of others were counted and not named.
+    pub(crate) more_of_others: usize,
 }
 
 impl<'l> Look<'l> {
@@ -209,6 +213,7 @@ impl<'l> Look<'l> {
             connections,
             listening_paths,
             unseen,
+            more_of_others: 0,
         })
     }
 
@@ -259,6 +264,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
         torn,
         unfit,
         left_by_runs,
+        more_of_others: look.more_of_others,
         is_partial: look.all.partial,
         unseen: look.unseen.clone(),
         is_published,
