@@ -317,7 +317,9 @@ impl Made {
 
     fn entries(&mut self, facts: &Facts, request: &Request) {
         let mut by_database: BTreeMap<Database, Release> = BTreeMap::new();
-        let is_asked = request.kinds.databases;
+        // A database belongs to all whose entries it has.
+        let is_asked = request.kinds.databases && request.ids.is_empty() && request.uids.is_empty();
+        let is_torn = |database: Database| facts.torn.iter().any(|(torn, _)| *torn == database);
         let torn = facts.torn.iter().map(|one| (one, true));
         let broken = torn.chain(facts.unfit.iter().map(|one| (one, false)));
         for ((database, path), is_torn) in broken.filter(|_| is_asked) {
@@ -333,7 +335,7 @@ impl Made {
                         database: entry.database,
                         path: entry.path.clone(),
                         ids: Vec::new(),
-                        is_torn: false,
+                        is_torn: is_torn(entry.database),
                     });
                     release.ids.push(entry.id.clone());
                 }

@@ -154,7 +154,8 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
     let run = run.to_string();
     let ours =
         |say: &'static str, words: &[&str]| Hint::run(say, Command::ours("oh-cleanup", words));
-    let answer = answer.hint(ours("undo", &["undo", &run]));
+    let undo = if moved || is_kept { "undo" } else { "undo what was not removed" };
+    let answer = answer.hint(ours(undo, &["undo", &run]));
     if moved { answer.hint(ours("free the room", &["purge", &run])) } else { answer }
 }
 

@@ -33,8 +33,12 @@ pub fn permille(ticks: u64, ticks_per_second: u64, interval_ms: u64) -> u64 {
 
 /// Writes so many of something: `1 connection`, `2 connections`.
 pub fn several(count: usize, one: &str) -> String {
-    let plural = if one.ends_with('s') { "es" } else { "s" };
-    format!("{count} {one}{}", if count == 1 { "" } else { plural })
+    let (stem, plural) = match one.strip_suffix('y') {
+        Some(stem) => (stem, "ies"),
+        None if one.ends_with('s') => (one, "es"),
+        None => (one, "s"),
+    };
+    if count == 1 { format!("1 {one}") } else { format!("{count} {stem}{plural}") }
 }
 
 /// Escapes what would direct a terminal, or turn what is read around, in somebody else's words;

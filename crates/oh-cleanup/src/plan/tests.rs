@@ -350,6 +350,12 @@ fn only_what_is_named_goes() {
     ");
     let users = Request { uids: [4242].into(), ..all() };
     assert_snapshot!(said(&facts(), &users), @"");
+    // A name that is none writes nothing, whatever a database needs.
+    let torn = (Database::Ports, InRoot::parse("/data/vscode-ports.json").unwrap());
+    let broken = Facts { torn: vec![torn.clone()], unfit: vec![torn], ..facts() };
+    let unknown = Request { ids: ["tpyo".to_owned()].into(), ..all() };
+    assert_snapshot!(said(&broken, &unknown), @"");
+    assert_snapshot!(said(&broken, &users), @"");
     let temporary = Request { kinds: Kinds { temporary: true, ..Kinds::default() }, ..all() };
     assert_snapshot!(said(&facts(), &temporary), @"
     move    /tmp/vscode-agent-x-1 (4.0K): nobody uses it, user ubuntu
