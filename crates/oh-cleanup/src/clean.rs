@@ -74,11 +74,17 @@ pub(crate) fn make(asked: &PlanArguments, common: &Common) -> Result<Answer, Fai
     let Context { host, warnings } = context(common)?;
     let request = request(&host, &asked.wanted).map_err(Failure::of)?;
     let (facts, plan) = planned(&host, &request)?;
-    let boot_id = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
-    let file = PlanFile::of(&host, boot_id, &request, &plan);
+    let boot = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
+    let file = PlanFile::of(&host, boot.clone(), &request, &plan);
     let path = given(&asked.output).map_err(Failure::of)?;
     let written = atomic::replace(&path, file.render().as_bytes(), PLAN_FILE);
     written.map_err(|fault| Failure::of(Fault::Write(fault)))?;
+    // What nobody would carry out is no plan: others may write to its folder, say.
+    if let Err(fault) = PlanFile::read(&host, &path, &boot) {
+        drop(atomic::remove_file(&path));
+        let hint = "write it into a folder that is yours alone";
+        return Err(Failure::of(fault).hint(hint));
+    }
     let answer = report::planned(&facts, &plan, true).notes(warnings);
     if plan.steps.is_empty() {
         return Ok(answer);

@@ -36,7 +36,7 @@ pub(crate) enum Fault {
     Unread(RunId, #[source] JournalFault),
     #[error("the run {0} has nothing that could be taken back")]
     NothingToUndo(RunId),
-    #[error("{path} is no plan of this version: {why}")]
+    #[error("{path} cannot be used as a plan: {why}")]
     Plan { path: String, why: String },
     #[error("the plan was made {0}")]
     Stale(String),

@@ -25,7 +25,7 @@ pub(crate) fn runs(common: &Common) -> Result<Answer, Failure> {
         match Run::read(&host.root, &id) {
             Ok(run) => {
                 let (things, room) = held(&run);
-                let over = if run.is_over() { "" } else { "  was interrupted" };
+                let over = if run.is_over() { "" } else { "  is at work, or was interrupted" };
                 let reason = run.head.reason.as_deref().map_or_else(String::new, |reason| {
                     format!("  {}", oh_term::text::escaped(reason))
                 });

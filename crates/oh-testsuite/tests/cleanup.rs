@@ -123,6 +123,12 @@ fn a_plan_in_a_file_is_carried_out_as_far_as_it_is_still_true() -> Result<()> {
     for name in ["vscode-agent-gone-1", "vscode-agent-changed-2"] {
         scene.leave(&format!("tmp/{name}/data/a"), "a")?;
     }
+    // What could not be carried out is not written.
+    let shared = scene.instances.lab.at("tmp/plan.json").display().to_string();
+    let refused = scene.run(&["plan", "--all", "--output", &shared])?.expect(2)?;
+    ensure!(refused.stderr.contains("others may write to it"), "{refused:?}");
+    ensure!(refused.stderr.contains("a folder that is yours alone"), "{refused:?}");
+    ensure!(!fs::exists(&shared)?);
     let file = scene.instances.lab.at("plan.json").display().to_string();
     scene.run(&["plan", "--all", "--output", &file])?.expect(0)?;
     ensure!(fs::metadata(&file)?.mode() & 0o7777 == 0o600);
