@@ -43,6 +43,8 @@ struct Told {
     removed: Removed,
     /// Whether a signal came before all of it was done.
     is_interrupted: bool,
+    /// Whether it has done more since it was shown, of which nothing is removed.
+    is_more: bool,
 }
 
 /// Purges, or says what would be removed.
@@ -86,7 +88,9 @@ fn choose(host: &Host, asked: &PurgeArguments) -> Result<Chosen, Fault> {
             let age = jiff::SignedDuration::try_from(age).unwrap_or(jiff::SignedDuration::MAX);
             let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
             let before = before.strftime("%Y%m%dT%H%M%SZ").to_string();
-            ids(host)?.into_iter().filter(|id| id.to_string() < before).collect()
+            // Runs are named by the second: one of this very second is as old as can be told.
+            let second = |id: &RunId| id.to_string().get(..before.len()).map(str::to_owned);
+            ids(host)?.into_iter().filter(|id| second(id).is_some_and(|id| id <= before)).collect()
         }
     };
     let mut chosen = Chosen { runs: Vec::new(), unread: Vec::new() };
@@ -116,9 +120,9 @@ impl Work<'_> {
         let steps: BTreeSet<usize> = shown.held().into_iter().map(|(step, _)| step).collect();
         let removed = self.things(now, &steps, others)?;
         let is_interrupted = self.interrupts.is_asked();
-        let mut told = Told { run: now.id.clone(), removed, is_interrupted };
-        let is_all = now.held().iter().all(|(step, _)| steps.contains(step));
-        if told.removed.left_count == 0 && is_all && !is_interrupted {
+        let is_more = !now.held().iter().all(|(step, _)| steps.contains(step));
+        let mut told = Told { run: now.id.clone(), removed, is_interrupted, is_more };
+        if told.removed.left_count == 0 && !is_more && !is_interrupted {
             // Before the journal: what has none is found by nobody.
             if let Some(bytes) = evidence::remove(&self.host.root, &now.id)? {
                 told.removed.files += 1;
@@ -232,10 +236,13 @@ pub(crate) fn names(removed: &Removed) -> String {
 fn answer(chosen: &Chosen, told: &[Told], is_interrupted: bool) -> Answer {
     let mut human = String::new();
     let mut rows: Vec<Value> = Vec::new();
-    for Told { run, removed, is_interrupted } in told {
+    for Told { run, removed, is_interrupted, is_more } in told {
         let (names, freed) = (names(removed), bytes(removed.bytes));
-        let head = if *is_interrupted { "in part" } else { "purged" };
+        let head = if *is_interrupted || *is_more { "in part" } else { "purged" };
         human.push_str(&format!("{head:<10}{run}: {names}, {freed} freed\n"));
+        if *is_more {
+            human.push_str("          it has done more since it was shown: look again\n");
+        }
         human.push_str(&left(removed));
         rows.push(json!({
             "run": run.to_string(),
@@ -249,7 +256,7 @@ fn answer(chosen: &Chosen, told: &[Told], is_interrupted: bool) -> Answer {
     if human.is_empty() {
         human.push_str("nothing to do\n");
     }
-    let is_whole = told.iter().all(|told| told.removed.left_count == 0);
+    let is_whole = told.iter().all(|told| told.removed.left_count == 0 && !told.is_more);
     let is_others = told.iter().flat_map(|told| &told.removed.left);
     let is_others =
         is_others.into_iter().any(|left| matches!(left.why, oh_host::remove::Why::Owner(_)));
