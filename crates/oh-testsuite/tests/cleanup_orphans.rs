@@ -132,3 +132,24 @@ fn terminals_in_which_somebody_else_works_stay() -> Result<()> {
     ensure!(left.runs("-sopenhands-root-")? && !left.runs("ipykernel_launcher")?, "{said:?}");
     Ok(())
 }
+
+#[test]
+fn a_folder_whose_path_nobody_can_tell_keeps_its_process_and_no_other() -> Result<()> {
+    let left = Left::new()?;
+    let (_, [mut server, _]) = left.sandbox("2Xz")?;
+    left.orphan(&mut server, "openhands.agent_server")?;
+    // The kernel tells no path of more than 4096 bytes.
+    let script = "import os, sys
+for _ in range(30):
+    os.mkdir('d' * 200)
+    os.chdir('d' * 200)
+os.execv(sys.executable, [sys.executable, '-m', 'openhands.agent_server', '--port', '8001'])";
+    let mut deep = left.command("/usr/bin/python3");
+    deep.args(["-c", script]).current_dir(left.lab.at("srv"));
+    left.orphan(&mut deep, "-m openhands.agent_server --port 8001")?;
+    let said = left.run(&["--processes", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.contains("done: 1 orphan stopped"), "{said:?}");
+    ensure!(said.stdout.contains("nobody can tell in which folder it works"), "{said:?}");
+    ensure!(left.runs("--port 8001")? && !left.runs("--port 8000")?, "{said:?}");
+    Ok(())
+}

@@ -6,6 +6,7 @@
 //! and with no other user's rights, whose own folders (of its arguments or its environment, which are
 //! its user's words) are left-overs by name. What descends from it belongs to it.
 
+use core::convert::Infallible;
 use std::collections::BTreeSet;
 
 use oh_host::instances::{self, Record};
@@ -18,7 +19,7 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::port::Port;
 use oh_model::upstream::Target as Place;
 
-use super::{Editor, Look};
+use super::{Editor, Look, Unread};
 use crate::fault::Fault;
 use crate::step::Kind;
 
@@ -44,7 +45,7 @@ struct Stray {
 
 pub(super) fn gather(look: &mut Look<'_>) -> Result<Vec<Editor>, Fault> {
     let (records, families) = recorded(look)?;
-    let strays = strays(look)?;
+    let strays = strays(look);
     let of_records = families.iter().flatten().cloned();
     let subjects: Vec<Subject> = of_records.chain(strays.iter().map(subject)).collect();
     let closely = Closely { tokens: true, proportional: false };
@@ -141,13 +142,14 @@ fn connections(usage: Option<&Usage>) -> Option<usize> {
 }
 
 /// Every process that runs a part of an editor with left-overs for its own folders.
-fn strays(look: &mut Look<'_>) -> Result<Vec<Stray>, Fault> {
+fn strays(look: &mut Look<'_>) -> Vec<Stray> {
     let patterns = &look.host.settings.cleanup.leftovers;
     let mut strays = Vec::new();
     let mut denied = 0_usize;
+    let mut unread = Unread::default();
     let asked = look.all.stats.iter().filter(|stat| !stat.is_kernel && !stat.is_dead());
     // All of those in the moment of an exec are waited for together: anybody may have thousands.
-    settle(asked.collect(), |asked| {
+    let Ok(()) = settle(asked.collect(), |asked| {
         let mut in_exec = Vec::new();
         for stat in asked {
             match stray(look, patterns, stat) {
@@ -155,15 +157,17 @@ fn strays(look: &mut Look<'_>) -> Result<Vec<Stray>, Fault> {
                 Ok(Glance::InExec) => in_exec.push(stat),
                 Err(fault) if fault.is_gone() => {}
                 Err(ProcessFault::Denied { .. }) => denied += 1,
-                Err(fault) => return Err(fault),
+                // Whatever one process is made to look like, the others are looked at.
+                Err(fault) => unread.add(&fault),
             }
         }
-        Ok(in_exec)
-    })?;
+        Ok::<_, Infallible>(in_exec)
+    });
+    unread.say(look);
     if denied > 0 {
         look.miss(format!("{denied} processes"), "they are others', and are not shown to us");
     }
-    Ok(strays)
+    strays
 }
 
 /// Says what a process is, where it is a part of an editor with left-overs for its own folders.

@@ -17,7 +17,7 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use oh_host::process::{Identity, Pid, ProcessDir, Processes};
+use oh_host::process::{Identity, Pid, ProcessDir, ProcessFault, Processes};
 use oh_host::publish::Host;
 use oh_host::quarantine::{Number, Thing};
 use oh_host::sockets::{self, Connections, Listener};
@@ -238,6 +238,29 @@ impl<'l> Look<'l> {
     pub(crate) fn shown(&self, pid: Pid, uid: u32) -> String {
         let name = self.all.get(pid).map(|stat| stat.name.escape_debug().to_string());
         format!("pid {pid} ({}, user {})", name.unwrap_or_default(), self.users.shown(uid))
+    }
+}
+
+/// Processes that could not be looked at for themselves: they keep no other from being seen.
+#[derive(Debug, Default)]
+struct Unread {
+    count: usize,
+    /// Why that was so of the first of them.
+    why: Option<String>,
+}
+
+impl Unread {
+    fn add(&mut self, fault: &ProcessFault) {
+        self.count += 1;
+        self.why.get_or_insert_with(|| crate::apply::chain(fault));
+    }
+
+    /// Says so once, however many there are.
+    fn say(self, look: &mut Look<'_>) {
+        if let Some(why) = self.why {
+            let what = if self.count == 1 { "process" } else { "processes" };
+            look.miss(format!("{} {what}", self.count), why);
+        }
     }
 }
 

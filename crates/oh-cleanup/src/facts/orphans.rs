@@ -20,7 +20,7 @@ use oh_model::path::RealPath;
 use oh_model::port::Port;
 
 use super::editors::leftover;
-use super::{Editor, Look};
+use super::{Editor, Look, Unread};
 use crate::fault::Fault;
 use crate::step::Kind;
 
@@ -44,14 +44,23 @@ struct Piece {
     uid: Option<u32>,
     /// The folders that prove it.
     proofs: BTreeSet<RealPath>,
-    /// The folder of its arguments, where that is below our root and no left-over.
-    other_folder: Option<String>,
+    /// The folder that it was given or works in, where that is no left-over.
+    other_folder: Option<Other>,
     /// Whether it has the variables of OpenHands.
     is_marked: bool,
     /// The folder of the sockets of its terminals, where it was given one.
     sockets: Option<String>,
     /// Whether it is in another pid or mount namespace, and in which container.
     elsewhere: Option<Option<Container>>,
+}
+
+/// A folder that proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Other {
+    /// It is below our root.
+    At(String),
+    /// The kernel does not tell it: its path is too long, and anybody may make such a one.
+    Unknown,
 }
 
 /// What stands above a piece.
@@ -113,6 +122,7 @@ type Found = (BTreeMap<Pid, Piece>, BTreeSet<Pid>, BTreeMap<Pid, u32>);
 fn pieces(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Found, Fault> {
     let (mut pieces, mut apps, mut reapers) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
     let mut denied = 0_usize;
+    let mut unread = Unread::default();
     let is_asked = |stat: &&ProcessStat| !stat.is_kernel && !stat.is_dead();
     for stat in look.all.stats.iter().filter(is_asked) {
         let mut looked = || -> Result<Option<Piece>, ProcessFault> {
@@ -145,9 +155,11 @@ fn pieces(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Found, Fault> {
             Ok(None) => {}
             Err(fault) if fault.is_gone() => {}
             Err(ProcessFault::Denied { .. }) => {}
-            Err(fault) => return Err(fault.into()),
+            // Whatever one process is made to look like, the others are looked at.
+            Err(fault) => unread.add(&fault),
         }
     }
+    unread.say(look);
     if denied > 0 {
         let what = format!("{denied} processes with command lines of OpenHands");
         look.miss(what, "they are others', and are not shown to us");
@@ -170,8 +182,12 @@ fn piece(look: &Look<'_>, process: &ProcessDir, part: Part) -> Result<Piece, Pro
     } else {
         Some(Container::of_control_groups(&process.control_groups()?))
     };
-    let works_in = process.working_folder()?.to_string_lossy().into_owned();
-    let works_in = works_in.strip_suffix(DELETED).unwrap_or(&works_in);
+    let works_in = match process.working_folder() {
+        Ok(folder) => Some(folder.to_string_lossy().into_owned()),
+        Err(ProcessFault::Io { .. }) => None,
+        Err(fault) => return Err(fault),
+    };
+    let works_in = works_in.as_deref().map(|at| at.strip_suffix(DELETED).unwrap_or(at));
     let is_marked = variable(MARKS[0])?.as_deref() == Some("1") && variable(MARKS[1])?.is_some();
     let sockets = variable(TERMINALS_FOLDER)?;
     let own = match &part {
@@ -183,15 +199,16 @@ fn piece(look: &Look<'_>, process: &ProcessDir, part: Part) -> Result<Piece, Pro
         _ => None,
     };
     let of_work = match &part {
-        Part::AgentServer { .. } | Part::Editor => Some(works_in),
-        Part::Kernels if is_marked => Some(works_in),
-        _ => None,
+        Part::AgentServer { .. } | Part::Editor => true,
+        Part::Kernels => is_marked,
+        _ => false,
     };
-    let named = of_arguments.or(of_work);
+    let named = of_arguments.or(works_in.filter(|_| of_work));
     let proof = named.and_then(leftover);
     let other_folder = match proof {
         Some(_) => None,
-        None => named.filter(|path| is_below_root(look, path)).map(str::to_owned),
+        None if of_work && works_in.is_none() => Some(Other::Unknown),
+        None => named.filter(|path| is_below_root(look, path)).map(|path| Other::At(path.into())),
     };
     let proofs = proof.into_iter().chain(own).collect();
     // Another process may have had its number when all were looked at.
@@ -404,9 +421,12 @@ fn staying(look: &Look<'_>, tree: &Tree<'_>) -> Option<Editor> {
     let kept = match (tree.above, &piece.other_folder) {
         (Above::App(app), _) => format!("its OpenHands runs (pid {app})"),
         (Above::Another(parent), _) => format!("{} started it, and runs", shown(parent)),
-        (Above::Nobody, folder) => {
-            let folder = oh_term::text::escaped(folder.as_deref().unwrap_or_default());
+        (Above::Nobody, Some(Other::At(folder))) => {
+            let folder = oh_term::text::escaped(folder);
             format!("its folder {folder} is no left-over (cleanup.leftovers)")
+        }
+        (Above::Nobody, Some(Other::Unknown) | None) => {
+            "nobody can tell in which folder it works".to_owned()
         }
     };
     let pids = tree.pieces.iter().map(|piece| piece.stat.pid).collect();
