@@ -8,10 +8,11 @@
 //! where its command line is one that OpenHands starts. An orphan has no living parent but the first
 //! process, or its user's systemd: whatever else is above it keeps it, OpenHands itself first of all.
 
+use core::convert::Infallible;
 use std::collections::{BTreeMap, BTreeSet};
 
 use oh_host::members::Target;
-use oh_host::process::{Glance, Identity, Pid, ProcessDir, ProcessFault, ProcessStat};
+use oh_host::process::{Glance, Identity, Pid, ProcessDir, ProcessFault, ProcessStat, settle};
 use oh_host::sockets;
 use oh_host::usage::{self, Closely, Subject};
 use oh_model::container::Container;
@@ -90,7 +91,7 @@ impl Tree<'_> {
 
 /// Returns what is left of OpenHands, and what looks like that and stays; `known` belongs to others.
 pub(super) fn gather(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Vec<Editor>, Fault> {
-    let (pieces, apps, reapers) = pieces(look, known)?;
+    let Seen { pieces, apps, reapers, .. } = pieces(look, known);
     let (inside, outside): (Vec<&Piece>, Vec<&Piece>) =
         pieces.values().partition(|piece| piece.elsewhere.is_none());
     let mut found = contained(look, &outside);
@@ -116,55 +117,78 @@ pub(super) fn gather(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Vec<E
     Ok(found)
 }
 
-/// All pieces by their numbers, OpenHands itself, and what takes the orphans of its user.
-type Found = (BTreeMap<Pid, Piece>, BTreeSet<Pid>, BTreeMap<Pid, u32>);
+/// What was seen of all processes.
+#[derive(Debug, Default)]
+struct Seen {
+    /// All pieces by their numbers.
+    pieces: BTreeMap<Pid, Piece>,
+    /// OpenHands itself.
+    apps: BTreeSet<Pid>,
+    /// What takes the orphans of its user.
+    reapers: BTreeMap<Pid, u32>,
+    /// How many pieces are not shown to us.
+    denied: usize,
+    unread: Unread,
+}
 
-fn pieces(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Found, Fault> {
-    let (mut pieces, mut apps, mut reapers) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
-    let mut denied = 0_usize;
-    let mut unread = Unread::default();
-    let is_asked = |stat: &&ProcessStat| !stat.is_kernel && !stat.is_dead();
-    for stat in look.all.stats.iter().filter(is_asked) {
-        let mut looked = || -> Result<Option<Piece>, ProcessFault> {
-            let process = ProcessDir::open(stat.pid)?;
-            let arguments = process.arguments()?;
-            if takes_orphans(&arguments) {
-                reapers.extend(process.only_uid()?.map(|uid| (stat.pid, uid)));
+fn pieces(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Seen {
+    let mut seen = Seen::default();
+    let asked = look.all.stats.iter().filter(|stat| !stat.is_kernel && !stat.is_dead());
+    // All of those in the moment of an exec are waited for together: anybody may have thousands.
+    let Ok(()) = settle(asked.collect(), |asked: Vec<&ProcessStat>| {
+        let mut in_exec = Vec::new();
+        for stat in asked {
+            match seen.add(look, known, stat.pid) {
+                Ok(Glance::Seen(())) => {}
+                Ok(Glance::InExec) => in_exec.push(stat),
+                Err(fault) if fault.is_gone() => {}
+                Err(ProcessFault::Denied { .. }) => {}
+                // Whatever one process is made to look like, the others are looked at.
+                Err(fault) => seen.unread.add(&fault),
             }
-            match Part::read(&arguments) {
-                None => Ok(None),
-                Some(Part::App) => {
-                    apps.insert(stat.pid);
-                    Ok(None)
-                }
-                Some(_) if known.contains(&stat.pid) => Ok(None),
-                Some(part) => {
-                    // Everybody has shells, and most are nothing to us.
-                    let counts = !matches!(part, Part::Shell);
-                    let piece = piece(look, &process, part);
-                    denied +=
-                        usize::from(counts && matches!(piece, Err(ProcessFault::Denied { .. })));
-                    piece.map(Some)
-                }
-            }
-        };
-        match looked() {
-            Ok(Some(piece)) => {
-                pieces.insert(stat.pid, piece);
-            }
-            Ok(None) => {}
-            Err(fault) if fault.is_gone() => {}
-            Err(ProcessFault::Denied { .. }) => {}
-            // Whatever one process is made to look like, the others are looked at.
-            Err(fault) => unread.add(&fault),
         }
-    }
-    unread.say(look);
-    if denied > 0 {
-        let what = format!("{denied} processes with command lines of OpenHands");
+        Ok::<_, Infallible>(in_exec)
+    });
+    std::mem::take(&mut seen.unread).say(look);
+    if seen.denied > 0 {
+        let what = format!("{} processes with command lines of OpenHands", seen.denied);
         look.miss(what, "they are others', and are not shown to us");
     }
-    Ok((pieces, apps, reapers))
+    seen
+}
+
+impl Seen {
+    /// Adds what a process is.
+    fn add(
+        &mut self,
+        look: &Look<'_>,
+        known: &BTreeSet<Pid>,
+        pid: Pid,
+    ) -> Result<Glance<()>, ProcessFault> {
+        let process = ProcessDir::open(pid)?;
+        let Glance::Seen(arguments) = process.glance_arguments()? else {
+            return Ok(Glance::InExec);
+        };
+        if takes_orphans(&arguments) {
+            self.reapers.extend(process.only_uid()?.map(|uid| (pid, uid)));
+        }
+        match Part::read(&arguments) {
+            None => {}
+            Some(Part::App) => {
+                self.apps.insert(pid);
+            }
+            Some(_) if known.contains(&pid) => {}
+            Some(part) => {
+                // Everybody has shells, and most are nothing to us.
+                let counts = !matches!(part, Part::Shell);
+                let piece = piece(look, &process, part);
+                self.denied +=
+                    usize::from(counts && matches!(piece, Err(ProcessFault::Denied { .. })));
+                self.pieces.insert(pid, piece?);
+            }
+        }
+        Ok(Glance::Seen(()))
+    }
 }
 
 fn piece(look: &Look<'_>, process: &ProcessDir, part: Part) -> Result<Piece, ProcessFault> {
