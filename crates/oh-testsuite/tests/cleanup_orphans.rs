@@ -138,18 +138,48 @@ fn a_folder_whose_path_nobody_can_tell_keeps_its_process_and_no_other() -> Resul
     let left = Left::new()?;
     let (_, [mut server, _]) = left.sandbox("2Xz")?;
     left.orphan(&mut server, "openhands.agent_server")?;
-    // The kernel tells no path of more than 4096 bytes.
+    // The kernel tells no path of more than 4096 bytes. One that works in such a folder, and its parent:
     let script = "import os, sys
-for _ in range(30):
+child = os.fork() == 0
+for _ in range(30 if child else 0):
     os.mkdir('d' * 200)
     os.chdir('d' * 200)
-os.execv(sys.executable, [sys.executable, '-m', 'openhands.agent_server', '--port', '8001'])";
+port = '8001' if child else '8002'
+os.execv(sys.executable, [sys.executable, '-m', 'openhands.agent_server', '--port', port])";
+    let (sandbox, _) = left.sandbox("3Ab")?;
     let mut deep = left.command("/usr/bin/python3");
-    deep.args(["-c", script]).current_dir(left.lab.at("srv"));
-    left.orphan(&mut deep, "-m openhands.agent_server --port 8001")?;
+    deep.args(["-c", script]).current_dir(sandbox);
+    left.orphan(&mut deep, "-m openhands.agent_server --port 8002")?;
+    let deep = "-m openhands.agent_server --port 8001";
+    wait::until("the deep one", BOUND, || Ok(left.runs(deep)?.then_some(())))?;
     let said = left.run(&["--processes", "--yes"])?.expect(0)?;
     ensure!(said.stdout.contains("done: 1 orphan stopped"), "{said:?}");
     ensure!(said.stdout.contains("nobody can tell in which folder it works"), "{said:?}");
-    ensure!(left.runs("--port 8001")? && !left.runs("--port 8000")?, "{said:?}");
+    ensure!(left.runs("--port 8001")? && left.runs("--port 8002")?, "{said:?}");
+    ensure!(!left.runs("--port 8000")?, "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn a_server_in_a_folder_of_somebodys_own_stays_whatever_its_group_is() -> Result<()> {
+    let left = Left::new()?;
+    let (workspace, own) = (left.workspace("x")?, left.lab.at("srv").display().to_string());
+    // Both of one OpenHands that is gone: they have its group.
+    let server = |folder: &str| {
+        let module = "openhands.runtime.action_execution_server";
+        format!("/usr/bin/python3 -u -m {module} 0 --working-dir {folder} & ")
+    };
+    let mut both = left.command("/bin/sh");
+    both.args(["-c", &(server(&workspace) + &server(&own))]);
+    left.orphan(&mut both, "action_execution_server")?;
+    wait::until("both servers alone", BOUND, || {
+        let all = left.processes()?;
+        let are = all.len() == 2 && all.values().all(|line| line.starts_with("/usr/bin/python3 "));
+        Ok(are.then_some(()))
+    })?;
+    let said = left.run(&["--processes", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.contains("done: 1 orphan stopped"), "{said:?}");
+    ensure!(said.stdout.contains("is no left-over (cleanup.leftovers)"), "{said:?}");
+    ensure!(left.runs(&own)? && !left.runs(&workspace)?, "{said:?}\n{:?}", left.processes()?);
     Ok(())
 }

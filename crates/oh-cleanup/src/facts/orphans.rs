@@ -58,7 +58,6 @@ struct Piece {
 /// A folder that proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Other {
-    /// It is below our root.
     At(String),
     /// The kernel does not tell it: its path is too long, and anybody may make such a one.
     Unknown,
@@ -87,6 +86,10 @@ impl Tree<'_> {
     fn is_proved(&self) -> bool {
         self.pieces.iter().any(|piece| !piece.proofs.is_empty())
     }
+
+    fn is_anothers(&self) -> bool {
+        self.pieces.iter().any(|piece| piece.is_anothers())
+    }
 }
 
 /// Returns what is left of OpenHands, and what looks like that and stays; `known` belongs to others.
@@ -106,10 +109,14 @@ pub(super) fn gather(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Vec<E
     }
     let (orphans, others): (Vec<Tree<'_>>, Vec<Tree<'_>>) =
         trees.into_values().partition(|tree| tree.above == Above::Nobody);
+    // Whatever else is in a tree, somebody's own folder keeps all of it.
+    let (mut strangers, orphans): (Vec<Tree<'_>>, Vec<Tree<'_>>) =
+        orphans.into_iter().partition(Tree::is_anothers);
     let (proved, rest): (Vec<Tree<'_>>, Vec<Tree<'_>>) =
         orphans.into_iter().partition(Tree::is_proved);
-    let (related, strangers): (Vec<Tree<'_>>, Vec<Tree<'_>>) =
+    let (related, unknown): (Vec<Tree<'_>>, Vec<Tree<'_>>) =
         rest.into_iter().partition(|tree| proved.iter().any(|other| shares_group(tree, other)));
+    strangers.extend(unknown);
     let gone: Vec<Tree<'_>> = proved.into_iter().chain(related).collect();
     found.extend(of_trees(look, &gone, &others, &apps)?);
     found.extend(others.iter().filter_map(|tree| staying(look, tree)));
@@ -232,7 +239,7 @@ fn piece(look: &Look<'_>, process: &ProcessDir, part: Part) -> Result<Piece, Pro
     let other_folder = match proof {
         Some(_) => None,
         None if of_work && works_in.is_none() => Some(Other::Unknown),
-        None => named.filter(|path| is_below_root(look, path)).map(|path| Other::At(path.into())),
+        None => named.map(|path| Other::At(path.into())),
     };
     let proofs = proof.into_iter().chain(own).collect();
     // Another process may have had its number when all were looked at.
@@ -242,8 +249,30 @@ fn piece(look: &Look<'_>, process: &ProcessDir, part: Part) -> Result<Piece, Pro
     Ok(Piece { stat, identity, part, uid, proofs, other_folder, is_marked, sockets, elsewhere })
 }
 
-fn is_below_root(look: &Look<'_>, path: &str) -> bool {
-    RealPath::parse(path).is_ok_and(|path| look.host.root.inside(&path).is_some())
+impl Piece {
+    /// Says whether it works for somebody in a folder that is no left-over, or may do so. Editors and
+    /// kernels are started in the folder of the program, which says nothing.
+    fn is_anothers(&self) -> bool {
+        let is_told = matches!(
+            self.part,
+            Part::ActionServer { .. } | Part::AgentServer { .. } | Part::Terminals { .. }
+        );
+        is_told && self.other_folder.is_some()
+    }
+
+    /// Says whether its folder is below our root: what others have below theirs is not even named.
+    fn is_below_root(&self, look: &Look<'_>) -> bool {
+        let real = match &self.other_folder {
+            None => return !self.proofs.is_empty(),
+            Some(Other::At(path)) => RealPath::parse(path).ok(),
+            Some(Other::Unknown) => None,
+        };
+        let is_below = match real {
+            Some(path) => look.host.root.inside(&path).is_some(),
+            None => look.host.root.base().is_none(),
+        };
+        is_below || !self.proofs.is_empty()
+    }
 }
 
 /// Goes up from pieces.
@@ -433,8 +462,7 @@ fn in_use(tree: &Tree<'_>, others: &[Tree<'_>]) -> Option<String> {
 
 /// What stays, where it has a folder below our root: its OpenHands runs, or nobody knows whose it is.
 fn staying(look: &Look<'_>, tree: &Tree<'_>) -> Option<Editor> {
-    let piece =
-        tree.pieces.iter().find(|one| !one.proofs.is_empty() || one.other_folder.is_some())?;
+    let piece = tree.pieces.iter().find(|one| one.is_below_root(look))?;
     if !piece.uid.is_some_and(|uid| look.owners.contains(uid)) && piece.proofs.is_empty() {
         return None;
     }
@@ -442,7 +470,8 @@ fn staying(look: &Look<'_>, tree: &Tree<'_>) -> Option<Editor> {
         let name = look.all.get(pid).map(|stat| stat.name.escape_debug().to_string());
         format!("pid {pid} ({})", name.unwrap_or_default())
     };
-    let kept = match (tree.above, &piece.other_folder) {
+    let keeps = tree.pieces.iter().find(|one| one.is_anothers()).unwrap_or(piece);
+    let kept = match (tree.above, &keeps.other_folder) {
         (Above::App(app), _) => format!("its OpenHands runs (pid {app})"),
         (Above::Another(parent), _) => format!("{} started it, and runs", shown(parent)),
         (Above::Nobody, Some(Other::At(folder))) => {
