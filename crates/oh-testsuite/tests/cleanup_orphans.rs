@@ -177,9 +177,15 @@ fn a_server_in_a_folder_of_somebodys_own_stays_whatever_its_group_is() -> Result
         let are = all.len() == 2 && all.values().all(|line| line.starts_with("/usr/bin/python3 "));
         Ok(are.then_some(()))
     })?;
+    let mut terminals = left.command("/usr/bin/tmux");
+    terminals.args(["new-session", "-d", "-s", "openhands-root-1", "-c", &workspace]);
+    ensure!(terminals.status()?.success(), "tmux failed");
     let said = left.run(&["--processes", "--yes"])?.expect(0)?;
     ensure!(said.stdout.contains("done: 1 orphan stopped"), "{said:?}");
     ensure!(said.stdout.contains("is no left-over (cleanup.leftovers)"), "{said:?}");
-    ensure!(left.runs(&own)? && !left.runs(&workspace)?, "{said:?}\n{:?}", left.processes()?);
+    ensure!(said.stdout.contains(", which runs, may have its terminals in it"), "{said:?}");
+    ensure!(left.runs("openhands-root-1")?, "{said:?}");
+    let is_gone = !left.runs(&format!("--working-dir {workspace}"))?;
+    ensure!(left.runs(&own)? && is_gone, "{said:?}\n{:?}", left.processes()?);
     Ok(())
 }

@@ -118,9 +118,9 @@ pub(super) fn gather(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Vec<E
         rest.into_iter().partition(|tree| proved.iter().any(|other| shares_group(tree, other)));
     strangers.extend(unknown);
     let gone: Vec<Tree<'_>> = proved.into_iter().chain(related).collect();
+    let others: Vec<Tree<'_>> = others.into_iter().chain(strangers).collect();
     found.extend(of_trees(look, &gone, &others, &apps)?);
     found.extend(others.iter().filter_map(|tree| staying(look, tree)));
-    found.extend(strangers.iter().filter_map(|tree| staying(look, tree)));
     Ok(found)
 }
 
@@ -338,7 +338,7 @@ fn shares_group(tree: &Tree<'_>, proved: &Tree<'_>) -> bool {
         })
 }
 
-/// Makes facts of orphans. `others` live with their OpenHands.
+/// Makes facts of orphans. `others` live with their OpenHands, or stay for their folders.
 fn of_trees(
     look: &Look<'_>,
     trees: &[Tree<'_>],

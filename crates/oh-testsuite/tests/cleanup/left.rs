@@ -260,7 +260,10 @@ impl<L: Borrow<Lab>> Left<L> {
         let mut decoys = Vec::new();
         // An action server with a folder that is somebody's own.
         let folder = self.lab().at("srv").display().to_string();
-        decoys.push(self.orphan(&mut self.server(&folder), "--working-dir")?);
+        // It has terminals of its own: those of the others are not its.
+        let mut own = self.server(&folder);
+        own.env("TMUX_TMPDIR", &folder);
+        decoys.push(self.orphan(&mut own, "--working-dir")?);
         // Those whose arguments only say it.
         let line = "python -u -m openhands.runtime.action_execution_server 1 --working-dir";
         for (name, words) in [
