@@ -72,6 +72,9 @@ enum Above {
     App(Pid),
     /// Another process.
     Another(Pid),
+    /// One that is not seen here, as the first process has it and what was started in a container from
+    /// outside.
+    Outside,
 }
 
 /// Pieces that descend from one of them.
@@ -290,9 +293,7 @@ impl<'c> Climb<'c> {
         let mut top = piece;
         // Never longer than there are processes: a number that is used anew makes no circle.
         for _ in 0..=self.look.all.stats.len() {
-            let Some(parent) = top.stat.parent.filter(|parent| *parent != Pid::INIT) else {
-                return (top, Above::Nobody);
-            };
+            let Some(parent) = top.stat.parent else { return (top, Above::Outside) };
             match self.pieces.get(&parent) {
                 Some(above) if self.belongs(top, above) => top = above,
                 _ => return (top, self.above(parent, top.uid)),
@@ -313,6 +314,17 @@ impl<'c> Climb<'c> {
     }
 
     fn above(&self, parent: Pid, uid: Option<u32>) -> Above {
+        if parent == Pid::INIT {
+            // In a container it may be OpenHands, or one of its servers, and all orphans are its children.
+            let is_part = self.pieces.get(&parent).is_some_and(|one| one.part != Part::Shell);
+            return if self.apps.contains(&parent) {
+                Above::App(parent)
+            } else if is_part {
+                Above::Another(parent)
+            } else {
+                Above::Nobody
+            };
+        }
         let ancestors = self.look.all.ancestors_of(parent);
         let mut all = [parent].into_iter().chain(ancestors);
         if let Some(app) = all.find(|pid| self.apps.contains(pid)) {
@@ -474,6 +486,7 @@ fn staying(look: &Look<'_>, tree: &Tree<'_>) -> Option<Editor> {
     let kept = match (tree.above, &keeps.other_folder) {
         (Above::App(app), _) => format!("its OpenHands runs (pid {app})"),
         (Above::Another(parent), _) => format!("{} started it, and runs", shown(parent)),
+        (Above::Outside, _) => "what started it cannot be seen from here".to_owned(),
         (Above::Nobody, Some(Other::At(folder))) => {
             let folder = oh_term::text::escaped(folder);
             format!("its folder {folder} is no left-over (cleanup.leftovers)")
@@ -562,3 +575,6 @@ fn named(look: &Look<'_>, tree: &Tree<'_>) -> Editor {
         why,
     }
 }
+
+#[cfg(test)]
+mod tests;
