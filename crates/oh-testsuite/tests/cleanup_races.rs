@@ -5,12 +5,17 @@
 #[expect(dead_code, reason = "not everything of the scene is needed here")]
 mod scene;
 
+#[path = "cleanup/left.rs"]
+#[expect(dead_code, reason = "not everything that OpenHands leaves is needed here")]
+mod left;
+
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use left::Left;
 use oh_testsuite::instances::is_root;
 use oh_testsuite::lab::Said;
 use oh_testsuite::{components, wait};
@@ -100,6 +105,26 @@ fn a_browser_that_comes_at_the_last_moment_keeps_its_editor_and_all_that_is_its(
     drop(browsers);
     scene.run(&["--all", "--yes"])?.expect(0)?;
     ensure!(old.is_over());
+    Ok(())
+}
+
+#[test]
+fn an_orphan_to_which_somebody_comes_at_the_last_moment_stays() -> Result<()> {
+    let scene = Scene::new()?;
+    let left = Left::in_lab(&scene.instances.lab)?;
+    let mut dead = left.app("dead", false)?;
+    left.kill(&mut dead)?;
+    let mut browser = None;
+    let said = held_at_each_line(&scene, &[], &["--processes"], |line, _| {
+        if line == 1 {
+            browser = Some(TcpStream::connect(("127.0.0.1", dead.ports[2]))?);
+        }
+        Ok(())
+    })?;
+    let said = said.expect(1)?;
+    ensure!(said.stdout.contains("1 connection is open: somebody works in it"), "{said:?}");
+    ensure!(left.runs("server-main.js")? && left.runs("action_execution_server")?, "{said:?}");
+    drop(browser);
     Ok(())
 }
 

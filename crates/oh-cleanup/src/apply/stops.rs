@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use oh_host::instances::{self, Wanted};
 use oh_host::members::Target;
+use oh_host::process::Identity;
 use oh_host::sockets;
 use oh_host::stop::{self as host_stop, How};
 use oh_host::unit;
@@ -130,8 +131,16 @@ impl Run<'_> {
         for editor in self.facts.editors.iter().chain(now).filter(|editor| is_of(stop, editor)) {
             ports.extend(&editor.ports);
         }
+        let mut is_known = false;
         for editor in now.iter().filter(|editor| is_of(stop, editor)) {
+            is_known = true;
             stops(editor, self.facts, self.request).map_err(NotDone::said)?;
+        }
+        // What lives and is none of ours by now has become something else; of what has ended there may be
+        // more in its family. Who cannot be told to be gone may live.
+        let lives = |leader: &Identity| leader.lives().unwrap_or(true);
+        if !is_known && stop.leaders.iter().any(lives) {
+            return Err(NotDone::said("it is another way by now, and runs".to_owned()));
         }
         Ok(ports)
     }

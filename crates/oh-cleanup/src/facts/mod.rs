@@ -266,9 +266,7 @@ impl Unread {
 
 /// Looks at everything; writes nothing.
 pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
-    let mut editors = editors::gather(look)?;
-    let known = editors.iter().flat_map(|editor| editor.pids.iter().copied()).collect();
-    editors.extend(orphans::gather(look, &known)?);
+    let editors = running(look)?;
     let leftovers = leftovers::gather(look, &editors);
     let sessions = sessions::gather(look);
     let (entries, entries::Broken { torn, unfit }) = entries::gather(look);
@@ -304,9 +302,17 @@ fn is_stale(host: &Host) -> bool {
     plan.is_some_and(|plan| !plan.steps.is_empty())
 }
 
-/// Looks at the editors alone, as they are now.
+/// Looks at the editors, and at what is left of OpenHands.
+fn running(look: &mut Look<'_>) -> Result<Vec<Editor>, Fault> {
+    let mut editors = editors::gather(look)?;
+    let known = editors.iter().flat_map(|editor| editor.pids.iter().copied()).collect();
+    editors.extend(orphans::gather(look, &known)?);
+    Ok(editors)
+}
+
+/// Looks at those alone, as they are now.
 pub(crate) fn editors_now(host: &Host) -> Result<Vec<Editor>, Fault> {
-    editors::gather(&mut Look::begin(host)?)
+    running(&mut Look::begin(host)?)
 }
 
 /// Returns who listens by now on which of these ports, for people; `Err` where nobody can tell.
