@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oh_host::folder::FileKind;
 use oh_host::process::Pid;
-use oh_model::container::{Engine, Listed};
+use oh_model::container::{ContainerId, Engine, Listed};
 use oh_model::leftover;
 use oh_model::path::RealPath;
 use oh_model::plan::{Exclusion, Plan};
@@ -40,22 +40,24 @@ pub(crate) fn plan_but(
     stays: impl Fn(&Editor) -> Option<String>,
 ) -> Plan<Step> {
     let mut made = Made::default();
+    // They have no id of ours, and no user.
+    let containers = match request.ids.is_empty() && request.uids.is_empty() {
+        true => &*facts.containers,
+        false => &[],
+    };
     for editor in &facts.editors {
         match stays(editor).map_or_else(|| stops(editor, facts, request), Err) {
             Ok(true) => made.stop(editor),
             Ok(false) => made.stay(editor),
             // It is stopped as a container.
-            Err(why) if facts.containers.iter().any(|(_, one)| why.contains(one.id.as_str())) => {}
+            Err(_) if is_in_one_of(editor, containers) => {}
             Err(why) => {
                 made.stay(editor);
                 made.exclude(&editor.what, why);
             }
         }
     }
-    // They have no id of ours, and no user.
-    if request.ids.is_empty() && request.uids.is_empty() {
-        facts.containers.iter().for_each(|(engine, one)| made.container(*engine, one));
-    }
+    containers.iter().for_each(|(engine, one)| made.container(*engine, one));
     if request.kinds.temporary {
         facts.leftovers.iter().for_each(|one| made.leftover(one, facts, request));
         if facts.more_of_others > 0 {
@@ -70,6 +72,12 @@ pub(crate) fn plan_but(
         made.is_unread = facts.is_unread;
     }
     made.finish(facts, request)
+}
+
+/// Says whether an editor is in one of these containers, by what the kernel says of it.
+fn is_in_one_of(editor: &Editor, containers: &[(Engine, Listed)]) -> bool {
+    let is_its = |id: &ContainerId| containers.iter().any(|(_, one)| one.id == *id);
+    editor.container.as_ref().is_some_and(is_its)
 }
 
 /// How long nothing has changed in a session's file.

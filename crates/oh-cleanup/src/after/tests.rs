@@ -36,6 +36,7 @@ fn editor(leader: u32, on: u64, folder: &str) -> Editor {
         connections: Some(0),
         ports: [port(on)].into(),
         is_elsewhere: false,
+        container: None,
         folders: [RealPath::parse(folder).unwrap()].into(),
         kind: Kind::Editor,
         kept: None,

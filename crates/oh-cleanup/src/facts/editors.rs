@@ -128,6 +128,7 @@ fn of_record(look: &Look<'_>, record: &Record, family: &[Subject], usages: &[Usa
         connections: connections(usages.first()),
         ports: record.target.port().into_iter().collect(),
         is_elsewhere: false,
+        container: None,
         folders: BTreeSet::new(),
         why: "it has a record".into(),
         pids,
@@ -293,6 +294,7 @@ fn of_group(look: &Look<'_>, group: &[(Stray, Usage)], known: &BTreeSet<Pid>) ->
         uid,
         is_owned: uid.is_some_and(|uid| look.is_owned(uid)),
         is_elsewhere: strays().any(|stray| stray.is_elsewhere),
+        container: None,
         // All of them: whichever ends first, the others are still known.
         leaders: strays().map(|stray| stray.identity.clone()).collect(),
         is_around_us: !look.own.is_disjoint(&pids),

@@ -23,7 +23,7 @@ use oh_host::quarantine::{Number, Thing};
 use oh_host::sockets::{self, Connections, Listener};
 use oh_host::survey::Survey;
 use oh_host::users::{OwnerSet, Users};
-use oh_model::container::{Engine, Listed};
+use oh_model::container::{ContainerId, Engine, Listed};
 use oh_model::id::InstanceId;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::plan::Exclusion;
@@ -91,6 +91,8 @@ pub(crate) struct Editor {
     pub(crate) ports: BTreeSet<Port>,
     /// Whether it is in another pid or mount namespace, as in a container.
     pub(crate) is_elsewhere: bool,
+    /// The container that it is in, where its control groups name one.
+    pub(crate) container: Option<ContainerId>,
     /// The folders that it was given for its own things.
     pub(crate) folders: BTreeSet<RealPath>,
     /// Whether this very command was started in it.

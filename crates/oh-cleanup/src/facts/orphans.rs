@@ -518,7 +518,8 @@ fn contained(look: &Look<'_>, pieces: &[&Piece]) -> Vec<Editor> {
     let editor = |(container, piece): (&Container, &Piece)| {
         let tree = Tree { top: piece, pieces: vec![piece], above: Above::Nobody };
         let why = format!("it is in a container: {}, or --containers", container.stop_line());
-        Editor { kept: Some(why), is_elsewhere: true, ..named(look, &tree) }
+        let container = Some(container.id.clone());
+        Editor { kept: Some(why), is_elsewhere: true, container, ..named(look, &tree) }
     };
     let in_one = containers.into_iter().map(editor);
     in_one.chain(nowhere).collect()
@@ -570,6 +571,7 @@ fn named(look: &Look<'_>, tree: &Tree<'_>) -> Editor {
         connections: None,
         ports: BTreeSet::new(),
         is_elsewhere: false,
+        container: None,
         folders,
         is_around_us: false,
         why,

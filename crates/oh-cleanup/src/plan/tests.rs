@@ -53,6 +53,7 @@ fn editor(id: Option<&str>, first: u32, on: Option<u64>, folders: &[&str]) -> Ed
         connections: Some(0),
         ports: on.map(port).into_iter().collect(),
         is_elsewhere: false,
+        container: None,
         folders: folders.iter().map(|path| RealPath::parse(path).unwrap()).collect(),
         is_around_us: false,
         why: "it is ours".into(),
@@ -305,6 +306,7 @@ fn containers_stop_behind_editors_and_are_not_named_twice() {
     let mut inside = editor(None, 200, None, &[]);
     inside.is_elsewhere = true;
     inside.kept = Some(format!("it is in a container: docker stop {id}, or --containers"));
+    inside.container = ContainerId::parse(&id);
     let unlisted = Facts {
         editors: vec![editor(Some("hello"), 100, Some(8888), &[]), inside],
         ..Facts::default()
@@ -317,6 +319,13 @@ fn containers_stop_behind_editors_and_are_not_named_twice() {
     kept what is left of an editor: it is in a container: docker stop aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, or --containers
     ");
     let facts = Facts { containers: vec![(Engine::Docker, container)], ..unlisted };
+    // Whatever text of its own another one has, it is in no container.
+    let mut other = editor(None, 300, None, &[]);
+    other.kept = Some(format!("its folder /srv/{id} is no left-over (cleanup.leftovers)"));
+    let mut named = facts.clone();
+    named.editors.push(other);
+    let told = said(&named, &Request { containers: true, ..processes() });
+    assert!(told.ends_with(&format!("{}\n", named.editors[2].kept.as_ref().unwrap())), "{told}");
     assert_snapshot!(said(&facts, &Request { containers: true, ..processes() }), @"
     record that hello is to be stopped
     stop    the repository hello: 3 processes (pid 100); it is ours
@@ -326,6 +335,10 @@ fn containers_stop_behind_editors_and_are_not_named_twice() {
     // They have neither.
     let named = Request { ids: ["hello".to_owned()].into(), containers: true, ..all() };
     assert!(!said(&facts, &named).contains("container"));
+    // Of a user's they are not stopped, and what is in one stays.
+    let of_user = Request { uids: [1000].into(), containers: true, ..processes() };
+    let told = said(&facts, &of_user);
+    assert!(told.contains("it is in a container") && !told.contains("stop    the cont"), "{told}");
 }
 
 #[test]
