@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use oh_host::atomic::{self, Meta};
+use oh_host::atomic;
 use oh_host::containers::{self, Turned};
-use oh_host::databases::DATABASE_BYTES_MAX;
+use oh_host::databases::{self, DATABASE_BYTES_MAX, Restored};
 use oh_host::entry::digest;
+use oh_host::inputs;
 use oh_host::instances::{self, Wanted};
 use oh_host::journal::Journal;
 use oh_host::lock::{Held, Locks, Share, World};
@@ -245,25 +246,25 @@ fn restore(
     world: &mut Held<'_, World>,
 ) -> Result<&'static str, String> {
     let said = |fault: &dyn core::error::Error| chain(fault);
-    let names = [PortDocument::NAME, RepositoriesDocument::NAME];
-    let _held = world.databases(names, PURPOSE, LOCK_WAIT).map_err(|fault| said(&fault))?;
+    let of_ports = *path == host.settings.instances.port_database;
+    let name = if of_ports { PortDocument::NAME } else { RepositoriesDocument::NAME };
+    let held = world.databases([name], PURPOSE, LOCK_WAIT).map_err(|fault| said(&fault))?;
     let kept = atomic::read_limited(copy, DATABASE_BYTES_MAX).map_err(|fault| said(&fault))?;
     let kept = kept.ok_or_else(|| format!("its copy {copy} is gone"))?;
     if digest(&kept) != sha256 {
         return Err(format!("its copy {copy} is not what was written"));
     }
-    let real = host.root.real(path).map_err(|fault| said(&fault))?;
-    let now = atomic::read_limited(&real, DATABASE_BYTES_MAX).map_err(|fault| said(&fault))?;
-    if now.as_deref() == Some(kept.as_slice()) {
-        return Ok("was there");
+    let owners = inputs::owners(host);
+    let place = databases::Place { root: &host.root, path, owners: &owners };
+    let is_ours = |now: &[u8]| digest(now) == written;
+    match databases::restore(&held, place, name, &kept, is_ours).map_err(|fault| said(&fault))? {
+        Restored::Done => Ok("back"),
+        Restored::Already => Ok("was there"),
+        Restored::Absent => Err(format!("it is gone; what it was is {copy}")),
+        Restored::Rewritten => {
+            Err(format!("somebody has written it since, so it stays; what it was is {copy}"))
+        }
     }
-    if now.as_deref().map(digest).as_deref() != Some(written) {
-        return Err(format!("somebody has written it since, so it stays; what it was is {copy}"));
-    }
-    let meta = Meta::of(&real).map_err(|fault| said(&fault))?;
-    let meta = meta.ok_or_else(|| format!("it is gone; what it was is {copy}"))?;
-    atomic::replace(&real, &kept, meta).map_err(|fault| said(&fault))?;
-    Ok("back")
 }
 
 /// Has the instances wanted again that the run had wanted stopped; returns their ids.

@@ -85,6 +85,19 @@ pub struct Torn {
     pub lost: Lost,
 }
 
+/// What became of a database that was to get back what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restored {
+    /// It has it again.
+    Done,
+    /// It had it already.
+    Already,
+    /// Somebody has written it since, so it is as it was found.
+    Rewritten,
+    /// There is no file.
+    Absent,
+}
+
 /// Whether what was written still stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -305,9 +318,59 @@ pub fn edit<D: Document + Clone, T>(
         if same {
             return Ok(Edited { value, change: Change::Unchanged, torn: None, rivals });
         }
-        match file.put(found.look(), &text, lost)? {
+        match file.put(found.look(), text.as_bytes(), lost)? {
             Some(torn) => return Ok(Edited { value, change: Change::Changed, torn, rivals }),
             None => rivals += 1,
+        }
+    }
+    Err(EditFault::Busy { path: file.path })
+}
+
+/// Reads the bytes of a database as [`edit`] would read them, whole or torn; `None` where there is no
+/// file or no folder.
+///
+/// # Errors
+/// [`EditFault`].
+pub fn read_bytes(place: Place<'_>) -> Result<Option<Vec<u8>>, EditFault> {
+    let file = match File::open(place) {
+        Ok(file) => file,
+        Err(EditFault::NoFolder { .. }) => return Ok(None),
+        Err(fault) => return Err(fault),
+    };
+    Ok(file.still()?.map(|found| found.bytes))
+}
+
+/// Puts bytes back into the place of a database, under the lock of this name, where what is there by
+/// now is `replaces`' to replace. Mode and owner stay those of the file that is there, which is judged
+/// and exchanged as [`edit`] does it: a file that may not be used is neither read nor replaced.
+///
+/// # Errors
+/// [`EditFault`]; the file is as it was.
+pub fn restore(
+    held: &Held<'_, Databases>,
+    place: Place<'_>,
+    name: &str,
+    bytes: &[u8],
+    replaces: impl Fn(&[u8]) -> bool,
+) -> Result<Restored, EditFault> {
+    held.demand_root(place.root)?;
+    held.demand_database(name)?;
+    let file = match File::open(place) {
+        Ok(file) => file,
+        Err(EditFault::NoFolder { .. }) => return Ok(Restored::Absent),
+        Err(fault) => return Err(fault),
+    };
+    drop(atomic::sweep(&file.path.parent()));
+    for _ in 0..STARTS_MAX {
+        let Some(found) = file.still()? else { return Ok(Restored::Absent) };
+        if found.bytes == bytes {
+            return Ok(Restored::Already);
+        }
+        if !replaces(&found.bytes) {
+            return Ok(Restored::Rewritten);
+        }
+        if file.put(Some(&found), bytes, None)?.is_some() {
+            return Ok(Restored::Done);
         }
     }
     Err(EditFault::Busy { path: file.path })
@@ -358,6 +421,21 @@ impl<'p> File<'p> {
         read_owned_bytes(self.folder.as_fd(), name, DATABASE_BYTES_MAX, self.owners)
     }
 
+    /// Looks until nobody writes the file while it is read.
+    fn still(&self) -> Result<Option<FileBytes>, EditFault> {
+        for _ in 0..LOOKS_MAX {
+            match self.look() {
+                Err(Refusal::Changing) => thread::sleep(PAUSE),
+                found => return found.map_err(|refusal| self.refused(refusal)),
+            }
+        }
+        Err(EditFault::Busy { path: self.path.clone() })
+    }
+
+    fn refused(&self, refusal: Refusal) -> EditFault {
+        OwnedFault { path: self.path.to_string(), refusal }.into()
+    }
+
     /// Looks until the file is whole, or torn and still.
     fn settle<D: Document>(&self) -> Result<Found<D>, EditFault> {
         let (mut last, mut same) = (None, 0);
@@ -372,9 +450,7 @@ impl<'p> File<'p> {
                     last = None;
                     continue;
                 }
-                Err(refusal) => {
-                    return Err(OwnedFault { path: self.path.to_string(), refusal }.into());
-                }
+                Err(refusal) => return Err(self.refused(refusal)),
             };
             let parsed = core::str::from_utf8(&found.bytes).map(D::parse);
             match parsed {
@@ -394,11 +470,11 @@ impl<'p> File<'p> {
         Err(EditFault::Busy { path: self.path.clone() })
     }
 
-    /// Puts a text in the place of what was read; `None` where the file is another by now.
+    /// Puts bytes in the place of what was read; `None` where the file is another by now.
     fn put(
         &self,
         read: Option<&FileBytes>,
-        text: &str,
+        bytes: &[u8],
         lost: Option<Lost>,
     ) -> Result<Option<Option<Torn>>, EditFault> {
         let folder = self.folder.as_fd();
@@ -408,7 +484,7 @@ impl<'p> File<'p> {
         };
         let meta = Meta { mode: read.map_or(NEW_MODE, |read| read.mode), owner };
         // Both are on the disk before either has its name: a full disk is found out here.
-        let mut new = Temp::filled(folder, &self.path, text.as_bytes(), meta)?;
+        let mut new = Temp::filled(folder, &self.path, bytes, meta)?;
         let keep = match (read, lost) {
             (Some(read), Some(lost)) => {
                 let meta = Meta { mode: TORN_MODE, ..meta };

@@ -8,7 +8,7 @@ mod scene;
 
 use std::fs;
 use std::net::TcpStream;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
@@ -324,5 +324,33 @@ fn what_was_written_since_is_not_overwritten_by_an_undo() -> Result<()> {
     let said = scene.run(&["undo"])?.expect(1)?;
     ensure!(said.stdout.contains("somebody has written it since, so it stays"), "{said:?}");
     ensure!((scene.text(PORTS)?, scene.text(REPOSITORIES)?) == since, "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn a_database_that_became_a_link_is_not_written_through() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    let scene = Scene::new()?;
+    scene.enter_dead("gone", scene.instances.first_port + 3)?;
+    let at = |below: &str| scene.instances.lab.at(below);
+    let exchange = |text: &str| -> Result<()> {
+        fs::write(at("shadow"), text)?;
+        fs::set_permissions(at("shadow"), fs::Permissions::from_mode(0o600))?;
+        fs::rename(at(PORTS), at("away"))?;
+        Ok(symlink(at("shadow"), at(PORTS))?)
+    };
+    scene.run(&["--databases", "--yes"])?.expect(0)?;
+    // As if nobody had written it since: only the link tells.
+    let now = scene.text(PORTS)?;
+    exchange(&now)?;
+    let said = scene.run(&["undo"])?.expect(1)?;
+    ensure!(said.stdout.contains("it is a symbolic link"), "{said:?}");
+    ensure!(fs::symlink_metadata(at(PORTS))?.is_symlink(), "{said:?}");
+    ensure!(fs::read_to_string(at("shadow"))? == now, "{said:?}");
+    fs::rename(at("away"), at(PORTS))?;
+    scene.run(&["undo"])?.expect(0)?;
+    ensure!(scene.text(PORTS)?.contains("\"gone\""), "{}", scene.text(PORTS)?);
     Ok(())
 }

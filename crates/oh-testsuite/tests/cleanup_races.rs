@@ -305,3 +305,35 @@ fn thousands_go_with_few_syncs_and_come_back() -> Result<()> {
     ensure!((0..COUNT).all(|number| at(number).exists()));
     Ok(())
 }
+
+#[test]
+fn a_database_that_becomes_a_link_at_the_last_moment_is_not_copied() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    let scene = Scene::new()?;
+    scene.enter_dead("gone", scene.instances.first_port + 3)?;
+    let at = |below: &str| scene.instances.lab.at(below);
+    fs::write(at("shadow"), "root:secret:20000::::::\n")?;
+    let said = held_at_each_line(&scene, &[], &["--databases"], |line, _| {
+        if line == 1 {
+            fs::rename(at(PORTS), at("away"))?;
+            std::os::unix::fs::symlink(at("shadow"), at(PORTS))?;
+        }
+        Ok(())
+    })?;
+    let said = said.expect(1)?;
+    ensure!(
+        said.stdout.contains("vscode-ports.json is not used: it is a symbolic link"),
+        "{said:?}"
+    );
+    for entry in fs::read_dir(at("var/lib/openhands-toolkit/journal"))? {
+        let bytes = fs::read(entry?.path())?;
+        ensure!(!String::from_utf8_lossy(&bytes).contains("secret"), "{said:?}");
+    }
+    ensure!(fs::symlink_metadata(at(PORTS))?.is_symlink(), "{said:?}");
+    // The other one was released and comes back.
+    let said = scene.run(&["undo"])?.expect(0)?;
+    ensure!(!said.stdout.contains("vscode-ports.json"), "{said:?}");
+    Ok(())
+}

@@ -41,8 +41,10 @@ pub(super) fn release(
         Database::Repositories => RepositoriesDocument::NAME,
     };
     let held = world.databases([name], PURPOSE, LOCK_WAIT).map_err(Fault::from)?;
-    let path = host.root.real(&release.path).map_err(Fault::from)?;
-    let bytes = atomic::read_limited(&path, databases::DATABASE_BYTES_MAX).map_err(|f| said(&f))?;
+    let (owners, path) = (inputs::owners(host), release.path.clone());
+    let place = Place { root: &host.root, path: &path, owners: &owners };
+    // A file that may not be used is not copied either: its owner may have put a link in its place.
+    let bytes = databases::read_bytes(place).map_err(|fault| NotDone::kept(chain(&fault)))?;
     let Some(bytes) = bytes else { return Ok(Outcome::AlreadyDone) };
     if !run.request.reset_all {
         kept.extend(keep_taken(host, &mut release, &bytes)?);
@@ -66,8 +68,6 @@ pub(super) fn release(
         written,
     };
     run.begin(number, undo)?;
-    let owners = inputs::owners(host);
-    let place = Place { root: &host.root, path: &release.path, owners: &owners };
     let edited = match release.database {
         Database::Ports => {
             let empty = PortDocument::empty(range);

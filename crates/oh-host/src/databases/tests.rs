@@ -575,3 +575,55 @@ fn a_folder_above_that_is_a_users_leads_nobody_elsewhere() {
     scene.lease("actmcp", 8888).unwrap();
     assert!(above.join("victim/vscode-ports.json").exists());
 }
+
+/// What a user may not make us read or write: another's file, here root's.
+const SECRET: &str = "root:$6$secret:20000:0:99999:7:::\n";
+
+#[test]
+fn what_is_restored_is_read_and_written_as_an_edit_does_it() {
+    let mut scene = Scene::new();
+    let back = |scene: &mut Scene, replaces: &str| {
+        let Scene { root, path, owners, locks, .. } = scene;
+        let held = locks.databases([PortDocument::NAME], "a test", LONG).unwrap();
+        let place = Place { root, path, owners };
+        restore(&held, place, PortDocument::NAME, b"torn\xff", |now| now == replaces.as_bytes())
+    };
+    assert_eq!(read_bytes(scene.place()).unwrap(), None);
+    assert_eq!(back(&mut scene, "{}").unwrap(), Restored::Absent);
+    scene.put("{}");
+    assert_eq!(read_bytes(scene.place()).unwrap().unwrap(), b"{}");
+    assert_eq!(back(&mut scene, "[]").unwrap(), Restored::Rewritten);
+    assert_eq!(scene.text(), "{}");
+    assert_eq!(back(&mut scene, "{}").unwrap(), Restored::Done);
+    assert_eq!(read_bytes(scene.place()).unwrap().unwrap(), b"torn\xff");
+    assert_eq!(fs::metadata(scene.file()).unwrap().mode() & 0o7777, 0o644);
+    assert_eq!(back(&mut scene, "{}").unwrap(), Restored::Already);
+    assert_eq!(scene.names(), ["vscode-ports.json"]);
+}
+
+#[test]
+fn nothing_is_read_or_restored_through_a_link_or_from_another_user() {
+    let mut scene = Scene::new();
+    let secret = scene.folder.as_ref().unwrap().path().join("shadow");
+    fs::write(&secret, SECRET).unwrap();
+    let refused = |scene: &mut Scene| {
+        let fault = read_bytes(scene.place()).unwrap_err();
+        assert!(matches!(fault, EditFault::Refused(_)), "{fault}");
+        let Scene { root, path, owners, locks, .. } = scene;
+        let held = locks.databases([PortDocument::NAME], "a test", LONG).unwrap();
+        let place = Place { root, path, owners };
+        let fault = restore(&held, place, PortDocument::NAME, b"{}", |_| true).unwrap_err();
+        assert!(matches!(fault, EditFault::Refused(_)), "{fault}");
+        assert_eq!(fs::read_to_string(&secret).unwrap(), SECRET);
+    };
+    symlink(&secret, scene.file()).unwrap();
+    refused(&mut scene);
+    assert!(fs::symlink_metadata(scene.file()).unwrap().is_symlink());
+    fs::remove_file(scene.file()).unwrap();
+    if is_root() {
+        scene.put(SECRET);
+        chown(scene.file(), Some(4711), Some(4711)).unwrap();
+        refused(&mut scene);
+        assert_eq!(scene.text(), SECRET);
+    }
+}
