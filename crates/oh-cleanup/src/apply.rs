@@ -13,13 +13,14 @@ mod stops;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use oh_host::atomic::Removed;
 use oh_host::containers::{self, Turned};
-use oh_host::instances::{self, Wanted as WantedState};
+use oh_host::instances::{self, InstanceFault, Wanted as WantedState};
 use oh_host::journal::{Journal, JournalFault};
 use oh_host::lock::{Held, World};
 use oh_host::process::ProcessDir;
 use oh_host::publish::{self, Host};
-use oh_host::quarantine::{self, Place, Quarantine, Taken, Thing, Wanted};
+use oh_host::quarantine::{self, Place, Quarantine, Thing, Wanted};
 use oh_host::signals::Interrupts;
 use oh_host::stop::{self as host_stop, How};
 use oh_model::diagnostic::Diagnostic as _;
@@ -29,7 +30,7 @@ use oh_model::id::InstanceId;
 use oh_model::plan::{Confirmed, Outcome, Plan};
 use oh_term::{Failure, Progress};
 
-use crate::facts::Facts;
+use crate::facts::{Facts, runs};
 use crate::fault::Fault;
 use crate::journal::{Line, Undo};
 use crate::plan::plan_but;
@@ -294,7 +295,7 @@ impl Run<'_> {
                 let (release, kept) = meant.parted(release);
                 databases::release(self, number, release, kept, world, told)
             }
-            Step::Forget(id) => self.forget(number, id, quarantine),
+            Step::Forget(id) => self.forget(number, id, quarantine, told),
             Step::Publish => {
                 self.begin(number, Undo::Nothing)?;
                 let published = publish::publish_within(world, self.host, PURPOSE);
@@ -324,10 +325,13 @@ impl Run<'_> {
         let Some(mut record) = instances::read(root, id).map_err(Fault::from)? else {
             return Ok(Outcome::AlreadyDone);
         };
-        if record.wanted == WantedState::Stopped {
+        let is_stopped = record.wanted == WantedState::Stopped;
+        if !is_stopped || runs::has_stopped(self.host, id)? {
+            self.begin(number, Undo::Wanted(id.clone()))?;
+        }
+        if is_stopped {
             return Ok(Outcome::AlreadyDone);
         }
-        self.begin(number, Undo::Nothing)?;
         record.wanted = WantedState::Stopped;
         instances::write(root, &record).map_err(Fault::from)?;
         Ok(Outcome::Done)
@@ -354,6 +358,7 @@ impl Run<'_> {
         number: usize,
         id: &InstanceId,
         quarantine: &mut Quarantine<'_>,
+        told: &mut Option<String>,
     ) -> Result<Outcome, NotDone> {
         let root = &self.host.root;
         let record = instances::read(root, id).map_err(Fault::from)?;
@@ -384,14 +389,17 @@ impl Run<'_> {
         self.begin(number, undo)?;
         let taken = quarantine::take(Wanted { thing: &thing, place: &place, may_change: false });
         let taken = taken.map_err(Fault::from)?;
-        instances::remove_state(root, id).map_err(Fault::from)?;
-        match taken {
-            Taken::Moved => Ok(Outcome::Done),
-            Taken::Already | Taken::Gone => Ok(Outcome::AlreadyDone),
-            Taken::Kept(why) => Err(NotDone::kept(why.to_string())),
-            Taken::Stranded(thing) => Err(stranded(*thing, place)),
-        }
+        let outcome = moves::outcome(Ok(taken), &place)?;
+        // The record is away and can come back, whatever becomes of what the kernel told of it.
+        *told = unforgotten(instances::remove_state(root, id));
+        Ok(outcome)
     }
+}
+
+/// Says what stays of an instance whose record was moved.
+fn unforgotten(state: Result<Removed, InstanceFault>) -> Option<String> {
+    let fault = Fault::from(state.err()?);
+    Some(format!("what was known of its processes stays: {}", chain(&fault)))
 }
 
 /// Says that another thing was moved, because it had the name at the very moment.

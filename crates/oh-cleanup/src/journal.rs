@@ -3,7 +3,7 @@
 //! Whatever can be undone is written down before it is done, with all that undoing needs. A run that
 //! was killed leaves a last line that says what it was about to do; whether it did is seen on the disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oh_host::boot::BootId;
 use oh_host::journal::{self, Journal, JournalFault, Told};
@@ -11,6 +11,7 @@ use oh_host::process::Pid;
 use oh_host::quarantine::{Number, Place, Thing};
 use oh_host::root::Root;
 use oh_model::container::{Engine, Listed};
+use oh_model::id::InstanceId;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::run::RunId;
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,9 @@ pub(crate) enum Line {
 pub(crate) enum Undo {
     /// It cannot be taken back, or needs nothing.
     Nothing,
+    /// An instance is wanted running again, as it was before this run or the unfinished one that it goes
+    /// on with.
+    Wanted(InstanceId),
     /// A thing comes back from its place.
     Moved { thing: Box<Thing>, place: Place },
     /// A container is started again.
@@ -115,13 +119,39 @@ impl Run {
                 _ => None,
             })
             .collect();
+        let (mut held, mut known) = (Vec::new(), BTreeMap::new());
         let begun = self.lines.iter().filter_map(|line| match line {
-            Line::Begin { undo: Undo::Nothing, .. } => None,
+            Line::Begin { undo: Undo::Nothing | Undo::Wanted(_), .. } => None,
             // Whether a step that failed had done anything is seen on the disk.
             Line::Begin { step, undo } => Some((*step, undo)),
             _ => None,
         });
-        begun.filter(|(step, _)| !gone.contains(step)).collect()
+        for (step, undo) in begun.filter(|(step, _)| !gone.contains(step)) {
+            // A step that moved another thing than it was to says so behind: that is what is in its place.
+            match known.get(&step).and_then(|at: &usize| held.get_mut(*at)) {
+                Some(before) => *before = (step, undo),
+                None => {
+                    known.insert(step, held.len());
+                    held.push((step, undo));
+                }
+            }
+        }
+        held
+    }
+
+    /// The instances that were wanted running before, each with its step.
+    pub(crate) fn wanted(&self) -> Vec<(usize, &InstanceId)> {
+        let is_undone = |number: usize| self.lines.contains(&Line::Undone { step: number });
+        let begun = self.lines.iter().filter_map(|line| match line {
+            Line::Begin { step, undo: Undo::Wanted(id) } => Some((*step, id)),
+            // As it was written before there was a word for it.
+            Line::Begin { step, undo: Undo::Nothing } => match self.head.steps.get(*step) {
+                Some(Step::WantStopped(id)) => Some((*step, id)),
+                _ => None,
+            },
+            _ => None,
+        });
+        begun.filter(|(step, _)| !is_undone(*step)).collect()
     }
 
     /// The steps whose things were about to be removed for good, and may be half gone.
@@ -315,9 +345,40 @@ mod tests {
     }
 
     #[test]
+    fn of_a_step_that_was_begun_twice_the_last_counts() {
+        let (meant, stranded, next) = (copied("meant"), copied("stranded"), copied("next"));
+        let lines = vec![
+            Line::Begin { step: 0, undo: meant },
+            Line::Failed { step: 0, why: "another thing had its name".into() },
+            Line::Begin { step: 0, undo: stranded.clone() },
+            Line::Begin { step: 1, undo: next.clone() },
+        ];
+        let run = run(lines);
+        assert_eq!(run.held(), [(0, &stranded), (1, &next)]);
+        assert_eq!(run.undoable(), [(0, &stranded), (1, &next)]);
+    }
+
+    #[test]
+    fn what_was_wanted_is_known_until_it_is_again() {
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|id| InstanceId::parse(id).unwrap());
+        let lines = vec![
+            // As runs of before wrote it.
+            Line::Begin { step: 0, undo: Undo::Nothing },
+            Line::Begin { step: 1, undo: Undo::Wanted(b.clone()) },
+            Line::Begin { step: 2, undo: Undo::Wanted(c.clone()) },
+            Line::Undone { step: 1 },
+        ];
+        let mut run = run(lines);
+        run.head.steps = [&a, &b, &c, &d].map(|id| Step::WantStopped(id.clone())).into();
+        assert_eq!(run.wanted(), [(0, &a), (2, &c)]);
+        assert!(run.held().is_empty());
+    }
+
+    #[test]
     fn a_line_reads_back_as_it_was() {
         for line in [
             Line::Begin { step: 1, undo: copied("a") },
+            Line::Begin { step: 1, undo: Undo::Wanted(InstanceId::parse("a").unwrap()) },
             Line::Failed { step: 2, why: "no\nroom".into() },
             Line::Judged { accepted: true },
             Line::End,

@@ -4,6 +4,7 @@
 //! down first: what is half gone is never put back as if it were whole.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use oh_host::journal::{self, Journal};
 use oh_host::lock::{Locks, Share};
 use oh_host::publish::Host;
 use oh_host::quarantine;
-use oh_host::remove::{Removed, Rules};
+use oh_host::remove::{Left, Removed, Rules, Why};
 use oh_host::signals::Interrupts;
 use oh_host::users::Users;
 use oh_model::exit::Exit;
@@ -70,11 +71,18 @@ pub(crate) fn purge(asked: &PurgeArguments, common: &Common) -> Result<Answer, F
             break;
         }
         // Behind the lock: another command may have taken it back or purged it meanwhile.
-        let now = match Run::read(&host.root, &shown.id) {
+        let done = match Run::read(&host.root, &shown.id) {
             Err(journal::JournalFault::Unknown(_)) => continue,
-            run => run.map_err(|fault| Failure::of(Fault::Journal(fault)))?,
+            Err(fault) => Err(Fault::Journal(fault)),
+            Ok(now) => work.one(shown, &now, asked.others),
         };
-        told.push(work.one(shown, &now, asked.others).map_err(Failure::of)?);
+        // What is wrong with one run keeps no other's room.
+        told.push(done.unwrap_or_else(|fault| Told {
+            run: shown.id.clone(),
+            removed: stays(format!("the run {}", shown.id), &fault),
+            is_interrupted: false,
+            is_more: false,
+        }));
     }
     let is_interrupted = interrupts.is_asked();
     held_back.answered();
@@ -154,13 +162,16 @@ impl Work<'_> {
                 journal.note(&Line::Purging { step })?;
                 match undo {
                     // A container was not removed, and is only not started any more.
-                    Undo::Nothing | Undo::Stopped { .. } => {}
+                    Undo::Nothing | Undo::Wanted(_) | Undo::Stopped { .. } => {}
                     Undo::Moved { thing, place } => {
                         let mut mine = owners.clone();
                         mine.push(thing.uid);
                         let owners = (!others).then_some(mine.as_slice());
                         let rules = Rules { owners, progress: Some(&count) };
-                        let removed = quarantine::purge(thing, place, rules)?;
+                        let removed = quarantine::purge(thing, place, rules);
+                        let removed = removed.unwrap_or_else(|fault| {
+                            stays(format!("{}/{}", place.folder, place.number), &fault)
+                        });
                         folders.insert(place.folder.clone());
                         let is_gone = removed.left_count == 0;
                         all.add(removed);
@@ -180,6 +191,13 @@ impl Work<'_> {
         folders.iter().for_each(quarantine::close);
         Ok(all)
     }
+}
+
+/// What a fault leaves: all of it.
+fn stays(path: String, fault: &dyn core::error::Error) -> Removed {
+    let why = Why::System(io::Error::other(chain(fault)));
+    let left = vec![Left { path: path.into(), why }];
+    Removed { left, left_count: 1, ..Removed::default() }
 }
 
 /// What would be removed, for whoever is asked.
@@ -221,7 +239,7 @@ fn exit(chosen: &Chosen) -> Exit {
 
 /// Says what a removal left, line by line.
 pub(crate) fn left(removed: &Removed) -> String {
-    let line = |left: &oh_host::remove::Left| {
+    let line = |left: &Left| {
         let path = oh_term::text::escaped(&left.path.to_string_lossy());
         format!("stays     {path}: {}\n", left.why)
     };
@@ -238,7 +256,8 @@ fn answer(chosen: &Chosen, told: &[Told], is_interrupted: bool) -> Answer {
     let mut rows: Vec<Value> = Vec::new();
     for Told { run, removed, is_interrupted, is_more } in told {
         let (names, freed) = (names(removed), bytes(removed.bytes));
-        let head = if *is_interrupted || *is_more { "in part" } else { "purged" };
+        let is_part = *is_interrupted || *is_more || removed.left_count > 0;
+        let head = if is_part { "in part" } else { "purged" };
         human.push_str(&format!("{head:<10}{run}: {names}, {freed} freed\n"));
         if *is_more {
             human.push_str("          it has done more since it was shown: look again\n");
@@ -258,8 +277,7 @@ fn answer(chosen: &Chosen, told: &[Told], is_interrupted: bool) -> Answer {
     }
     let is_whole = told.iter().all(|told| told.removed.left_count == 0 && !told.is_more);
     let is_others = told.iter().flat_map(|told| &told.removed.left);
-    let is_others =
-        is_others.into_iter().any(|left| matches!(left.why, oh_host::remove::Why::Owner(_)));
+    let is_others = is_others.into_iter().any(|left| matches!(left.why, Why::Owner(_)));
     let exit = match (is_interrupted, is_whole) {
         (true, _) => Exit::Interrupted,
         (false, false) => Exit::No,

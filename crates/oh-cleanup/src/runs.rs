@@ -30,6 +30,9 @@ pub(crate) fn runs(common: &Common) -> Result<Answer, Failure> {
                     format!("  {}", oh_term::text::escaped(reason))
                 });
                 let held = match things {
+                    0 if !run.wanted().is_empty() => {
+                        format!("{} to be wanted again", several(run.wanted().len(), "editor"))
+                    }
                     0 => "nothing to take back".to_owned(),
                     things => format!("{} to take back, {}", several(things, "thing"), bytes(room)),
                 };

@@ -27,7 +27,6 @@ use crate::apply::{PURPOSE, chain};
 use crate::clean::{Context, LOCK_WAIT, context};
 use crate::fault::Fault;
 use crate::journal::{Line, Run, TOOL, Undo};
-use crate::step::Step;
 use crate::unread;
 
 /// What is said of an nginx that is not there.
@@ -68,7 +67,7 @@ pub(crate) fn undo(run: Option<&str>, is_dry: bool, common: &Common) -> Result<A
         told.push(Told { subject: subject(&undo), outcome });
     }
     told.extend(half_gone(&run));
-    let wanted = want_again(&host, &run);
+    let wanted = want_again(&host, &run, &mut journal, &mut told);
     let published = match publish::traces(&host) {
         Ok(traces) if !traces.is_empty() => {
             publish::publish_within(&mut world, &host, PURPOSE).err()
@@ -149,7 +148,8 @@ fn bring_back(
 fn undoable(run: &Run) -> Result<Vec<(usize, Undo)>, Failure> {
     let all: Vec<(usize, Undo)> =
         run.undoable().into_iter().rev().map(|(step, undo)| (step, undo.clone())).collect();
-    if all.is_empty() { Err(Failure::of(Fault::NothingToUndo(run.id.clone()))) } else { Ok(all) }
+    let is_none = all.is_empty() && run.wanted().is_empty();
+    if is_none { Err(Failure::of(Fault::NothingToUndo(run.id.clone()))) } else { Ok(all) }
 }
 
 /// What somebody had begun to remove for good: it is not the whole thing any more.
@@ -176,7 +176,7 @@ fn find(host: &Host, name: Option<&str>) -> Result<Run, Fault> {
     for id in runs.iter().rev() {
         // Which run is the last one that can be taken back, nobody knows where one cannot be read.
         let run = Run::read(&host.root, id).map_err(|fault| Fault::Unread(id.clone(), fault))?;
-        if !run.undoable().is_empty() {
+        if !run.undoable().is_empty() || !run.wanted().is_empty() {
             return Ok(run);
         }
     }
@@ -205,7 +205,7 @@ fn put_back(thing: &Thing, place: &Place) -> Result<&'static str, String> {
 
 fn subject(undo: &Undo) -> String {
     match undo {
-        Undo::Nothing => String::new(),
+        Undo::Nothing | Undo::Wanted(_) => String::new(),
         Undo::Moved { thing, .. } => thing.shown(),
         Undo::Stopped { container, .. } => format!("the container {}", container.name.as_str()),
         Undo::Copied { path, .. } => path.to_string(),
@@ -218,7 +218,8 @@ fn take_back(
     world: &mut Held<'_, World>,
 ) -> Result<&'static str, String> {
     match undo {
-        Undo::Nothing => Ok("nothing to do"),
+        // What was wanted is wanted again behind all that comes back.
+        Undo::Nothing | Undo::Wanted(_) => Ok("nothing to do"),
         Undo::Moved { thing, place } => {
             let back = put_back(thing, place);
             quarantine::close(&place.folder);
@@ -268,19 +269,37 @@ fn restore(
 }
 
 /// Has the instances wanted again that the run had wanted stopped; returns their ids.
-fn want_again(host: &Host, run: &Run) -> Vec<InstanceId> {
+fn want_again(
+    host: &Host,
+    run: &Run,
+    journal: &mut Journal,
+    told: &mut Vec<Told>,
+) -> Vec<InstanceId> {
     let mut wanted = Vec::new();
-    for (number, step) in run.head.steps.iter().enumerate() {
-        let Step::WantStopped(id) = step else { continue };
-        // One that was to be stopped before stays so.
-        if !run.has_begun(number) {
-            continue;
-        }
-        let Ok(Some(mut record)) = instances::read(&host.root, id) else { continue };
-        record.wanted = Wanted::Running;
-        record.announced = false;
-        if instances::write(&host.root, &record).is_ok() {
-            wanted.push(id.clone());
+    let all_is_back = told.iter().all(|one| one.outcome.is_ok());
+    for (step, id) in run.wanted() {
+        let written = instances::read(&host.root, id).and_then(|record| match record {
+            Some(mut record) => {
+                record.wanted = Wanted::Running;
+                record.announced = false;
+                instances::write(&host.root, &record).map(|_| true)
+            }
+            None => Ok(false),
+        });
+        match written {
+            Ok(is_there) => {
+                // A record that is still to come back is wanted by the next undo.
+                if is_there || all_is_back {
+                    drop(journal.note(&Line::Undone { step }));
+                }
+                wanted.extend(is_there.then(|| id.clone()));
+            }
+            Err(fault) => {
+                told.push(Told {
+                    subject: format!("{id}, which was wanted"),
+                    outcome: Err(chain(&fault)),
+                });
+            }
         }
     }
     wanted
@@ -288,9 +307,16 @@ fn want_again(host: &Host, run: &Run) -> Vec<InstanceId> {
 
 fn would(run: &Run, undoable: &[(usize, Undo)]) -> Answer {
     let lines = undoable.iter().map(|(_, undo)| format!("would bring back {}\n", subject(undo)));
+    let wanted: Vec<&str> = run.wanted().into_iter().map(|(_, id)| id.as_str()).collect();
+    let again = wanted.iter().map(|id| format!("would have {id} wanted again\n"));
     let all: Vec<String> = undoable.iter().map(|(_, undo)| subject(undo)).collect();
-    let result = json!({ "dry_run": true, "run": run.id.to_string(), "would_come_back": all });
-    Answer::new(lines.collect(), result)
+    let result = json!({
+        "dry_run": true,
+        "run": run.id.to_string(),
+        "would_come_back": all,
+        "would_be_wanted_again": wanted,
+    });
+    Answer::new(lines.chain(again).collect(), result)
 }
 
 fn answer(run: &Run, told: &[Told], wanted: &[InstanceId], published: Option<String>) -> Answer {

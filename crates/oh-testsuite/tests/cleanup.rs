@@ -354,3 +354,49 @@ fn a_database_that_became_a_link_is_not_written_through() -> Result<()> {
     ensure!(scene.text(PORTS)?.contains("\"gone\""), "{}", scene.text(PORTS)?);
     Ok(())
 }
+
+#[test]
+fn what_is_in_the_place_of_another_ends_no_purge_of_the_rest() -> Result<()> {
+    let scene = Scene::new()?;
+    for name in ["gone-1", "gone-2"] {
+        scene.leave(&format!("tmp/vscode-agent-{name}/data/a"), "a")?;
+    }
+    let first = scene.moved_by(&["--temp", "--yes"])?;
+    scene.leave("tmp/vscode-agent-gone-3/data/a", "a")?;
+    let second = scene.moved_by(&["--temp", "--yes"])?;
+    let quarantine = "var/lib/openhands-toolkit/quarantine";
+    let place = format!("{quarantine}/{first}/0");
+    fs::rename(scene.instances.lab.at(&place), scene.instances.lab.at("away"))?;
+    scene.instances.lab.write(&place, "another")?;
+    let said = scene.run(&["purge", &first, &second, "--yes"])?.expect(1)?;
+    ensure!(said.stdout.contains("/0 is not what was moved there"), "{said:?}");
+    ensure!(said.stdout.contains(&format!("in part   {first}: ")), "{said:?}");
+    ensure!(said.stdout.contains(&format!("purged    {second}: ")), "{said:?}");
+    ensure!(!scene.tree(quarantine)?.contains("data"), "{}", scene.tree(quarantine)?);
+    ensure!(scene.text(&place)? == "another", "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn one_undo_has_wanted_again_what_a_killed_run_before_it_had_stopped() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.instances.start("hello")?;
+    let record = "var/lib/openhands-toolkit/instances/hello.json";
+    let wanted = || -> Result<_> { Ok(scene.instances.json(record)?["wanted"].clone()) };
+    let log = scene.instances.lab.at("log/strace").display().to_string();
+    let mut tool = scene.instances.lab.built("oh-cleanup")?;
+    tool.args(["--all", "--yes", "--root"]).arg(scene.instances.lab.root());
+    // Its record says that it is to be stopped, and nothing of it is.
+    let killed = blows::Blow::Kill.strike(&tool, &log, "pidfd_send_signal", 1)?;
+    ensure!(killed.code != 0 && wanted()? == json!("stopped"), "{killed:?}");
+    let said = scene.run(&["--all", "--yes"])?.expect(0)?;
+    ensure!(said.stdout.contains("1 editor stopped"), "{said:?}");
+    let (_, run) = said.stdout.split_once("oh-cleanup undo ").unwrap_or_default();
+    let run = run.split_whitespace().next().unwrap_or_default().to_owned();
+    let dry = scene.run(&["undo", &run, "--dry-run"])?.expect(0)?;
+    ensure!(dry.stdout.contains("would have hello wanted again"), "{dry:?}");
+    let undone = scene.run(&["undo", &run])?.expect(0)?;
+    ensure!(undone.stdout.contains("start its editors again: oh-instances reconcile"));
+    ensure!(wanted()? == json!("running"), "{undone:?}");
+    Ok(())
+}

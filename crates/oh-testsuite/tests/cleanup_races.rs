@@ -26,6 +26,8 @@ const BOUND: Duration = Duration::from_secs(60);
 
 const RECORD: &str = "var/lib/openhands-toolkit/instances/hello.json";
 
+const STATE: &str = "run/openhands-toolkit/instances/hello.json";
+
 /// What strace writes where a program was stopped.
 const STOPPED: &str = "--- stopped by SIGSTOP ---";
 
@@ -335,5 +337,36 @@ fn a_database_that_becomes_a_link_at_the_last_moment_is_not_copied() -> Result<(
     // The other one was released and comes back.
     let said = scene.run(&["undo"])?.expect(0)?;
     ensure!(!said.stdout.contains("vscode-ports.json"), "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn a_record_that_is_away_is_told_as_done_though_its_state_stays() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.instances.start("hello")?;
+    let at = |below: &str| scene.instances.lab.at(below);
+    let journals = at("var/lib/openhands-toolkit/journal");
+    let mut is_changed = false;
+    let said = held_at_each_line(&scene, &[], &["--processes", "--databases"], |_, _| {
+        for entry in fs::read_dir(&journals)? {
+            let text = String::from_utf8_lossy(&fs::read(entry?.path())?).into_owned();
+            // Its record is about to be moved.
+            let is_it = |line: &str| line.contains("\"moved\"") && line.contains("hello.json");
+            if !is_changed && text.lines().skip(1).any(is_it) {
+                fs::remove_file(at(STATE)).ok();
+                fs::create_dir_all(at(STATE))?;
+                is_changed = true;
+            }
+        }
+        Ok(())
+    })?;
+    let said = said.expect(0)?;
+    ensure!(is_changed && !at(RECORD).exists(), "{said:?}");
+    ensure!(said.stdout.contains("done      move    the record of hello\n"), "{said:?}");
+    ensure!(said.stdout.contains("what was known of its processes stays: "), "{said:?}");
+    ensure!(said.stdout.contains("oh-cleanup undo "), "{said:?}");
+    fs::remove_dir(at(STATE))?;
+    scene.run(&["undo"])?.expect(0)?;
+    ensure!(at(RECORD).exists());
     Ok(())
 }

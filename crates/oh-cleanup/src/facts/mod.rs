@@ -9,7 +9,7 @@ pub(crate) mod entries;
 pub(crate) mod generated;
 mod leftovers;
 mod orphans;
-mod runs;
+pub(crate) mod runs;
 mod sessions;
 pub(crate) mod users;
 mod work;
