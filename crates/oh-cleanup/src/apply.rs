@@ -30,7 +30,7 @@ use oh_model::id::InstanceId;
 use oh_model::plan::{Confirmed, Outcome, Plan};
 use oh_term::{Failure, Progress};
 
-use crate::facts::{Facts, runs};
+use crate::facts::{Editor, Facts, runs};
 use crate::fault::Fault;
 use crate::journal::{Line, Undo};
 use crate::plan::plan_but;
@@ -171,11 +171,18 @@ pub(crate) fn apply(
     }
     run.want_again(&wanted, &all, &stopped, &mut deeds);
 
-    // What belongs to those that stay, stays too.
-    let replanned = (!stopped.staying.is_empty()).then(|| {
-        plan_but(run.facts, run.request, |editor| {
-            let of_it = all.iter().find(|(_, stop)| is_of(stop, editor))?;
-            stopped.staying.get(&of_it.0).cloned()
+    // What belongs to those that stay, stays too, and to those that came since the plan was shown.
+    let (facts, request) = (run.facts, run.request);
+    let step_of = |editor: &Editor| all.iter().find(|(_, stop)| is_of(stop, editor));
+    let is_new = |editor: &Editor| {
+        let is_covered = editor.pids.is_empty() || step_of(editor).is_some();
+        !is_covered && stops::is_to_stop(editor, facts, request)
+    };
+    let is_other = !stopped.staying.is_empty() || facts.editors.iter().any(is_new);
+    let replanned = is_other.then(|| {
+        plan_but(facts, request, |editor| match step_of(editor) {
+            Some((number, _)) => stopped.staying.get(number).cloned(),
+            None => is_new(editor).then(|| "it was started since the plan was made".into()),
         })
     });
     let meant = replanned.as_ref().map_or(meant, Meant::of);

@@ -17,10 +17,11 @@ use oh_model::plan::Outcome;
 use oh_model::port::Port;
 
 use super::{Deed, NotDone, Run, chain, interrupted, is_of, unsettled};
-use crate::facts::{self, Editor};
+use crate::facts::{self, Editor, Facts};
 use crate::fault::Fault;
 use crate::journal::{Line, Undo};
 use crate::plan::stops;
+use crate::request::Request;
 use crate::step::{Step, Stop};
 
 /// The shortest and the longest pause between two looks at who listens.
@@ -33,6 +34,11 @@ pub(super) struct Stopped {
     pub(super) staying: BTreeMap<usize, String>,
     /// Those of them of which nothing was begun.
     pub(super) untouched: BTreeSet<usize>,
+}
+
+/// Says whether a plan that is made over these facts would stop an editor.
+pub(super) fn is_to_stop(editor: &Editor, facts: &Facts, request: &Request) -> bool {
+    stops(editor, facts, request) == Ok(true)
 }
 
 impl Run<'_> {

@@ -174,7 +174,7 @@ fn what_somebody_has_changed_is_somebodys() {
         (
             "/vscode/my-repo/?",
             "/vscode/other/?",
-            "line 15 was written by no generator: return 302 $scheme://$http_host/vscode/other/?folder=/va…",
+            "line 15 was written by no generator: return 302 $scheme://$http_host/vscode/other/?folder=/var/ww…",
         ),
         ("($args != \"\")", "($args != 1)", "line 11 was written by no generator: if ($args != 1)"),
         ("500M;\n}", "500M;\n}\n}", "line 39: unexpected \"}\""),
