@@ -196,8 +196,8 @@ fn what_somebody_has_changed_is_somebodys() {
         format!("{}\n    allow 192.0.2.1", LATEST.split_once("\n    proxy_cache").unwrap().0);
     assert_eq!(line(&torn), "line 24 was written by no generator: allow 192.0.2.1");
     assert_eq!(
-        line(&of("location /vscode/x/ {\n  set $x '")),
-        "line 3: unexpected end of file in a quoted text"
+        line(&of("location /vscode/x/ {\n  allow '")),
+        "line 3 was written by no generator: allow \\'"
     );
 }
 
