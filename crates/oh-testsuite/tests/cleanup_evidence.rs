@@ -545,7 +545,10 @@ fn what_others_write_does_not_push_the_evidence_out_of_the_reserve() -> Result<(
     let manifest = json_of(&items, "manifest.json")?;
     let missing = manifest["missing"].as_array().context("missing")?;
     let dropped = missing.iter().filter(|one| one["why"] == json!("dropped: no room")).count();
-    ensure!(dropped > 0 && said.stderr.contains(&format!("lacks {dropped} items")), "{said:?}");
+    // Beside them it counts what was cut, where much runs on the machine.
+    let told = said.stderr.split_once("lacks ").and_then(|(_, rest)| rest.split(' ').next());
+    let told: usize = told.context("a number")?.parse()?;
+    ensure!(dropped > 0 && told >= dropped, "{said:?}");
     Ok(())
 }
 
