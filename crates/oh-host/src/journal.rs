@@ -429,9 +429,9 @@ mod tests {
 
     use super::*;
 
-    const TOOL: &str = "oh-test";
+    pub(super) const TOOL: &str = "oh-test";
 
-    fn root() -> (tempfile::TempDir, Root) {
+    pub(super) fn root() -> (tempfile::TempDir, Root) {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let root = Root::below(dir.path()).unwrap();

@@ -184,19 +184,11 @@ fn nothing(file: &File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::os::unix::fs::MetadataExt as _;
 
+    use super::super::tests::{TOOL, root};
     use super::super::{JOURNALS_FOLDER, Told, line, read, runs};
     use super::*;
-
-    const TOOL: &str = "oh-test";
-
-    fn root() -> (tempfile::TempDir, Root) {
-        let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let root = Root::below(dir.path()).unwrap();
-        (dir, root)
-    }
 
     fn has_spare(root: &Root) -> bool {
         let path = folder(root).unwrap();
