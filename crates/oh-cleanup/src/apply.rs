@@ -204,8 +204,11 @@ pub(crate) fn apply(
             deed.outcome = Err(not_done);
         }
     }
-    // A journal that cannot say that the run is over says that it may not be.
-    drop(run.journal.note(&Line::End));
+    let is_cut = |deed: &Deed| matches!(&deed.outcome, Err(why) if why.exit == Exit::Interrupted);
+    if !deeds.values().any(is_cut) {
+        // A journal that cannot say that the run is over says that it may not be.
+        drop(run.journal.note(&Line::End));
+    }
     held_back.answered();
     Ok(deeds.into_values().collect())
 }
@@ -424,6 +427,7 @@ fn unsettled(outcome: &host_stop::Outcome) -> String {
     let why = match outcome.how {
         How::Denied => "may not be signalled",
         How::Protected => "is this very command or one that it came from: run it elsewhere",
+        How::Asked => "got TERM, and its end was not waited for: the next run goes on",
         _ => "did not end: it hangs in the kernel",
     };
     let place = match outcome.how {

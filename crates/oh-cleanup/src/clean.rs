@@ -5,7 +5,7 @@ use std::time::Duration;
 use oh_host::atomic::{self, Meta};
 use oh_host::boot::boot_id;
 use oh_host::journal::Journal;
-use oh_host::lock::{Holder, Locks, Share, Waiting};
+use oh_host::lock::Share;
 use oh_host::publish::Host;
 use oh_host::remove::Removed;
 use oh_host::settings::{self, Wish};
@@ -25,6 +25,7 @@ use crate::evidence::{self, About, Kept, Written};
 use crate::facts::{self, Facts, Look};
 use crate::fault::Fault;
 use crate::guard::Guard;
+use crate::interrupt::{self, From};
 use crate::journal::{self, Run};
 use crate::plan::plan;
 use crate::planfile::PlanFile;
@@ -33,9 +34,7 @@ use crate::report;
 use crate::request::{Kinds, Request};
 use crate::room::{self, Begun};
 use crate::step::Step;
-
-/// How long to wait for others at work, where nobody says: a watch's tick is over by then.
-pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(10);
+use crate::waits::{self, LOCK_WAIT};
 
 /// A plan names processes and files: it is its user's alone.
 const PLAN_FILE: Meta = Meta { mode: 0o600, owner: None };
@@ -126,15 +125,13 @@ fn carry_out(
 ) -> Result<Answer, Failure> {
     let consented = plan.confirm();
     let progress = Progress::start();
-    let interrupts = match request.include_self {
-        // Its terminal may end with an editor.
-        true => Interrupts::listen_beyond_the_terminal(),
-        false => Interrupts::listen(),
+    let from = match request.include_self {
+        true => From::BeyondTheTerminal,
+        false => From::Anywhere,
     };
-    let interrupts = interrupts.map_err(|fault| Failure::of(Fault::Signals(fault)))?;
+    let interrupts = interrupt::listen(&progress, from)?;
     let lock = |fault| Failure::of(Fault::Lock(fault));
-    let waiting = Patience(progress.clone());
-    let mut locks = Locks::waiting(&host.root, None, waiting).map_err(lock)?;
+    let mut locks = waits::locks(&host.root, &progress)?;
     let wait = asked.wait.unwrap_or(LOCK_WAIT);
     let mut world = locks.world(Share::Exclusive, PURPOSE, wait).map_err(lock)?;
     // Whoever was asked took their time, and so did the lock.
@@ -250,15 +247,6 @@ fn reserved(host: &Host, no_evidence: bool) -> Vec<String> {
     let notes =
         [journal.map(|why| note("journal", why)), evidence.map(|why| note("evidence", why))];
     notes.into_iter().flatten().collect()
-}
-
-/// How a cleanup waits for a lock: nothing is begun yet, so a signal ends it at once.
-struct Patience(Progress);
-
-impl Waiting for Patience {
-    fn tell(&self, holder: &Holder) {
-        self.0.waiting(&holder.to_string());
-    }
 }
 
 /// Refuses a plan that somebody objects to.

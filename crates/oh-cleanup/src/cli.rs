@@ -43,15 +43,8 @@ enum Command {
     ///
     /// Nothing is put over something new. Editors that were stopped are not started; the answer says
     /// how. Exit codes: 0 all is back, 1 some of it is not, 2 refused, 4 the last run cannot be read,
-    /// 5 another command is at work.
-    Undo {
-        /// The run; without it the last one
-        #[arg(value_name = "RUN")]
-        run: Option<String>,
-        /// Say what would come back, and do nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
+    /// 5 another command is at work, 130 interrupted.
+    Undo(UndoArguments),
     /// Show the runs that can be taken back or purged
     ///
     /// Exit codes: 0 shown, 4 a journal cannot be read.
@@ -168,6 +161,19 @@ pub(crate) struct DoingArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct UndoArguments {
+    /// The run; without it the last one
+    #[arg(value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// Wait so long for another command that is at work, e.g. 1m; without it 10s
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) wait: Option<Duration>,
+    /// Say what would come back, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PurgeArguments {
     /// The runs; without one, all that --older-than names
     #[arg(value_name = "RUN", required_unless_present = "older_than")]
@@ -178,6 +184,9 @@ pub(crate) struct PurgeArguments {
     /// Remove too what is in it and belongs to none of cleanup.owners
     #[arg(long)]
     pub(crate) others: bool,
+    /// Wait so long for another command that is at work, e.g. 1m; without it 10s
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) wait: Option<Duration>,
     /// Say what would be removed, and do nothing
     #[arg(long, conflicts_with = "yes")]
     pub(crate) dry_run: bool,
@@ -207,9 +216,7 @@ impl Tool for Cli {
             None => clean::clean(&self.clean, &self.common),
             Some(Command::Plan(arguments)) => clean::make(&arguments, &self.common),
             Some(Command::Apply(arguments)) => clean::apply(&arguments, &self.common),
-            Some(Command::Undo { run, dry_run }) => {
-                undo::undo(run.as_deref(), dry_run, &self.common)
-            }
+            Some(Command::Undo(arguments)) => undo::undo(&arguments, &self.common),
             Some(Command::Runs) => runs::runs(&self.common),
             Some(Command::Purge(arguments)) => purge::purge(&arguments, &self.common),
         }

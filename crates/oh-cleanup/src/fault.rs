@@ -115,6 +115,7 @@ impl Diagnostic for Fault {
             | Self::Journal(JournalFault::Unknown(_)) => ours(&["runs"]),
             Self::Stale(_) => ours(&["plan", "--all", "--output", "FILE"]),
             Self::Publish(fault) => fault.hints(),
+            Self::Lock(fault) if fault.is_held() => vec!["wait for its end: --wait 10m".into()],
             Self::Evidence(fault) => {
                 let room = fault.is_no_space().then(|| {
                     Hint::run(

@@ -163,6 +163,14 @@ impl Run {
         purging.collect()
     }
 
+    /// How much room the thing of a step has, in bytes; 0 for what is none.
+    pub(crate) fn room_of(&self, step: usize) -> u64 {
+        match self.head.steps.get(step) {
+            Some(Step::Move(step)) => step.bytes,
+            _ => 0,
+        }
+    }
+
     /// Says whether a step was begun: then it found something to do.
     pub(crate) fn has_begun(&self, number: usize) -> bool {
         self.lines.iter().any(|line| matches!(line, Line::Begin { step, .. } if *step == number))

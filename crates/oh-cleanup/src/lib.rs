@@ -14,6 +14,7 @@ mod evidence;
 mod facts;
 mod fault;
 mod guard;
+mod interrupt;
 mod journal;
 mod lines;
 mod plan;
@@ -26,5 +27,6 @@ mod runs;
 mod step;
 mod undo;
 mod unread;
+mod waits;
 
 pub use cli::Cli;

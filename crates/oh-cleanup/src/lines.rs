@@ -105,6 +105,38 @@ pub(crate) fn exclusions(all: &[Exclusion]) -> Vec<String> {
     joined(all.iter().map(line).collect(), told)
 }
 
+/// What is said of a thing.
+pub(crate) struct Said<'s> {
+    /// What stands before it.
+    pub(crate) head: &'s str,
+    pub(crate) subject: &'s str,
+    /// Said on a line of its own.
+    pub(crate) why: Option<&'s str>,
+    pub(crate) bytes: u64,
+}
+
+/// Things with what is said of them, each with its line breaks; what is alike is one line.
+pub(crate) fn alike<'s>(all: impl Iterator<Item = Said<'s>>) -> Vec<String> {
+    let whole = |head: &str, what: &str, why: Option<&str>| match why {
+        Some(why) => format!("{head}{what}\n          {why}\n"),
+        None => format!("{head}{what}\n"),
+    };
+    let line = |one: Said<'_>| {
+        let Said { head, subject, why, bytes } = one;
+        // Both are one text here; what is said of things is no path, and has no such break.
+        let said = format!("{head}\0{}", why.unwrap_or_default());
+        let kind = Some((beginning(subject), said));
+        Line { kind, bytes, text: whole(head, subject, why) }
+    };
+    let told = |count: usize, (names, said): &Kind, room: u64| {
+        let (head, why) = said.split_once('\0').unwrap_or((said, ""));
+        let room = if room > 0 { format!(" ({})", bytes(room)) } else { String::new() };
+        let what = format!("{count} things {names}*{room}");
+        whole(head, &what, Some(why).filter(|why| !why.is_empty()))
+    };
+    joined(all.map(line).collect(), told)
+}
+
 /// Joins what is alike where it is many, at the place of the first.
 fn joined(lines: Vec<Line>, told: impl Fn(usize, &Kind, u64) -> String) -> Vec<String> {
     let mut kinds: BTreeMap<&Kind, (usize, u64)> = BTreeMap::new();

@@ -266,12 +266,10 @@ impl Made {
         let age_ns = facts.now_ns.saturating_sub(one.survey.newest_ns).max(0);
         let is_left = facts.left_by_runs.contains(&one.thing.number);
         if of_editor.is_none() && !is_left && age_ns < request.age_min_ns {
-            let ms = |ns: i64| u64::try_from(ns / 1_000_000).unwrap_or_default();
-            let (age, least) =
-                (duration::shown(ms(age_ns)), duration::shown(ms(request.age_min_ns)));
-            return Err(format!(
-                "it was changed {age} ago, and {least} is the least (--older-than)"
-            ));
+            // Without its own age: what is alike is one line.
+            let least = u64::try_from(request.age_min_ns / 1_000_000).unwrap_or_default();
+            let least = duration::shown(least);
+            return Err(format!("it was changed less than {least} ago (--older-than)"));
         }
         let what = match of_editor {
             Some((what, _)) => journal::of_editor(what),

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
 use oh_host::journal::{self, Journal};
-use oh_host::lock::{Locks, Share};
+use oh_host::lock::Share;
 use oh_host::publish::Host;
 use oh_host::quarantine;
 use oh_host::remove::{Left, Removed, Rules, Why};
@@ -24,13 +24,15 @@ use oh_term::{Answer, Common, Failure, Progress, consent};
 use serde_json::{Value, json};
 
 use crate::apply::{PURPOSE, chain};
-use crate::clean::{Context, LOCK_WAIT, context};
+use crate::clean::{Context, context};
 use crate::cli::PurgeArguments;
 use crate::evidence;
 use crate::facts::owners;
 use crate::fault::Fault;
+use crate::interrupt::{self, From};
 use crate::journal::{Line, Run, TOOL, Undo};
 use crate::runs::{held, ids};
+use crate::waits::{self, LOCK_WAIT};
 
 /// What is asked to go: runs, and those of which nobody can tell what they moved.
 struct Chosen {
@@ -42,8 +44,6 @@ struct Chosen {
 struct Told {
     run: RunId,
     removed: Removed,
-    /// Whether a signal came before all of it was done.
-    is_interrupted: bool,
     /// Whether it has done more since it was shown, of which nothing is removed.
     is_more: bool,
 }
@@ -57,18 +57,19 @@ pub(crate) fn purge(asked: &PurgeArguments, common: &Common) -> Result<Answer, F
     }
     consent(&shown(&chosen), asked.yes)?;
     let progress = Progress::start();
-    let interrupts = Interrupts::listen().map_err(|fault| Failure::of(Fault::Signals(fault)))?;
-    let mut locks =
-        Locks::open(&host.root, None).map_err(|fault| Failure::of(Fault::Lock(fault)))?;
+    let interrupts = interrupt::listen(&progress, From::Anywhere)?;
+    let mut locks = waits::locks(&host.root, &progress)?;
     // Beside starts, and not beside another cleanup or undo.
-    let world = locks.world(Share::Exclusive, PURPOSE, LOCK_WAIT);
+    let world = locks.world(Share::Exclusive, PURPOSE, asked.wait.unwrap_or(LOCK_WAIT));
     let _world = world.map_err(|fault| Failure::of(Fault::Lock(fault)))?;
     let work = Work { host: &host, progress: &progress, interrupts: &interrupts };
     let held_back = interrupts.hold();
     let mut told = Vec::new();
     for shown in &chosen.runs {
         if interrupts.is_asked() {
-            break;
+            let removed = Removed { is_cut: true, ..Removed::default() };
+            told.push(Told { run: shown.id.clone(), removed, is_more: false });
+            continue;
         }
         // Behind the lock: another command may have taken it back or purged it meanwhile.
         let done = match Run::read(&host.root, &shown.id) {
@@ -80,13 +81,11 @@ pub(crate) fn purge(asked: &PurgeArguments, common: &Common) -> Result<Answer, F
         told.push(done.unwrap_or_else(|fault| Told {
             run: shown.id.clone(),
             removed: stays(format!("the run {}", shown.id), &fault),
-            is_interrupted: false,
             is_more: false,
         }));
     }
-    let is_interrupted = interrupts.is_asked();
     held_back.answered();
-    Ok(answer(&chosen, &told, is_interrupted).notes(warnings))
+    Ok(answer(&chosen, &told).notes(warnings))
 }
 
 fn choose(host: &Host, asked: &PurgeArguments) -> Result<Chosen, Fault> {
@@ -127,10 +126,9 @@ impl Work<'_> {
     fn one(&self, shown: &Run, now: &Run, others: bool) -> Result<Told, Fault> {
         let steps: BTreeSet<usize> = shown.held().into_iter().map(|(step, _)| step).collect();
         let removed = self.things(now, &steps, others)?;
-        let is_interrupted = self.interrupts.is_asked();
         let is_more = !now.held().iter().all(|(step, _)| steps.contains(step));
-        let mut told = Told { run: now.id.clone(), removed, is_interrupted, is_more };
-        if told.removed.left_count == 0 && !is_more && !is_interrupted {
+        let mut told = Told { run: now.id.clone(), removed, is_more };
+        if told.removed.is_whole() && !is_more {
             // Before the journal: what has none is found by nobody.
             if let Some(bytes) = evidence::remove(&self.host.root, &now.id)? {
                 told.removed.files += 1;
@@ -156,8 +154,12 @@ impl Work<'_> {
         let what = format!("remove what {} moved", run.id);
         self.progress.counting(&what, "names", &count, || -> Result<(), Fault> {
             for (step, undo) in run.held() {
-                if !steps.contains(&step) || self.interrupts.is_asked() {
+                if !steps.contains(&step) {
                     continue;
+                }
+                if self.interrupts.is_asked() {
+                    all.is_cut = true;
+                    break;
                 }
                 journal.note(&Line::Purging { step })?;
                 match undo {
@@ -167,13 +169,14 @@ impl Work<'_> {
                         let mut mine = owners.clone();
                         mine.push(thing.uid);
                         let owners = (!others).then_some(mine.as_slice());
-                        let rules = Rules { owners, progress: Some(&count) };
+                        let interrupts = Some(self.interrupts);
+                        let rules = Rules { owners, progress: Some(&count), interrupts };
                         let removed = quarantine::purge(thing, place, rules);
                         let removed = removed.unwrap_or_else(|fault| {
                             stays(format!("{}/{}", place.folder, place.number), &fault)
                         });
                         folders.insert(place.folder.clone());
-                        let is_gone = removed.left_count == 0;
+                        let is_gone = removed.is_whole();
                         all.add(removed);
                         if !is_gone {
                             continue;
@@ -251,14 +254,17 @@ pub(crate) fn names(removed: &Removed) -> String {
     several(usize::try_from(removed.files + removed.folders).unwrap_or(usize::MAX), "name")
 }
 
-fn answer(chosen: &Chosen, told: &[Told], is_interrupted: bool) -> Answer {
+fn answer(chosen: &Chosen, told: &[Told]) -> Answer {
     let mut human = String::new();
     let mut rows: Vec<Value> = Vec::new();
-    for Told { run, removed, is_interrupted, is_more } in told {
+    for Told { run, removed, is_more } in told {
         let (names, freed) = (names(removed), bytes(removed.bytes));
-        let is_part = *is_interrupted || *is_more || removed.left_count > 0;
+        let is_part = *is_more || !removed.is_whole();
         let head = if is_part { "in part" } else { "purged" };
         human.push_str(&format!("{head:<10}{run}: {names}, {freed} freed\n"));
+        if removed.is_cut {
+            human.push_str("          interrupted: the rest of it goes by the same purge again\n");
+        }
         if *is_more {
             human.push_str("          it has done more since it was shown: look again\n");
         }
@@ -269,6 +275,7 @@ fn answer(chosen: &Chosen, told: &[Told], is_interrupted: bool) -> Answer {
             "folders": removed.folders,
             "bytes": removed.bytes,
             "left": removed.left_count,
+            "is_interrupted": removed.is_cut,
         }));
     }
     human.extend(unread(chosen));
@@ -276,6 +283,7 @@ fn answer(chosen: &Chosen, told: &[Told], is_interrupted: bool) -> Answer {
         human.push_str("nothing to do\n");
     }
     let is_whole = told.iter().all(|told| told.removed.left_count == 0 && !told.is_more);
+    let is_interrupted = told.iter().any(|told| told.removed.is_cut);
     let is_others = told.iter().flat_map(|told| &told.removed.left);
     let is_others = is_others.into_iter().any(|left| matches!(left.why, Why::Owner(_)));
     let exit = match (is_interrupted, is_whole) {

@@ -103,6 +103,10 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
             if removed.left_count > 0 {
                 exit = exit.worst(Exit::No);
             }
+            if removed.is_cut {
+                human.push_str("          interrupted: the rest of it goes by a purge\n");
+                exit = exit.worst(Exit::Interrupted);
+            }
         }
         Some(Err(why)) => {
             human.push_str(&format!("not done  remove what was moved for good\n          {why}\n"));
@@ -140,6 +144,7 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
             "folders": removed.folders,
             "bytes": removed.bytes,
             "left": removed.left_count,
+            "is_interrupted": removed.is_cut,
         }),
         Err(why) => json!({ "why": why }),
     }));

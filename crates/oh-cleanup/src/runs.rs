@@ -1,6 +1,10 @@
 //! The runs that left a journal.
 
+use core::fmt;
+
 use oh_host::journal;
+use oh_host::lock::{self, Holder, LockFault};
+use oh_host::process::Pid;
 use oh_host::publish::Host;
 use oh_model::exit::Exit;
 use oh_model::run::RunId;
@@ -13,7 +17,6 @@ use crate::clean::{Context, context};
 use crate::evidence;
 use crate::fault::Fault;
 use crate::journal::{Run, TOOL, Undo};
-use crate::step::Step;
 
 /// Shows them, the oldest first.
 pub(crate) fn runs(common: &Common) -> Result<Answer, Failure> {
@@ -21,11 +24,12 @@ pub(crate) fn runs(common: &Common) -> Result<Answer, Failure> {
     let mut human = String::new();
     let mut rows = Vec::new();
     let mut exit = Exit::Ok;
+    let alone = lock::works_alone(&host.root);
     for id in ids(&host).map_err(Failure::of)? {
         match Run::read(&host.root, &id) {
             Ok(run) => {
                 let (things, room) = held(&run);
-                let over = if run.is_over() { "" } else { "  is at work, or was interrupted" };
+                let state = if run.is_over() { State::Over } else { State::of(&run, &alone) };
                 let reason = run.head.reason.as_deref().map_or_else(String::new, |reason| {
                     format!("  {}", oh_term::text::escaped(reason))
                 });
@@ -49,12 +53,13 @@ pub(crate) fn runs(common: &Common) -> Result<Answer, Failure> {
                 if fault.is_some() {
                     exit = Exit::CouldNotLook;
                 }
-                human.push_str(&format!("{id}  {held}{shown}{over}{reason}\n"));
+                human.push_str(&format!("{id}  {held}{shown}{state}{reason}\n"));
                 rows.push(json!({
                     "run": id.to_string(),
                     "things": things,
                     "bytes": room,
                     "is_over": run.is_over(),
+                    "state": state.word(),
                     "evidence": evidence
                         .map(|(path, size)| json!({ "path": path.as_str(), "bytes": size })),
                     "evidence_fault": fault,
@@ -75,6 +80,47 @@ pub(crate) fn runs(common: &Common) -> Result<Answer, Failure> {
     Ok(Answer::new(human, json!({ "runs": rows })).exit(exit).notes(warnings))
 }
 
+/// How far a run is.
+enum State {
+    Over,
+    AtWork(Pid),
+    Interrupted,
+    /// It is not over, and nobody can tell whether it goes on.
+    Unknown(String),
+}
+
+impl State {
+    /// Says what became of a run that is not over: whoever works on one has the world alone.
+    fn of(run: &Run, alone: &Result<Option<Holder>, LockFault>) -> Self {
+        match alone {
+            Ok(Some(Holder::Known { pid, .. })) if pid.get() == run.head.pid => Self::AtWork(*pid),
+            Ok(Some(Holder::Known { .. }) | None) => Self::Interrupted,
+            Ok(Some(Holder::Unknown)) => Self::Unknown("somebody unknown holds the lock".into()),
+            Err(fault) => Self::Unknown(chain(fault)),
+        }
+    }
+
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Over => "over",
+            Self::AtWork(_) => "at-work",
+            Self::Interrupted => "interrupted",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Over => Ok(()),
+            Self::AtWork(pid) => write!(f, "  is at work (pid {pid})"),
+            Self::Interrupted => f.write_str("  was interrupted"),
+            Self::Unknown(why) => write!(f, "  is at work, or was interrupted: {why}"),
+        }
+    }
+}
+
 pub(crate) fn ids(host: &Host) -> Result<Vec<RunId>, Fault> {
     Ok(journal::runs(&host.root, TOOL)?)
 }
@@ -83,9 +129,5 @@ pub(crate) fn ids(host: &Host) -> Result<Vec<RunId>, Fault> {
 pub(crate) fn held(run: &Run) -> (usize, u64) {
     let held = run.held();
     let room = held.iter().filter(|(_, undo)| matches!(undo, Undo::Moved { .. }));
-    let room = room.filter_map(|(step, _)| match run.head.steps.get(*step)? {
-        Step::Move(step) => Some(step.bytes),
-        _ => None,
-    });
-    (held.len(), room.sum())
+    (held.len(), room.map(|(step, _)| run.room_of(*step)).sum())
 }

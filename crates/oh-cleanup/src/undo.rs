@@ -1,6 +1,8 @@
 //! Takes a run back, last step first: what it moved comes back to where it was, and databases get back
 //! what was taken out of them, unless somebody has written there since.
 
+mod told;
+
 use std::collections::BTreeSet;
 
 use oh_host::atomic;
@@ -10,71 +12,118 @@ use oh_host::entry::digest;
 use oh_host::inputs;
 use oh_host::instances::{self, Wanted};
 use oh_host::journal::Journal;
-use oh_host::lock::{Held, Locks, Share, World};
+use oh_host::lock::{Held, Share, World};
 use oh_host::publish::{self, Host, Judged, Reloaded};
 use oh_host::quarantine::{self, Back, Place, Taken, Thing};
 use oh_model::databases::{Document as _, PortDocument, RepositoriesDocument};
 use oh_model::exit::Exit;
-use oh_model::hint::{Command, Hint};
 use oh_model::id::InstanceId;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::run::RunId;
-use oh_term::{Answer, Common, Failure};
-use serde_json::{Value, json};
+use oh_term::{Answer, Common, Failure, Progress};
 
 use crate::apply::nginx::reasons;
 use crate::apply::{PURPOSE, chain};
-use crate::clean::{Context, LOCK_WAIT, context};
+use crate::clean::{Context, context};
+use crate::cli::UndoArguments;
 use crate::fault::Fault;
+use crate::interrupt::{self, From};
 use crate::journal::{Line, Run, TOOL, Undo};
 use crate::unread;
+use crate::waits::{self, LOCK_WAIT};
+use told::Told;
 
 /// What is said of an nginx that is not there.
 const UNREAD: &str = "nginx, which does not run, and reads them when it starts";
 
-/// What became of a step that was to be taken back.
-struct Told {
-    subject: String,
-    /// What was done, or why nothing was.
-    outcome: Result<&'static str, String>,
-}
+/// How many things are put back between two looks at whether a signal came, as a run moves them.
+const BATCH: usize = 1000;
+
+/// Why something is not back that a signal kept from being begun.
+const INTERRUPTED: &str = "the command was interrupted before it came to it";
 
 /// Takes a run back, or says what would come back.
-pub(crate) fn undo(run: Option<&str>, is_dry: bool, common: &Common) -> Result<Answer, Failure> {
+pub(crate) fn undo(asked: &UndoArguments, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
-    if is_dry {
-        let run = find(&host, run).map_err(Failure::of)?;
-        return Ok(would(&run, &undoable(&run)?).notes(warnings));
+    let name = asked.run.as_deref();
+    if asked.dry_run {
+        let run = find(&host, name).map_err(Failure::of)?;
+        return Ok(told::would(&run, &undoable(&run)?).notes(warnings));
     }
-    let mut locks =
-        Locks::open(&host.root, None).map_err(|fault| Failure::of(Fault::Lock(fault)))?;
-    let world = locks.world(Share::Exclusive, PURPOSE, LOCK_WAIT);
+    let progress = Progress::start();
+    let interrupts = interrupt::listen(&progress, From::Anywhere)?;
+    let mut locks = waits::locks(&host.root, &progress)?;
+    let world = locks.world(Share::Exclusive, PURPOSE, asked.wait.unwrap_or(LOCK_WAIT));
     let mut world = world.map_err(|fault| Failure::of(Fault::Lock(fault)))?;
     // Behind the lock: a run that is at work has not written all of it.
-    let run = find(&host, run).map_err(Failure::of)?;
+    let run = find(&host, name).map_err(Failure::of)?;
     let undoable = undoable(&run)?;
     let journal = Journal::reopen(&host.root, TOOL, &run.id);
     let mut journal = journal.map_err(|fault| Failure::of(Fault::Journal(fault)))?;
+    let held_back = interrupts.hold();
+    progress.doing(format!("take {} back", run.id));
     let mut told = bring_back(&host, &run, &mut journal, &mut world).map_err(Failure::of)?;
-    let of_nginx: Vec<usize> =
+    let of_nginx: BTreeSet<usize> =
         unread::undoable(&host, &run).into_iter().map(|(step, ..)| step).collect();
-    for (step, undo) in undoable.into_iter().filter(|(step, _)| !of_nginx.contains(step)) {
-        let outcome = take_back(&host, &undo, &mut world);
-        if outcome.is_ok() {
+    let rest: Vec<(usize, Undo)> =
+        undoable.into_iter().filter(|(step, _)| !of_nginx.contains(step)).collect();
+    let is_thing = |one: &(usize, Undo)| matches!(one.1, Undo::Moved { .. });
+    for alike in rest.chunk_by(|one, next| is_thing(one) && is_thing(next)) {
+        for batch in alike.chunks(BATCH) {
+            let outcomes = match batch {
+                _ if interrupts.is_asked() => vec![Err(INTERRUPTED.to_owned()); batch.len()],
+                [(_, undo)] if !batch.iter().all(is_thing) => {
+                    vec![take_back(&host, undo, &mut world)]
+                }
+                _ => put_all_back(batch),
+            };
+            let done = batch.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+            let lines: Vec<Line> =
+                done.map(|((step, _), _)| Line::Undone { step: *step }).collect();
             // Where it cannot be written down, the next undo finds that it is back.
-            drop(journal.note(&Line::Undone { step }));
+            drop(journal.note_all(&lines));
+            let told_of = |((step, undo), outcome): (&(usize, Undo), _)| Told {
+                subject: subject(undo),
+                bytes: run.room_of(*step),
+                outcome,
+            };
+            told.extend(batch.iter().zip(outcomes).map(told_of));
         }
-        told.push(Told { subject: subject(&undo), outcome });
     }
     told.extend(half_gone(&run));
     let wanted = want_again(&host, &run, &mut journal, &mut told);
+    // What was begun is ended: routes are of what is back.
     let published = match publish::traces(&host) {
         Ok(traces) if !traces.is_empty() => {
             publish::publish_within(&mut world, &host, PURPOSE).err()
         }
         _ => None,
     };
-    Ok(answer(&run, &told, &wanted, published.map(|fault| chain(&fault))).notes(warnings))
+    held_back.answered();
+    let is_cut = told.iter().any(|one| one.outcome.as_ref().is_err_and(|why| why == INTERRUPTED));
+    let answer = told::answer(&run, &told, &wanted, published.map(|fault| chain(&fault)));
+    let answer = if is_cut { answer.exit(Exit::Interrupted) } else { answer };
+    Ok(answer.notes(warnings))
+}
+
+/// Puts things back together: their folders are synced once.
+fn put_all_back(batch: &[(usize, Undo)]) -> Vec<Result<&'static str, String>> {
+    let moved: Vec<(&Thing, &Place)> = batch
+        .iter()
+        .filter_map(|(_, undo)| match undo {
+            Undo::Moved { thing, place } => Some((&**thing, place)),
+            _ => None,
+        })
+        .collect();
+    let back = quarantine::put_back_all(&moved);
+    let folders: BTreeSet<&RealPath> = moved.iter().map(|(_, place)| &place.folder).collect();
+    folders.into_iter().for_each(quarantine::close);
+    let told = |((_, place), back): (&(&Thing, &Place), _)| said_of(back, place);
+    moved
+        .iter()
+        .zip(back.into_iter().map(|back| back.map_err(|fault| chain(&*fault))))
+        .map(told)
+        .collect()
 }
 
 /// Brings the files of nginx back, the last first, and has nginx read them.
@@ -116,7 +165,7 @@ fn bring_back(
             });
         }
         back.extend(outcome.is_ok().then_some(step));
-        told.push(Told { subject: thing.shown(), outcome });
+        told.push(Told { subject: thing.shown(), bytes: run.room_of(step), outcome });
     }
     folders.iter().for_each(quarantine::close);
     if back.is_empty() {
@@ -140,7 +189,7 @@ fn bring_back(
             drop(journal.note(&Line::Undone { step }));
         }
     }
-    told.push(Told { subject: subject.into(), outcome: read });
+    told.push(Told { subject: subject.into(), bytes: 0, outcome: read });
     Ok(told)
 }
 
@@ -155,7 +204,7 @@ fn undoable(run: &Run) -> Result<Vec<(usize, Undo)>, Failure> {
 /// What somebody had begun to remove for good: it is not the whole thing any more.
 fn half_gone(run: &Run) -> impl Iterator<Item = Told> {
     let purging = run.purging();
-    run.held().into_iter().filter(move |(step, _)| purging.contains(step)).map(|(_, undo)| {
+    run.held().into_iter().filter(move |(step, _)| purging.contains(step)).map(|(step, undo)| {
         let why = match undo {
             Undo::Moved { place, .. } => format!(
                 "a purge of it was begun; what is left of it is {}/{}",
@@ -163,7 +212,7 @@ fn half_gone(run: &Run) -> impl Iterator<Item = Told> {
             ),
             _ => "a purge of it was begun".into(),
         };
-        Told { subject: subject(undo), outcome: Err(why) }
+        Told { subject: subject(undo), bytes: run.room_of(step), outcome: Err(why) }
     })
 }
 
@@ -184,8 +233,12 @@ fn find(host: &Host, name: Option<&str>) -> Result<Run, Fault> {
 }
 
 fn put_back(thing: &Thing, place: &Place) -> Result<&'static str, String> {
-    let back = quarantine::put_back(thing, place).map_err(|fault| chain(&fault))?;
-    match back {
+    said_of(quarantine::put_back(thing, place).map_err(|fault| chain(&fault)), place)
+}
+
+/// Says what became of a thing that was to be put back.
+fn said_of(back: Result<Back, String>, place: &Place) -> Result<&'static str, String> {
+    match back? {
         Back::Moved => Ok("back"),
         Back::Already => Ok("was there"),
         Back::Missing => Err("it is neither in the quarantine nor where it was".into()),
@@ -203,7 +256,7 @@ fn put_back(thing: &Thing, place: &Place) -> Result<&'static str, String> {
     }
 }
 
-fn subject(undo: &Undo) -> String {
+pub(super) fn subject(undo: &Undo) -> String {
     match undo {
         Undo::Nothing | Undo::Wanted(_) => String::new(),
         Undo::Moved { thing, .. } => thing.shown(),
@@ -218,13 +271,8 @@ fn take_back(
     world: &mut Held<'_, World>,
 ) -> Result<&'static str, String> {
     match undo {
-        // What was wanted is wanted again behind all that comes back.
-        Undo::Nothing | Undo::Wanted(_) => Ok("nothing to do"),
-        Undo::Moved { thing, place } => {
-            let back = put_back(thing, place);
-            quarantine::close(&place.folder);
-            back
-        }
+        // What was wanted is wanted again behind all that comes back, and things come back together.
+        Undo::Nothing | Undo::Wanted(_) | Undo::Moved { .. } => Ok("nothing to do"),
         Undo::Stopped { engine, container } => {
             match containers::start(*engine, container).map_err(|fault| chain(&fault))? {
                 Turned::Done => Ok("started"),
@@ -297,57 +345,11 @@ fn want_again(
             Err(fault) => {
                 told.push(Told {
                     subject: format!("{id}, which was wanted"),
+                    bytes: 0,
                     outcome: Err(chain(&fault)),
                 });
             }
         }
     }
     wanted
-}
-
-fn would(run: &Run, undoable: &[(usize, Undo)]) -> Answer {
-    let lines = undoable.iter().map(|(_, undo)| format!("would bring back {}\n", subject(undo)));
-    let wanted: Vec<&str> = run.wanted().into_iter().map(|(_, id)| id.as_str()).collect();
-    let again = wanted.iter().map(|id| format!("would have {id} wanted again\n"));
-    let all: Vec<String> = undoable.iter().map(|(_, undo)| subject(undo)).collect();
-    let result = json!({
-        "dry_run": true,
-        "run": run.id.to_string(),
-        "would_come_back": all,
-        "would_be_wanted_again": wanted,
-    });
-    Answer::new(lines.chain(again).collect(), result)
-}
-
-fn answer(run: &Run, told: &[Told], wanted: &[InstanceId], published: Option<String>) -> Answer {
-    let mut human = String::new();
-    for Told { subject, outcome, .. } in told {
-        match outcome {
-            Ok(done) => human.push_str(&format!("{done:<10}{subject}\n")),
-            Err(why) => human.push_str(&format!("not back  {subject}\n          {why}\n")),
-        }
-    }
-    if let Some(why) = &published {
-        human.push_str(&format!("not back  the routes\n          {why}\n"));
-    }
-    let is_whole = published.is_none() && told.iter().all(|one| one.outcome.is_ok());
-    let rows = told.iter().map(|one| {
-        let (outcome, why) = match &one.outcome {
-            Ok(done) => (*done, Value::Null),
-            Err(why) => ("not back", json!(why)),
-        };
-        json!({ "subject": one.subject, "outcome": outcome, "why": why })
-    });
-    let result = json!({
-        "run": run.id.to_string(),
-        "things": rows.collect::<Vec<_>>(),
-        "wanted_again": wanted.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
-        "routes": published,
-    });
-    let answer = Answer::new(human, result).exit(if is_whole { Exit::Ok } else { Exit::No });
-    if wanted.is_empty() {
-        return answer;
-    }
-    let start = Command::ours("oh-instances", &["reconcile", "--start"]);
-    answer.hint(Hint::run("start its editors again", start))
 }

@@ -34,7 +34,7 @@ pub fn remove_folder(path: &RealPath) -> Result<(), Left> {
     if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
         return Err(denied(path, "it belongs to another user, or others may write to it"));
     }
-    let removed = remove::remove(path, Rules { owners: None, progress: None });
+    let removed = remove::remove(path, Rules { owners: None, progress: None, interrupts: None });
     first(removed.map_err(|fault| (path.to_string(), fault))?)
 }
 
@@ -59,7 +59,7 @@ pub fn remove_folder_of(path: &RealPath, uid: u32) -> Result<(), Left> {
     }
     rustix::fs::fchmod(&folder, Mode::RWXU).map_err(left)?;
     let owners = [uid];
-    let rules = Rules { owners: Some(&owners), progress: None };
+    let rules = Rules { owners: Some(&owners), progress: None, interrupts: None };
     let mut names = Vec::new();
     for entry in Dir::read_from(&folder).map_err(left)? {
         let name = entry.map_err(left)?.file_name().to_owned();

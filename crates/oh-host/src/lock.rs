@@ -387,6 +387,36 @@ impl Locks {
     }
 }
 
+/// Who works alone on a root: the world is locked exclusively.
+///
+/// The lock is tried, and given back at once: whoever wants it in that moment and does not wait at all is
+/// refused.
+///
+/// # Errors
+/// [`LockFault`] where the lock cannot be looked at; that there is none is no fault.
+pub fn works_alone(root: &Root) -> Result<Option<Holder>, LockFault> {
+    let path = format!("{}/world.lock", folder_of(root)?);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(&*path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(io("open", path, errno)),
+    };
+    let known = || {
+        let record = record_of(&file)?;
+        let pid = Pid::new(record.pid)?;
+        let is_here = crate::boot::boot_id().is_ok_and(|boot| boot == record.boot_id);
+        let lives = is_here && lives(pid, record.start_time_ticks);
+        let since = record.since.parse().ok().filter(|_| lives)?;
+        Some(Holder::Known { pid, purpose: record.purpose, since })
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(known().unwrap_or(Holder::Unknown))),
+        Err(TryLockError::Error(source)) => Err(LockFault::Io { doing: "try", path, source }),
+    }
+}
+
 impl<Level> Held<'_, Level> {
     /// Takes the right to watch; whoever has it keeps it, so nobody waits for it.
     ///

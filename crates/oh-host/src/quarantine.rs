@@ -32,8 +32,10 @@ use crate::remove::{self, Removed, Rules};
 use crate::root::Root;
 use crate::way::{Way, WayFault};
 
+mod back;
 mod take;
 
+pub use back::{put_back, put_back_all};
 pub use take::{Wanted, is_locked_in, take, take_all};
 
 /// The quarantine of the mount that it is on, below the root; mode 0700.
@@ -409,50 +411,6 @@ fn take_spare(quarantine: &RealPath, folder: &RealPath) -> Result<bool, Quaranti
     // Ours alone, as one that is made.
     atomic::own_folder(folder)?;
     Ok(true)
-}
-
-/// Puts a thing back from its place to where it was.
-///
-/// # Errors
-/// [`QuarantineFault`]; the thing is in its place, or where it was.
-pub fn put_back(thing: &Thing, place: &Place) -> Result<Back, QuarantineFault> {
-    let (name, number) = (c_name(thing.name.as_bytes()), c_name(place.name().as_bytes()));
-    let cause = |errno| io("put back", thing.shown(), errno);
-    let store = match atomic::own_folder(&place.folder) {
-        Ok(store) => Some(store),
-        Err(FileFault::Way(WayFault::NoFolder { .. })) => None,
-        Err(fault) => return Err(fault.into()),
-    };
-    let held = match &store {
-        Some(store) => stat_or_none(store.as_fd(), &number).map_err(cause)?,
-        None => None,
-    };
-    let way = match Way::to(&thing.folder) {
-        Err(WayFault::NoFolder { .. }) => return Ok(Back::AnotherFolder),
-        way => way?,
-    };
-    let above = stat(way.as_fd(), c"", AtFlags::EMPTY_PATH).map_err(cause)?;
-    let there = stat_or_none(way.as_fd(), &name).map_err(cause)?;
-    let is_back = there.is_some_and(|there| Number::of(&there).is_still(thing.number));
-    let (Some(store), Some(held)) = (store, held) else {
-        return Ok(if is_back { Back::Already } else { Back::Missing });
-    };
-    if !Number::of(&held).is_still(thing.number) {
-        return Ok(Back::Unrecognised);
-    }
-    if !Number::of(&above).is_still(thing.folder_number) {
-        return Ok(Back::AnotherFolder);
-    }
-    let to = way.open()?;
-    match rename(store.as_fd(), &number, to.as_fd(), &name) {
-        Ok(()) => {}
-        Err(Errno::EXIST) => return Ok(Back::Occupied),
-        Err(errno) => return Err(cause(errno)),
-    }
-    for folder in [&to, &store] {
-        rustix::fs::fsync(folder).map_err(cause)?;
-    }
-    Ok(Back::Moved)
 }
 
 /// Removes a thing that is in its place for good, whosever it is; what is mounted in it stays, and is

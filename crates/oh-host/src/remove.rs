@@ -24,6 +24,7 @@ use oh_model::path::RealPath;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::signals::Interrupts;
 use walk::Walk;
 
 /// How many things that stay are named; the rest is counted.
@@ -46,6 +47,8 @@ pub struct Rules<'r> {
     pub owners: Option<&'r [u32]>,
     /// Counts what is removed while it goes on.
     pub progress: Option<&'r AtomicU64>,
+    /// What ends it between two names.
+    pub interrupts: Option<&'r Interrupts>,
 }
 
 /// Why something stays.
@@ -66,6 +69,10 @@ pub enum Why {
 impl Rules<'_> {
     fn spare(self, uid: u32) -> bool {
         self.owners.is_some_and(|owners| !owners.contains(&uid))
+    }
+
+    fn is_interrupted(self) -> bool {
+        self.interrupts.is_some_and(Interrupts::is_asked)
     }
 }
 
@@ -103,6 +110,8 @@ pub struct Removed {
     pub left: Vec<Left>,
     /// How much stays.
     pub left_count: u64,
+    /// Whether a signal ended it before it had come to all of it.
+    pub is_cut: bool,
 }
 
 impl Removed {
@@ -113,12 +122,18 @@ impl Removed {
         }
     }
 
+    /// Says whether nothing is left of it.
+    pub const fn is_whole(&self) -> bool {
+        self.left_count == 0 && !self.is_cut
+    }
+
     /// Adds what else was done.
     pub fn add(&mut self, other: Self) {
         self.files += other.files;
         self.folders += other.folders;
         self.bytes += other.bytes;
         self.left_count += other.left_count;
+        self.is_cut |= other.is_cut;
         let room = LEFT_NAMED_MAX - self.left.len();
         self.left.extend(other.left.into_iter().take(room));
     }
@@ -168,7 +183,7 @@ fn branch(
         }
         several => share(folder.as_fd(), several, &inside, rules, removed),
     }
-    if removed.left_count == 0 {
+    if removed.is_whole() {
         let mut walk = Walk::new(parent, shown, rules);
         walk.remove_again(folder.as_fd(), name);
         removed.add(walk.finish());

@@ -124,6 +124,8 @@ pub struct Interrupts {
     at_once: Arc<AtomicBool>,
     /// The signal that came meanwhile; 0 for none.
     asked: Arc<AtomicUsize>,
+    /// Those that are listened to.
+    listened: Vec<c_int>,
 }
 
 impl Interrupts {
@@ -150,15 +152,47 @@ impl Interrupts {
         let at_once = Arc::new(AtomicBool::new(true));
         let asked = Arc::new(AtomicUsize::new(0));
         let ignored = ignored_signals()?;
+        let mut listened = Vec::new();
         for (signal, number) in signals.iter().copied() {
             if ignored & (1 << (number - 1)) != 0 {
                 continue;
             }
+            listened.push(signal);
             // The number first: whoever looks once the other has passed finds it.
             flag::register_usize(signal, Arc::clone(&asked), number)?;
             flag::register_conditional_default(signal, Arc::clone(&at_once))?;
         }
-        Ok(Self { at_once, asked })
+        Ok(Self { at_once, asked, listened })
+    }
+
+    /// Has `tell` called at once, by a thread of its own, where a signal comes that is kept back. From
+    /// then on SIGINT ends this process: whoever was told that this process ends by itself may not want
+    /// to wait for that. Other signals come twice by themselves (timeout(1), a terminal that goes).
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn tell(&self, tell: impl Fn() + Send + 'static) -> io::Result<()> {
+        let (mut wake, waker) = UnixStream::pair()?;
+        let is_told = Arc::new(AtomicBool::new(false));
+        for signal in &self.listened {
+            if *signal == SIGINT {
+                flag::register_conditional_default(*signal, Arc::clone(&is_told))?;
+            }
+            pipe::register(*signal, waker.try_clone()?)?;
+        }
+        let at_once = Arc::clone(&self.at_once);
+        let wait = move || {
+            let mut wakings = [0; WAKINGS];
+            // It goes on behind that: a thread that waits takes signals while the others cannot.
+            while wake.read(&mut wakings).is_ok_and(|count| count > 0) {
+                // One that is not kept back has ended this process, or came too late to end anything.
+                if !at_once.load(Ordering::SeqCst) && !is_told.load(Ordering::SeqCst) {
+                    tell();
+                    is_told.store(true, Ordering::SeqCst);
+                }
+            }
+        };
+        std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop)
     }
 
     /// Keeps signals back until [`Held`] goes.

@@ -19,6 +19,7 @@ use crate::members::{self, By, Key, Kin, Met, Tokens, is_candidate, key};
 use crate::process::{
     Glance, Pid, ProcessDir, ProcessFault, ProcessStat, Processes, Sent, Signal, settle,
 };
+use crate::signals::Interrupts;
 use crate::spawn::TOKEN_CHARACTERS_MIN;
 
 pub use crate::members::Target;
@@ -47,6 +48,8 @@ pub enum How {
     Denied,
     /// It is this process or one of its ancestors, and was left alone.
     Protected,
+    /// It got SIGTERM, and its end was not waited for, because whoever waits was interrupted.
+    Asked,
 }
 
 /// One process that belongs to a record, and what became of it.
@@ -96,13 +99,31 @@ pub fn stop(targets: &[Target], grace: Duration) -> Result<Vec<Outcome>, StopFau
     Run::new(targets)?.run(grace)
 }
 
-/// Stops everything that belongs to the targets, even what this process came from, but not this process,
-/// which is none of theirs then. Whoever calls it has to live on without a terminal.
+/// [`stop`] that waits no longer than until a signal comes, and then kills nothing whose grace is not
+/// over: what lives by then is [`How::Asked`].
 ///
 /// # Errors
 /// As [`stop`].
-pub fn stop_around_us(targets: &[Target], grace: Duration) -> Result<Vec<Outcome>, StopFault> {
-    let mut run = Run::new(targets)?;
+pub fn stop_unless(
+    targets: &[Target],
+    grace: Duration,
+    interrupts: &Interrupts,
+) -> Result<Vec<Outcome>, StopFault> {
+    Run { interrupts: Some(interrupts), ..Run::new(targets)? }.run(grace)
+}
+
+/// Stops everything that belongs to the targets, even what this process came from, but not this process,
+/// which is none of theirs then, as [`stop_unless`] does. Whoever calls it has to live on without a
+/// terminal.
+///
+/// # Errors
+/// As [`stop`].
+pub fn stop_around_us(
+    targets: &[Target],
+    grace: Duration,
+    interrupts: &Interrupts,
+) -> Result<Vec<Outcome>, StopFault> {
+    let mut run = Run { interrupts: Some(interrupts), ..Run::new(targets)? };
     run.protected = [run.me, Pid::INIT].into();
     run.is_spared = true;
     run.run(grace)
@@ -160,6 +181,10 @@ struct Run<'t> {
     others: Option<Tokens<'t>>,
     /// Whether this process is none of the targets', whatever it came from.
     is_spared: bool,
+    /// What ends the wait for those that were asked to end.
+    interrupts: Option<&'t Interrupts>,
+    /// Whether it did.
+    is_cut: bool,
 }
 
 impl<'t> Run<'t> {
@@ -173,13 +198,24 @@ impl<'t> Run<'t> {
         protected.extend([me, Pid::INIT]);
         let boot_id = boot_id()?;
         let (known, leaders) = (BTreeMap::new(), Vec::new());
-        Ok(Self { targets, boot_id, me, protected, known, leaders, others: None, is_spared: false })
+        Ok(Self {
+            targets,
+            boot_id,
+            me,
+            protected,
+            known,
+            leaders,
+            others: None,
+            is_spared: false,
+            interrupts: None,
+            is_cut: false,
+        })
     }
 
     fn run(mut self, grace: Duration) -> Result<Vec<Outcome>, StopFault> {
         self.meet_leaders()?;
         self.gather()?;
-        if !self.terminate(grace)? {
+        if !self.terminate(grace)? && !self.is_cut {
             self.kill()?;
         }
         self.outcomes()
@@ -352,6 +388,10 @@ impl<'t> Run<'t> {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(false);
             }
+            if self.interrupts.is_some_and(Interrupts::is_asked) {
+                self.is_cut = true;
+                return Ok(false);
+            }
             std::thread::sleep(left.map_or(pause, |left| left.min(pause)));
             pause = (2 * pause).min(PAUSE.1);
         }
@@ -417,6 +457,7 @@ impl<'t> Run<'t> {
             let how = match known.sent {
                 _ if known.protected => How::Protected,
                 _ if alive && known.denied => How::Denied,
+                Some(_) if alive && self.is_cut => How::Asked,
                 _ if alive => How::Survived,
                 None => How::AlreadyGone,
                 Some(Signal::KILL) => How::Kill,

@@ -1,9 +1,9 @@
 //! Progress on stderr: a live line on a terminal, plain lines elsewhere.
 
 use std::io::{IsTerminal, Write as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -21,6 +21,7 @@ const COUNT_EVERY: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub struct Progress {
     bar: Option<Arc<Live>>,
+    under_way: Arc<Mutex<String>>,
 }
 
 /// The live line, which goes with the last who has it.
@@ -39,14 +40,21 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(TICK_MS));
             Arc::new(Live(bar))
         });
-        Self { bar }
+        Self { bar, under_way: Arc::default() }
     }
 
     /// Says what is being done now.
     pub fn doing(&self, what: impl Into<String>) {
+        let what = what.into();
         if let Some(bar) = &self.bar {
-            bar.0.set_message(what.into());
+            bar.0.set_message(what.clone());
         }
+        *self.under_way.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// Returns what is being done now, as it was said last; empty before.
+    pub fn under_way(&self) -> String {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says how far work is that takes long, by what it counts, while it goes on.
@@ -57,6 +65,7 @@ impl Progress {
         count: &AtomicU64,
         work: impl FnOnce() -> T,
     ) -> T {
+        self.doing(what);
         let Some(bar) = &self.bar else { return work() };
         let (ended, end) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
@@ -86,7 +95,11 @@ impl Progress {
 
     /// Leaves a line: what was done, and what is worth knowing of it.
     pub fn done(&self, what: &str, detail: &str) {
-        let line = format!("  {what:<18} {detail}");
+        self.line(&format!("  {what:<18} {detail}"));
+    }
+
+    /// Leaves a line as it is.
+    pub fn line(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.0.println(line),
             None => {

@@ -12,6 +12,7 @@ use oh_host::process::Identity;
 use oh_host::sockets;
 use oh_host::stop::{self as host_stop, How};
 use oh_host::unit;
+use oh_model::exit::Exit;
 use oh_model::id::InstanceId;
 use oh_model::plan::Outcome;
 use oh_model::port::Port;
@@ -78,9 +79,12 @@ impl Run<'_> {
             }
         }
         let end = Instant::now().checked_add(self.grace);
-        let stop =
-            if self.request.include_self { host_stop::stop_around_us } else { host_stop::stop };
-        let outcomes = match stop(&targets, self.grace) {
+        let stop = if self.request.include_self {
+            host_stop::stop_around_us
+        } else {
+            host_stop::stop_unless
+        };
+        let outcomes = match stop(&targets, self.grace, self.interrupts) {
             Ok(outcomes) => outcomes,
             Err(fault) => {
                 let why = chain(&fault);
@@ -99,6 +103,7 @@ impl Run<'_> {
             let (settled, left): (Vec<_>, Vec<_>) = of_it.partition(|outcome| outcome.is_settled());
             let count = |how: How| settled.iter().filter(|outcome| outcome.how == how).count();
             let (term, kill) = (count(How::Term), count(How::Kill));
+            let is_asked = left.iter().any(|one| one.how == How::Asked);
             let left: Vec<String> = left.iter().map(|one| unsettled(one)).collect();
             let mut told = format!("{term} by TERM, {kill} by KILL");
             for (port, holder) in held.iter().filter(|(port, _)| ports.contains(port)) {
@@ -114,6 +119,14 @@ impl Run<'_> {
             let outcome = outcome.and_then(|done| self.end_unit(stop).map(|()| done));
             if let Err(not_done) = &outcome {
                 stopped.staying.insert(number, not_done.why.clone());
+            }
+            if is_asked {
+                // What it left is for the next run, as where this one was killed here: nothing is written
+                // down of its end, which is to come.
+                let outcome = outcome.map_err(|fault| NotDone { exit: Exit::Interrupted, ..fault });
+                let step = Step::Stop(stop.clone());
+                deeds.insert(number, Deed { step, outcome, told: Some(told) });
+                continue;
             }
             self.put(deeds, number, stop, outcome, Some(told));
         }
@@ -165,7 +178,7 @@ impl Run<'_> {
                 return BTreeMap::new();
             }
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            if left.is_none_or(|left| left.is_zero()) {
+            if left.is_none_or(|left| left.is_zero()) || self.interrupts.is_asked() {
                 return facts::held_ports(&ports).unwrap_or_default();
             }
             std::thread::sleep(left.map_or(pause, |left| left.min(pause)));

@@ -239,8 +239,25 @@ fn what_is_not_ours_to_take_is_named_with_its_reason() {
     kept /tmp/code-server-program: it has a `package.json`, as an installed program has
     kept /tmp/code-server-unsaved: it has changes that are not committed (--force-unsaved)
     kept /tmp/code-server-used: pid 7 (vim, user ci) uses it
-    kept /tmp/code-server-young: it was changed 1m 00s ago, and 10m is the least (--older-than)
+    kept /tmp/code-server-young: it was changed less than 10m ago (--older-than)
     ");
+}
+
+#[test]
+fn what_is_too_new_is_alike_however_new_it_is() {
+    let mut facts = facts();
+    let young = |number: i64| {
+        let mut one = leftover(&format!("/tmp/vscode-ipc-{number}.sock"));
+        one.survey.newest_ns = NOW_NS - number * MINUTE_NS / 4;
+        one
+    };
+    facts.leftovers = (0..12).map(young).collect();
+    let kinds = Kinds { temporary: true, ..Kinds::default() };
+    let plan = plan(&facts, &Request { kinds, ..all() });
+    assert_eq!(
+        crate::lines::exclusions(&plan.exclusions),
+        ["12 things /tmp/vscode-ipc-*: it was changed less than 10m ago (--older-than)"]
+    );
 }
 
 #[test]

@@ -123,7 +123,8 @@ fn a_link_is_taken_and_not_what_it_leads_to() {
     symlink(lab.at("precious"), lab.at("tmp/a")).unwrap();
     let (thing, place) = lab.taken(b"a", 1);
     assert_eq!(thing.kind, FileKind::Link);
-    let removed = purge(&thing, &place, Rules { owners: None, progress: None }).unwrap();
+    let removed =
+        purge(&thing, &place, Rules { owners: None, progress: None, interrupts: None }).unwrap();
     assert_eq!((removed.files, removed.folders, removed.left_count), (1, 0, 0));
     assert!(lab.at("precious").exists());
     assert_eq!(put_back(&thing, &place).unwrap(), Back::Missing);
@@ -182,7 +183,8 @@ fn what_is_not_what_was_moved_is_neither_put_back_nor_purged() {
     fs::rename(&held, held.with_extension("kept")).unwrap();
     fs::write(&held, "another").unwrap();
     assert_eq!(put_back(&thing, &place).unwrap(), Back::Unrecognised);
-    let fault = purge(&thing, &place, Rules { owners: None, progress: None }).unwrap_err();
+    let fault = purge(&thing, &place, Rules { owners: None, progress: None, interrupts: None })
+        .unwrap_err();
     assert!(fault.to_string().ends_with("/1 is not what was moved there"), "{fault}");
     assert_eq!(fs::read(&held).unwrap(), b"another");
 }

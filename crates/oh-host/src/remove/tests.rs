@@ -15,7 +15,7 @@ fn path(path: &Path) -> RealPath {
 
 fn remove_own(tree: &Path) -> Removed {
     let owners = [own()];
-    remove(&path(tree), Rules { owners: Some(&owners), progress: None }).unwrap()
+    remove(&path(tree), Rules { owners: Some(&owners), progress: None, interrupts: None }).unwrap()
 }
 
 #[test]
@@ -69,8 +69,11 @@ fn what_belongs_to_somebody_else_stays_with_the_folders_above_it() {
     }
     if !rustix::process::geteuid().is_root() {
         // Nobody else's can be made: nothing of ours is to be removed then.
-        let removed =
-            remove(&path(&tree), Rules { owners: Some(&[own() + 1]), progress: None }).unwrap();
+        let removed = remove(
+            &path(&tree),
+            Rules { owners: Some(&[own() + 1]), progress: None, interrupts: None },
+        )
+        .unwrap();
         assert_eq!((removed.files, removed.left_count), (0, 1));
         assert!(matches!(removed.left[0].why, Why::Owner(uid) if uid == own()));
         return;
@@ -89,8 +92,11 @@ fn what_belongs_to_somebody_else_stays_with_the_folders_above_it() {
         assert!(!tree.join(gone).exists(), "{gone}");
     }
     // Both users' things go where both are named.
-    let removed =
-        remove(&path(&tree), Rules { owners: Some(&[own(), 4242]), progress: None }).unwrap();
+    let removed = remove(
+        &path(&tree),
+        Rules { owners: Some(&[own(), 4242]), progress: None, interrupts: None },
+    )
+    .unwrap();
     assert_eq!(removed.left_count, 0);
     assert!(!tree.exists());
 }
@@ -111,7 +117,7 @@ fn a_tree_deeper_than_there_are_descriptors_goes() {
     }
     let before = fs::read_dir("/proc/self/fd").unwrap().count();
     let counter = AtomicU64::new(0);
-    let rules = Rules { owners: Some(&[own()]), progress: Some(&counter) };
+    let rules = Rules { owners: Some(&[own()]), progress: Some(&counter), interrupts: None };
     let removed = remove(&path(&tree), rules).unwrap();
     assert_eq!((removed.folders, removed.left_count), (2 * DEPTH + 1, 0), "{:?}", removed.left);
     assert_eq!(counter.into_inner(), 2 * DEPTH + 1);

@@ -74,11 +74,20 @@ impl<'w> Walk<'w> {
         self.removed
     }
 
+    /// Says whether a signal came; nothing more is removed then.
+    fn is_cut(&mut self) -> bool {
+        self.removed.is_cut |= self.rules.is_interrupted();
+        self.removed.is_cut
+    }
+
     /// Removes a folder, or what has taken its place.
     pub(super) fn remove(&mut self, name: &CStr) {
         let mut way: Vec<Frame> = Vec::new();
         way.extend(self.descend(self.parent, name));
         while let Some(frame) = way.last_mut() {
+            if self.is_cut() {
+                return;
+            }
             let Some(next) = frame.folders.pop() else {
                 self.ascend(&mut way);
                 continue;
@@ -174,6 +183,9 @@ impl<'w> Walk<'w> {
         parent: BorrowedFd<'_>,
         name: &CStr,
     ) -> Result<Option<(OwnedFd, Statx)>, Why> {
+        if self.is_cut() {
+            return Ok(None);
+        }
         let looked = match look(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(looked) => looked,
             Err(Errno::NOENT) => return Ok(None),
@@ -227,6 +239,9 @@ impl<'w> Walk<'w> {
     ) -> Result<(), Errno> {
         names.read(folder)?;
         for (kind, name) in names.each() {
+            if self.is_cut() {
+                break;
+            }
             if kind == FileType::Directory {
                 folders.push(name.to_owned());
                 continue;

@@ -136,7 +136,7 @@ fn removals(out: &mut impl std::io::Write, place: &Place, rounds: usize) -> Resu
 /// The library alone, with all its checks.
 fn removed(tree: &Path) -> Result<Duration> {
     let tree = RealPath::parse(tree.to_str().context("a text")?)?;
-    let rules = Rules { owners: None, progress: None };
+    let rules = Rules { owners: None, progress: None, interrupts: None };
     let begun = Instant::now();
     let removed = remove(&tree, rules)?;
     let took = begun.elapsed();
