@@ -96,6 +96,7 @@ impl Going {
         format!("{}{}", text(&self.out), text(&self.err))
     }
 
+    /// Waits until it has said something.
     fn says(&self, what: &str) -> Result<()> {
         let said = wait::until("the line", BOUND, || Ok(self.said().contains(what).then_some(())));
         said.with_context(|| format!("{what:?} in {}", self.said()))
@@ -155,34 +156,6 @@ fn what_ended_by_itself_behind_an_interrupt_leaves_nothing_to_the_next_run() -> 
         ensure!(!scene.tree("tmp")?.contains(&young), "{}", scene.tree("tmp")?);
         Ok(())
     })
-}
-
-#[test]
-fn a_second_interrupt_ends_at_once_and_the_next_run_goes_on() -> Result<()> {
-    let scene = Scene::new()?;
-    for name in ["a", "b"] {
-        scene.leave(&format!("tmp/vscode-agent-gone-1/{name}"), name)?;
-    }
-    let run = scene.moved_by(&["--temp", "--yes"])?;
-    // Longer than any test.
-    let slow = "inject=unlinkat:delay_enter=3600s:when=2";
-    let mut tool = Going::start(&scene, &["purge", &run, "--yes"], Some(slow))?;
-    let log = scene.instances.lab.at("log/held");
-    wait::until("its first file", BOUND, || {
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        Ok(text.lines().any(|line| line.starts_with("unlinkat(")).then_some(()))
-    })?;
-    let pid = tool.pid()?;
-    kill_process(pid, Signal::INT)?;
-    tool.says("; Ctrl-C again: at once, the journal stays right")?;
-    // One that is said until it is heard: the line comes before it counts.
-    wait::until("its end", BOUND, || {
-        kill_process(pid, Signal::INT).ok();
-        Ok(tool.child.try_wait()?)
-    })?;
-    let again = scene.run(&["purge", &run, "--yes"])?.expect(0)?;
-    ensure!(again.stdout.starts_with("purged "), "{again:?}");
-    Ok(())
 }
 
 #[test]
