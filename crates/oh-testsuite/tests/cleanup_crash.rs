@@ -25,3 +25,10 @@ fn a_cleanup_that_was_killed_behind_its_stops_is_gone_on_with() -> Result<()> {
     ensure!(struck > 2, "only {struck} blows");
     Ok(())
 }
+
+#[test]
+fn an_undo_that_was_killed_is_gone_on_with() -> Result<()> {
+    let struck = Struck::set()?.matrix_of_an_undo(9)?;
+    ensure!(struck > 2, "only {struck} blows");
+    Ok(())
+}

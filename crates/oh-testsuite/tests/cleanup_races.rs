@@ -293,17 +293,29 @@ fn thousands_go_with_few_syncs_and_come_back() -> Result<()> {
     }
     let lab = &scene.instances.lab;
     let (log, tool) = (lab.at("log/syncs").display().to_string(), lab.built("oh-cleanup")?);
-    let mut command = Command::new(components::program("strace")?);
-    command.args(["-o", &log, "-e", "trace=fsync,fdatasync", "--"]).arg(tool.get_program());
-    command.args(["--temp", "--older-than", "0s", "--no-evidence", "--yes", "--root", &lab.root()]);
-    let said = Said::from(command.env_clear().output()?).expect(0)?;
+    let counted = |words: &[&str]| -> Result<(Said, usize)> {
+        let mut command = Command::new(components::program("strace")?);
+        command.args(["-o", &log, "-e", "trace=fsync,fdatasync", "--"]).arg(tool.get_program());
+        command.args(words).args(["--root", &lab.root()]);
+        let said = Said::from(command.env_clear().output()?).expect(0)?;
+        let calls = fs::read_to_string(&log)?;
+        Ok((said, calls.lines().filter(|line| line.contains("sync(")).count()))
+    };
+    let (said, syncs) = counted(&["--temp", "--older-than", "0s", "--no-evidence", "--yes"])?;
     ensure!(said.stdout.contains(&format!("{COUNT} things moved")), "{said:?}");
-    let calls = fs::read_to_string(&log)?;
-    let syncs = calls.lines().filter(|line| line.contains("sync(")).count();
     // Four for each thousand, and some for the folders and the journal.
     ensure!(syncs < 30, "{syncs} syncs");
     ensure!((0..COUNT).all(|number| !at(number).exists()));
-    scene.run(&["undo"])?.expect(0)?;
+    let dry = scene.run(&["undo", "--dry-run"])?.expect(0)?;
+    ensure!(dry.stdout.starts_with(&format!("would bring back {COUNT} things of ")), "{dry:?}");
+    ensure!(dry.stdout.lines().count() == 2, "{dry:?}");
+    let (said, syncs) = counted(&["undo"])?;
+    // Three for each thousand: the journal and two folders.
+    ensure!(syncs < 12, "{syncs} syncs");
+    let (sum, lines) = said.stdout.split_once('\n').context("a sum")?;
+    ensure!(sum.ends_with(&format!(": {COUNT} things back")), "{said:?}");
+    let alike = format!("back      {COUNT} things {}/vscode-agent-*\n", lab.at("tmp").display());
+    ensure!(lines == alike, "{said:?}");
     ensure!((0..COUNT).all(|number| at(number).exists()));
     Ok(())
 }

@@ -39,3 +39,10 @@ fn a_cleanup_is_killed_at_every_call_while_an_editor_runs() -> Result<()> {
     ensure!(struck > 30, "only {struck} blows");
     Ok(())
 }
+
+#[test]
+fn an_undo_is_killed_at_every_call() -> Result<()> {
+    let struck = Struck::set()?.matrix_of_an_undo(1)?;
+    ensure!(struck > 20, "only {struck} blows");
+    Ok(())
+}

@@ -59,6 +59,30 @@ impl Struck {
         Ok(command)
     }
 
+    fn undo(&self) -> Result<Command> {
+        let lab = &self.scene.instances.lab;
+        let mut command = lab.built("oh-cleanup")?;
+        command.args(["undo", "--root"]).arg(lab.root()).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// Kills an undo at every `stride`th call that changes something; returns how often.
+    pub(crate) fn matrix_of_an_undo(&self, stride: usize) -> Result<usize> {
+        self.scene.run(&["--all", "--yes"])?.expect(0)?;
+        let calls = blows::calls(&self.undo()?, &self.log())?;
+        self.all_comes_back()?;
+        let fitting: Vec<_> = calls.iter().filter(|(call, _)| Blow::Kill.fits(call)).collect();
+        let struck = fitting.iter().step_by(stride);
+        for (call, number) in struck.clone() {
+            self.scene.run(&["--all", "--yes"])?.expect(0)?;
+            let said = Blow::Kill.strike(&self.undo()?, &self.log(), call, *number)?;
+            let told = || format!("at {call} {number}: {said:?}");
+            self.nothing_is_lost().with_context(told)?;
+            self.all_comes_back().with_context(told)?;
+        }
+        Ok(struck.count())
+    }
+
     fn log(&self) -> String {
         self.scene.instances.lab.at("log/strace").display().to_string()
     }
