@@ -11,6 +11,7 @@ use oh_host::remove::Removed;
 use oh_host::settings::{self, Wish};
 use oh_host::signals::Interrupts;
 use oh_host::users::Users;
+use oh_model::diagnostic::Diagnostic as _;
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
 use oh_model::path::RealPath;
@@ -48,7 +49,16 @@ pub(crate) struct Context {
 /// Finds the configuration and keeps what the commands work with.
 pub(crate) fn context(common: &Common) -> Result<Context, Failure> {
     let wish = Wish::of(common.config.clone(), common.root.clone(), common.sets.clone());
-    let found = settings::find(&wish).map_err(Failure::of)?;
+    let found = settings::find(&wish).map_err(|fault| {
+        let is_of_file = fault.exit() == Exit::Config;
+        let failure = Failure::of(fault);
+        if !is_of_file || !failure.hints.is_empty() {
+            return failure;
+        }
+        // Without it nobody knows what is ours: neither what to take, nor where an undo publishes.
+        let way = "mend it, or name another file for now: --config FILE";
+        failure.state("nothing was changed; what runs have moved stays where it is").hint(way)
+    })?;
     let warnings = found.warnings();
     Ok(Context { host: found.into_host(), warnings })
 }
@@ -104,7 +114,14 @@ pub(crate) fn apply(asked: &ApplyArguments, common: &Common) -> Result<Answer, F
         let facts = Facts::default();
         return Ok(report::planned(&facts, &plan, false).notes(warnings));
     }
-    consent(&shown(&Facts::default(), &plan, &asked.doing), asked.doing.yes)?;
+    let shown = shown(&Facts::default(), &plan, &asked.doing);
+    consent(&shown, asked.doing.yes).map_err(|mut refused| {
+        // There is no other way to look at it than this one.
+        for hint in &mut refused.hints {
+            *hint = "that is what the plan has; confirm it with --yes".into();
+        }
+        refused
+    })?;
     Ok(carry_out(&host, &request, &plan, &asked.doing)?.notes(warnings))
 }
 
@@ -277,6 +294,13 @@ fn request(host: &Host, asked: &WantedArguments) -> Result<Request, Fault> {
     let WantedArguments { all, processes, temp, databases, sessions, nginx, containers, .. } =
         *asked;
     let kinds = Kinds { processes, temporary: temp, databases, sessions, nginx };
+    if asked.reset_all
+        && !databases
+        && (processes || temp || sessions || nginx || containers)
+        && !all
+    {
+        return Err(Fault::ResetsNothing);
+    }
     let is_named = processes || temp || databases || sessions || nginx || (containers && !all);
     let users = Users::of_machine().unwrap_or_else(|_| Users::parse("", ""));
     let uid = |word: &String| users.uid(word).ok_or_else(|| Fault::NoUser(word.clone()));

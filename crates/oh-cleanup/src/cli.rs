@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use oh_model::exit::Exit;
+use oh_model::hint::{Command as HintedCommand, Hint};
 use oh_term::{Answer, Common, Failure, Format, Tool, duration};
 
 use crate::{clean, purge, runs, undo};
@@ -33,7 +34,8 @@ pub struct Cli {
 enum Command {
     /// Write down what would be done, to be looked at and carried out later
     ///
-    /// Exit codes: 0 written, 2 refused, 4 something could not be looked at.
+    /// Exit codes: 0 written, 2 refused, 4 something could not be looked at, 6 the file could not be
+    /// written.
     Plan(PlanArguments),
     /// Carry out a plan, as far as it is still true: what has changed since is not touched
     ///
@@ -57,6 +59,18 @@ enum Command {
     /// Exit codes: 0 all is gone, 1 some of it stays, 2 refused, 4 a journal cannot be read, 5 another
     /// command is at work, 130 interrupted.
     Purge(PurgeArguments),
+}
+
+impl Command {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Plan(_) => "plan",
+            Self::Apply(_) => "apply",
+            Self::Undo(_) => "undo",
+            Self::Runs => "runs",
+            Self::Purge(_) => "purge",
+        }
+    }
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Args)]
@@ -176,7 +190,7 @@ pub(crate) struct UndoArguments {
 #[derive(Debug, Args)]
 pub(crate) struct PurgeArguments {
     /// The runs; without one, all that --older-than names
-    #[arg(value_name = "RUN", required_unless_present = "older_than")]
+    #[arg(value_name = "RUN")]
     pub(crate) runs: Vec<String>,
     /// Purge the runs that began so long ago, e.g. 7d
     #[arg(long, value_name = "AGE", value_parser = duration::parse, conflicts_with = "runs")]
@@ -208,9 +222,14 @@ impl Tool for Cli {
     }
 
     fn answer(self) -> Result<Answer, Failure> {
-        if self.command.is_some() && self.clean != CleanArguments::default() {
-            let what = "what is to be taken is said behind the command, or without one";
-            return Err(Failure::new(Exit::Refused, what).state("nothing was changed"));
+        if let Some(command) = &self.command
+            && self.clean != CleanArguments::default()
+        {
+            let name = command.name();
+            let what = format!("options of a cleanup stand before `{name}`, which has its own");
+            let help = Hint::run("see them", HintedCommand::ours("oh-cleanup", &[name, "--help"]));
+            let refused = Failure::new(Exit::Refused, what).state("nothing was changed");
+            return Err(refused.hint(help));
         }
         match self.command {
             None => clean::clean(&self.clean, &self.common),

@@ -30,6 +30,12 @@ pub(crate) enum Fault {
     RunId(#[from] RunIdFault),
     #[error("no run has anything that could be taken back")]
     NoRun,
+    #[error("nobody said what is to be purged: name runs, or how old they are")]
+    NoRunNamed,
+    #[error("--reset-all is about databases, and they are not asked for")]
+    ResetsNothing,
+    #[error("the runs cannot be looked at")]
+    Runs(#[source] JournalFault),
     #[error(
         "the journal of {0}, the last run, cannot be read: name the run that is to be taken back"
     )]
@@ -72,12 +78,28 @@ pub(crate) enum Fault {
     Signals(#[source] io::Error),
 }
 
+impl Fault {
+    /// Says whether somebody who is not root was denied something.
+    fn is_not_ours(&self) -> bool {
+        let mut cause: Option<&dyn core::error::Error> = Some(self);
+        let mut is_denied = false;
+        while let Some(fault) = cause {
+            let io = fault.downcast_ref::<io::Error>();
+            is_denied |= io.is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied);
+            cause = fault.source();
+        }
+        is_denied && !rustix::process::geteuid().is_root()
+    }
+}
+
 impl Diagnostic for Fault {
     fn exit(&self) -> Exit {
         match self {
             Self::NoUser(_)
             | Self::RunId(_)
             | Self::NoRun
+            | Self::NoRunNamed
+            | Self::ResetsNothing
             | Self::NothingToUndo(_)
             | Self::Plan { .. }
             | Self::Stale(_) => Exit::Refused,
@@ -87,6 +109,7 @@ impl Diagnostic for Fault {
             Self::Journal(_) | Self::Evidence(_) => Exit::Intact,
             Self::Publish(fault) => fault.exit(),
             Self::Unread(..)
+            | Self::Runs(_)
             | Self::Lock(_)
             | Self::Process(_)
             | Self::Usage(_)
@@ -109,6 +132,21 @@ impl Diagnostic for Fault {
     fn hints(&self) -> Vec<Hint> {
         let ours = |words: &[&str]| vec![Hint::run("", Command::ours("oh-cleanup", words))];
         match self {
+            Self::NoRunNamed => {
+                let all = Command::ours("oh-cleanup", &["purge", "--older-than", "7d"]);
+                vec![
+                    Hint::run("see them", Command::ours("oh-cleanup", &["runs"])),
+                    Hint::run("those of before this week", all),
+                ]
+            }
+            Self::ResetsNothing => vec!["add --databases, or take --all".into()],
+            Self::Runs(_) | Self::Lock(_) | Self::Record(_) | Self::Journal(_)
+                if self.is_not_ours() =>
+            {
+                let own = "what root works on is root's alone: run it as root, or on a folder of yours \
+                           with --root DIR";
+                vec![own.into()]
+            }
             Self::RunId(_)
             | Self::Unread(..)
             | Self::NothingToUndo(_)

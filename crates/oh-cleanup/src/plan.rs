@@ -80,6 +80,15 @@ fn is_in_one_of(editor: &Editor, containers: &[(Engine, Listed)]) -> bool {
     editor.container.as_ref().is_some_and(is_its)
 }
 
+/// Says whether a word is the port of an entry of a database that is asked for, and of no other.
+fn is_port_of_named(word: &str, facts: &Facts, request: &Request) -> bool {
+    let word = word.strip_suffix(".log").unwrap_or(word);
+    let Some(port) = word.parse().ok().and_then(Port::new) else { return false };
+    let mut ids = facts.entries.iter().filter(|one| one.port == Some(port)).map(|one| &one.id);
+    let is_known = ids.clone().next().is_some();
+    is_known && ids.all(|id| request.names(id))
+}
+
 /// How long nothing has changed in a session's file.
 fn age_ns(facts: &Facts, session: &Session) -> i64 {
     facts.now_ns.saturating_sub(session.thing.modified_ns).max(0)
@@ -205,7 +214,7 @@ impl Made {
     }
 
     fn leftover(&mut self, one: &Leftover, facts: &Facts, request: &Request) {
-        if !request.of_user(Some(one.thing.uid)) || !self.is_named(one, request) {
+        if !request.of_user(Some(one.thing.uid)) || !self.is_named(one, facts, request) {
             return;
         }
         match self.taken(one, facts, request) {
@@ -214,12 +223,14 @@ impl Made {
         }
     }
 
-    /// Says whether a left-over is asked for: by its name, or by the editor that is stopped.
-    fn is_named(&self, one: &Leftover, request: &Request) -> bool {
+    /// Says whether a left-over is asked for: by its name, by the editor that is stopped, or by the port
+    /// that its name has for want of an id.
+    fn is_named(&self, one: &Leftover, facts: &Facts, request: &Request) -> bool {
         let of_name = || leftover::ids(&String::from_utf8_lossy(one.thing.name.as_bytes()));
         request.ids.is_empty()
             || matches!(self.of_editor(one), Some((_, false)))
             || request.names_one_of(&of_name())
+            || of_name().iter().any(|port| is_port_of_named(port, facts, request))
     }
 
     /// The editor whose folder a left-over is, and whether that stays.

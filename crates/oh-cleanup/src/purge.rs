@@ -50,6 +50,9 @@ struct Told {
 
 /// Purges, or says what would be removed.
 pub(crate) fn purge(asked: &PurgeArguments, common: &Common) -> Result<Answer, Failure> {
+    if asked.runs.is_empty() && asked.older_than.is_none() {
+        return Err(Failure::of(Fault::NoRunNamed));
+    }
     let Context { host, warnings } = context(common)?;
     let chosen = choose(&host, asked).map_err(Failure::of)?;
     if asked.dry_run || chosen.runs.is_empty() {

@@ -154,7 +154,10 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
     }
     let answer = Answer::new(human, result).exit(exit);
     if !is_undoable {
-        return answer;
+        let is_stopped = |deed: &Deed| matches!(deed.step, Step::Stop(_));
+        let nobody = "nothing to undo: what was stopped is started by whoever had started it";
+        let is_told = deeds.iter().filter(is_done).any(is_stopped);
+        return if is_told { answer.hint(Hint::from(nobody)) } else { answer };
     }
     let run = run.to_string();
     let ours =
@@ -166,7 +169,14 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
 
 /// Says whether a step that was done can be taken back.
 fn is_undoable(step: &Step) -> bool {
-    matches!(step, Step::StopContainer(_) | Step::Move(_) | Step::Release(_) | Step::Forget(_))
+    matches!(
+        step,
+        Step::StopContainer(_)
+            | Step::Move(_)
+            | Step::Release(_)
+            | Step::Forget(_)
+            | Step::WantStopped(_)
+    )
 }
 
 /// What was done, in one line.

@@ -122,7 +122,7 @@ impl fmt::Display for State {
 }
 
 pub(crate) fn ids(host: &Host) -> Result<Vec<RunId>, Fault> {
-    Ok(journal::runs(&host.root, TOOL)?)
+    journal::runs(&host.root, TOOL).map_err(Fault::Runs)
 }
 
 /// How much is kept of what a run did, and how much room that has, in bytes.

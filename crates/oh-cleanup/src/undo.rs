@@ -221,7 +221,7 @@ fn find(host: &Host, name: Option<&str>) -> Result<Run, Fault> {
     if let Some(name) = name {
         return Ok(Run::read(&host.root, &RunId::parse(name)?)?);
     }
-    let runs = oh_host::journal::runs(&host.root, TOOL)?;
+    let runs = oh_host::journal::runs(&host.root, TOOL).map_err(Fault::Runs)?;
     for id in runs.iter().rev() {
         // Which run is the last one that can be taken back, nobody knows where one cannot be read.
         let run = Run::read(&host.root, id).map_err(|fault| Fault::Unread(id.clone(), fault))?;

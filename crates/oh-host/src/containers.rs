@@ -149,6 +149,11 @@ fn answer(
     Err(ContainerFault::Refused { engine, verb, ending, stderr: output.stderr })
 }
 
+/// Says whether this machine has an engine, or what may be one.
+pub fn is_there(engine: Engine) -> bool {
+    !matches!(program(engine), Ok(None))
+}
+
 /// Finds the program of an engine; `None` where there is none.
 fn program(engine: Engine) -> Result<Option<RealPath>, ContainerFault> {
     let is_root = rustix::process::geteuid().is_root();

@@ -1,6 +1,8 @@
 //! What a first and a second signal do to a process that is in the midst of a change: in a process of its
 //! own, which this test starts as itself.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that talks to itself")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ChildStdout, Command, Stdio};

@@ -9,6 +9,10 @@ use crate::apply::chain;
 
 /// Adds those of all engines; one that cannot be asked is said and keeps no other.
 pub(crate) fn add(facts: &mut Facts) {
+    if !Engine::ALL.into_iter().any(containers::is_there) {
+        let reason = "there is neither docker nor podman here".to_owned();
+        facts.unseen.push(Exclusion { subject: "containers".into(), reason });
+    }
     for engine in Engine::ALL {
         match containers::running(engine) {
             Ok(found) => {

@@ -68,7 +68,7 @@ fn read<D: Document>(look: &mut Look<'_>, path: &InRoot) -> Option<(D, bool)> {
     match databases::read_what_is_whole::<D>(place) {
         Ok(read) => read.map(|(database, lost)| (database, lost.is_some())),
         Err(fault) => {
-            look.miss(path.to_string(), fault.to_string());
+            look.miss(path.to_string(), crate::apply::chain(&fault));
             None
         }
     }

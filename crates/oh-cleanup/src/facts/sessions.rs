@@ -29,9 +29,14 @@ pub(super) fn gather(look: &mut Look<'_>) -> Vec<Session> {
     };
     let mut sessions = Vec::new();
     for entry in folder.entries() {
-        let Some(id) = entry.stem().filter(|stem| SessionId::parse(stem).is_ok()) else { continue };
         let Some(name) = Name::new(entry.name.as_bytes()) else { continue };
         let Ok(Some(thing)) = quarantine::look(&path, &name) else { continue };
+        let Some(id) = entry.stem().filter(|stem| SessionId::parse(stem).is_ok()) else {
+            // It announces nothing, and whoever looks for it finds it named.
+            let life = Err("its name is no id of a session, so nothing reads it".to_owned());
+            sessions.push(Session { id: name.to_string(), thing, port: None, life });
+            continue;
+        };
         let target = match &entry.verdict {
             Err(refusal) => Err(refusal.to_string()),
             Ok(facts) => SessionFile::parse(&facts.text)

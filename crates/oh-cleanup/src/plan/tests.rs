@@ -244,6 +244,32 @@ fn what_is_not_ours_to_take_is_named_with_its_reason() {
 }
 
 #[test]
+fn what_has_only_a_port_in_its_name_is_of_the_id_that_a_database_has_with_it() {
+    let mut facts = facts();
+    facts.editors.clear();
+    facts.leftovers = ["code-server-8888.log", "code-server-config-8888", "code-server-8889.log"]
+        .map(|name| leftover(&format!("/tmp/{name}")))
+        .into();
+    let dead = facts.entries.first().cloned().unwrap();
+    let entry = |id: &str, on| Entry { id: id.into(), port: Some(port(on)), ..dead.clone() };
+    facts.entries = vec![entry("a", 8888), entry("b", 8889), entry("c", 8889)];
+    let moved = |ids: &[&str]| -> Vec<String> {
+        let ids = ids.iter().map(ToString::to_string).collect();
+        let kinds = Kinds { temporary: true, ..Kinds::default() };
+        let plan = plan(&facts, &Request { kinds, ids, ..all() });
+        let moved = plan.steps.iter().filter_map(|step| match step {
+            Step::Move(step) => Some(step.thing.name.to_string()),
+            _ => None,
+        });
+        moved.collect()
+    };
+    assert_eq!(moved(&["a"]), ["code-server-8888.log", "code-server-config-8888"]);
+    // Nobody knows whose it is.
+    assert!(moved(&["b"]).is_empty());
+    assert_eq!(moved(&["b", "c"]), ["code-server-8889.log"]);
+}
+
+#[test]
 fn what_is_too_new_is_alike_however_new_it_is() {
     let mut facts = facts();
     let young = |number: i64| {

@@ -2,6 +2,7 @@
 //! synced once for all.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
@@ -40,11 +41,12 @@ pub fn put_back_all(wanted: &[(&Thing, &Place)]) -> Vec<Result<Back, Arc<Quarant
     for (at, (thing, place)) in wanted.iter().enumerate() {
         let key = (&thing.folder, &place.folder);
         let mut one = || {
-            if !pairs.contains_key(&key) {
+            let pair = match pairs.entry(key) {
+                Entry::Occupied(pair) => pair.into_mut(),
                 // Not before: what came back before may be the very folder that this one is in.
-                pairs.insert(key, Pair::open(thing, place)?);
-            }
-            pairs.get(&key).map_or(Ok(Back::Missing), |pair| pair.put_back(thing, place))
+                Entry::Vacant(new) => new.insert(Pair::open(thing, place)?),
+            };
+            pair.put_back(thing, place)
         };
         let answer = one().map_err(Arc::new);
         if matches!(answer, Ok(Back::Moved)) {

@@ -1,0 +1,141 @@
+//! What `oh-cleanup` says where it cannot do what it was asked, or does less than somebody may think: what
+//! is so, and what to do about it.
+
+#[path = "cleanup/scene.rs"]
+#[expect(dead_code, reason = "not everything of the scene is needed here")]
+mod scene;
+#[path = "cleanup/stand_in.rs"]
+mod stand_in;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
+
+use anyhow::{Result, ensure};
+use oh_testsuite::alone::alone;
+use oh_testsuite::instances::is_root;
+use oh_testsuite::lab::Said;
+use scene::{PORTS, Scene};
+
+#[test]
+fn a_torn_configuration_is_named_with_what_can_be_done_without_it() -> Result<()> {
+    let scene = Scene::new()?;
+    let file = "etc/openhands-toolkit/config.toml";
+    let whole = scene.text(file)?;
+    fs::write(scene.instances.lab.at(file), "[toolkit")?;
+    for words in [&["--dry-run"][..], &["undo"], &["runs"]] {
+        let said = scene.run(words)?.expect(78)?;
+        ensure!(said.stderr.contains("config.toml:1:9: unclosed table"), "{said:?}");
+        ensure!(said.stderr.contains("what runs have moved stays where it is"), "{said:?}");
+        let hint = "hint: mend it, or name another file for now: --config FILE\n";
+        ensure!(said.stderr.ends_with(hint), "{said:?}");
+    }
+    let other = scene.instances.lab.at("other.toml").display().to_string();
+    fs::write(&other, whole)?;
+    scene.run(&["--dry-run", "--config", &other])?.expect(0)?;
+    Ok(())
+}
+
+#[test]
+fn what_is_asked_for_at_the_wrong_place_is_said() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.leave("tmp/vscode-agent-gone-1/a", "a")?;
+    let refused = |words: &[&str], why: &str, hint: &str| -> Result<()> {
+        let said = scene.run(words)?.expect(2)?;
+        ensure!(said.stderr.contains(why) && said.stderr.contains(hint), "{words:?}: {said:?}");
+        Ok(())
+    };
+    refused(
+        &["--dry-run", "runs"],
+        "options of a cleanup stand before `runs`, which has its own",
+        "hint: see them: oh-cleanup runs --help",
+    )?;
+    refused(&["purge"], "nobody said what is to be purged", "oh-cleanup purge --older-than 7d")?;
+    refused(
+        &["--temp", "--reset-all", "--yes"],
+        "--reset-all is about databases, and they are not asked for",
+        "hint: add --databases, or take --all",
+    )?;
+    let file = scene.instances.lab.at("plan.json").display().to_string();
+    scene.run(&["plan", "--temp", "--output", &file])?.expect(0)?;
+    refused(
+        &["apply", &file],
+        "nobody is there to confirm this plan",
+        "hint: that is what the plan has; confirm it with --yes\n",
+    )?;
+    ensure!(scene.tree("tmp")?.contains("gone-1/a"));
+    Ok(())
+}
+
+#[test]
+fn a_run_that_only_stopped_says_that_there_is_nothing_to_undo() -> Result<()> {
+    alone("a_run_that_only_stopped_says_that_there_is_nothing_to_undo", || {
+        let scene = Scene::new()?;
+        let _old = stand_in::start(&scene, "old", scene.instances.first_port, stand_in::WAITS)?;
+        let said = scene.run(&["--processes", "--yes"])?.expect(0)?;
+        let nothing = "nothing to undo: what was stopped is started by whoever had started it\n";
+        ensure!(said.stdout.ends_with(nothing), "{said:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn engines_that_are_not_there_are_named() -> Result<()> {
+    let scene = Scene::new()?;
+    let has_one = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .any(|folder| {
+            ["docker", "podman"]
+                .iter()
+                .any(|name| fs::exists(format!("{folder}/{name}")).unwrap_or(true))
+        });
+    let said = scene.run(&["--containers", "--dry-run"])?;
+    let is_said = said.stdout.contains("containers: there is neither docker nor podman here");
+    ensure!(is_said != has_one, "{said:?}");
+    ensure!(has_one || said.code == 4, "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn what_is_no_session_and_what_is_no_database_is_named_with_the_cause() -> Result<()> {
+    let scene = Scene::new()?;
+    let odd = scene.instances.lab.at("tmp/openhands-sessions/my session.json");
+    fs::write(&odd, "{\"vscode_port\": 1}")?;
+    let said = scene.run(&["--sessions", "--dry-run"])?.expect(0)?;
+    let line = format!("{}: its name is no id of a session", odd.display());
+    ensure!(said.stdout.contains(&line), "{said:?}");
+    let ports = scene.instances.lab.at(PORTS);
+    fs::remove_file(&ports)?;
+    fs::create_dir(&ports)?;
+    let said = scene.run(&["--databases", "--dry-run"])?.expect(4)?;
+    let line = said.stdout.lines().find(|line| line.contains("vscode-ports.json"));
+    ensure!(line.is_some_and(|line| line.contains("it is a folder, not a regular file")), "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn who_is_not_root_is_told_what_to_do() -> Result<()> {
+    if !is_root()? {
+        return Ok(());
+    }
+    let scene = Scene::new()?;
+    let state = scene.instances.lab.at("var/lib/openhands-toolkit");
+    fs::create_dir_all(state.join("journal"))?;
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700))?;
+    for folder in ["", "var", "var/lib"] {
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(scene.instances.lab.at(folder), mode)?;
+    }
+    for words in
+        [&["runs"][..], &["purge", "--older-than", "0s"], &["undo", "--dry-run"], &["undo"]]
+    {
+        let mut command = scene.instances.lab.built("oh-cleanup")?;
+        command.env_clear().current_dir("/").args(words).uid(4242).gid(4242);
+        command.arg("--root").arg(scene.instances.lab.root()).stdin(Stdio::null());
+        let said = Said::from(command.output()?).expect(4)?;
+        let hint = "run it as root, or on a folder of yours with --root DIR\n";
+        ensure!(said.stderr.ends_with(hint), "{words:?}: {said:?}");
+    }
+    Ok(())
+}
