@@ -323,7 +323,7 @@ impl Made {
         self.moves.push(Step::Move(Move {
             thing: session.thing.clone(),
             what,
-            bytes: session.thing.size_bytes,
+            bytes: session.room_bytes,
             is_session: true,
             is_of_nginx: false,
             is_more: false,

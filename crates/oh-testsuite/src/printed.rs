@@ -180,6 +180,10 @@ pub const PRINTED: &[Printed] = &[
         test: "crates/oh-testsuite/tests/cleanup.rs::one_command_ends_in_the_clean_state_and_another_takes_it_back",
     },
     Printed {
+        command: "oh-cleanup --all --purge-now",
+        test: "crates/oh-testsuite/tests/cleanup.rs::room_that_is_needed_at_once_is_freed_and_the_rest_can_come_back",
+    },
+    Printed {
         command: "oh-cleanup purge --older-than 7d --yes",
         test: "crates/oh-testsuite/tests/cleanup.rs::what_was_moved_long_ago_is_removed_for_good",
     },

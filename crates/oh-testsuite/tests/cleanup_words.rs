@@ -110,7 +110,10 @@ fn what_is_no_session_and_what_is_no_database_is_named_with_the_cause() -> Resul
     fs::create_dir(&ports)?;
     let said = scene.run(&["--databases", "--dry-run"])?.expect(4)?;
     let line = said.stdout.lines().find(|line| line.contains("vscode-ports.json"));
-    ensure!(line.is_some_and(|line| line.contains("it is a folder, not a regular file")), "{said:?}");
+    ensure!(
+        line.is_some_and(|line| line.contains("it is a folder, not a regular file")),
+        "{said:?}"
+    );
     Ok(())
 }
 

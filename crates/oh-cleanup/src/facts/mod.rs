@@ -124,6 +124,8 @@ pub(crate) struct Session {
     /// Its id: the name of the file without its ending.
     pub(crate) id: String,
     pub(crate) thing: Thing,
+    /// How much room it has on its disk, in bytes.
+    pub(crate) room_bytes: u64,
     /// The port that it says its editor has, where it says one.
     pub(crate) port: Option<Port>,
     /// Whether its editor is there; `Err` says why that is not known.

@@ -10,8 +10,12 @@ use oh_model::path::RealPath;
 use oh_model::session::SessionFile;
 use oh_model::upstream::Target;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 
 use super::{Life, Look, Session};
+
+/// The unit of blocks, in bytes (stat(2)).
+const BLOCK_BYTES: u64 = 512;
 
 pub(super) fn gather(look: &mut Look<'_>) -> Vec<Session> {
     let settings = &look.host.settings.sessions;
@@ -31,10 +35,13 @@ pub(super) fn gather(look: &mut Look<'_>) -> Vec<Session> {
     for entry in folder.entries() {
         let Some(name) = Name::new(entry.name.as_bytes()) else { continue };
         let Ok(Some(thing)) = quarantine::look(&path, &name) else { continue };
+        // As left-overs are counted; of one that is gone meanwhile nobody asks.
+        let room_bytes =
+            std::fs::symlink_metadata(thing.shown()).map_or(0, |meta| meta.blocks() * BLOCK_BYTES);
         let Some(id) = entry.stem().filter(|stem| SessionId::parse(stem).is_ok()) else {
             // It announces nothing, and whoever looks for it finds it named.
             let life = Err("its name is no id of a session, so nothing reads it".to_owned());
-            sessions.push(Session { id: name.to_string(), thing, port: None, life });
+            sessions.push(Session { id: name.to_string(), thing, room_bytes, port: None, life });
             continue;
         };
         let target = match &entry.verdict {
@@ -45,7 +52,7 @@ pub(super) fn gather(look: &mut Look<'_>) -> Vec<Session> {
         };
         let port = target.as_ref().ok().and_then(|target| target.port());
         let life = target.and_then(|target| life(look, id, target));
-        sessions.push(Session { id: id.to_owned(), thing, port, life });
+        sessions.push(Session { id: id.to_owned(), thing, room_bytes, port, life });
     }
     sessions
 }

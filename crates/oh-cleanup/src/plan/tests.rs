@@ -131,12 +131,14 @@ fn facts() -> Facts {
             Session {
                 id: "gone".into(),
                 thing: thing("/tmp/openhands-sessions/gone.json", FileKind::Regular),
+                room_bytes: 4096,
                 port: None,
                 life: Ok(Life::Gone),
             },
             Session {
                 id: "live".into(),
                 thing: thing("/tmp/openhands-sessions/live.json", FileKind::Regular),
+                room_bytes: 4096,
                 port: None,
                 life: Ok(Life::Listens),
             },
@@ -169,7 +171,7 @@ fn everything_goes_in_one_order() {
     move    /tmp/code-server-userdata-old-8889 (4.0K): of an editor on port 8889
     move    /tmp/code-server-userdata-gone-8890 (4.0K): of what is left of an editor
     move    /tmp/vscode-agent-x-1 (4.0K): nobody uses it, user ubuntu
-    move    /tmp/openhands-sessions/gone.json (20B): it announces an editor that is gone
+    move    /tmp/openhands-sessions/gone.json (4.0K): it announces an editor that is gone
     release /data/vscode-ports.json: hello, old, dead
     release /data/repositories.json: old
     move    the record of hello
@@ -187,7 +189,7 @@ fn what_belongs_to_an_editor_that_stays_stays_with_it() {
     facts.entries[0].holder = Ok(Some("pid 101 (node, user ubuntu)".into()));
     assert_snapshot!(said(&facts, &all()), @"
     move    /tmp/vscode-agent-x-1 (4.0K): nobody uses it, user ubuntu
-    move    /tmp/openhands-sessions/gone.json (20B): it announces an editor that is gone
+    move    /tmp/openhands-sessions/gone.json (4.0K): it announces an editor that is gone
     release /data/vscode-ports.json: dead
     publish the routes that are left
     kept /tmp/code-server-userdata-gone-8890: what is left of an editor stays

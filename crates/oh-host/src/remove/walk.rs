@@ -28,6 +28,8 @@ struct Frame {
     folder: Option<OwnedFd>,
     /// Its file system, number and mount, to know it again.
     identity: Identity,
+    /// How much room it had before it was emptied, in bytes.
+    bytes: u64,
     /// Its name in the folder above.
     name: CString,
     /// The folders in it that are still to be removed.
@@ -114,8 +116,9 @@ impl<'w> Walk<'w> {
         let (folder, stat) = self.enter_at(parent, name)?;
         self.here.push(os(name));
         let (folders, stay) = self.flatten(folder.as_fd());
-        let identity = Identity::of(&stat);
-        Some(Frame { folder: Some(folder), identity, name: name.into(), folders, stay, passes: 1 })
+        let (identity, bytes) = (Identity::of(&stat), stat.stx_blocks * BLOCK_BYTES);
+        let (folder, name) = (Some(folder), name.into());
+        Some(Frame { folder, identity, bytes, name, folders, stay, passes: 1 })
     }
 
     /// Goes back from a folder in which nothing more is to be done, and removes it where nothing
@@ -140,6 +143,7 @@ impl<'w> Walk<'w> {
             match unlink(parent, &frame.name, AtFlags::REMOVEDIR) {
                 Ok(()) => {
                     self.removed.folders += 1;
+                    self.removed.bytes += frame.bytes;
                     count(self.rules.progress);
                     self.here.pop();
                     return;
