@@ -398,7 +398,23 @@ impl Made {
         }
     }
 
+    /// Leaves out what no quarantine can hold.
+    fn hold(&mut self, facts: &Facts) {
+        for steps in [&mut self.moves, &mut self.unroutes] {
+            for step in core::mem::take(steps) {
+                match &step {
+                    Step::Move(Move { thing, .. }) if facts.no_hold.contains_key(&thing.folder) => {
+                        let reason = facts.no_hold.get(&thing.folder).cloned().unwrap_or_default();
+                        self.exclusions.push(Exclusion { subject: thing.shown(), reason });
+                    }
+                    _ => steps.push(step),
+                }
+            }
+        }
+    }
+
     fn finish(mut self, facts: &Facts, request: &Request) -> Plan<Step> {
+        self.hold(facts);
         let is_input = |step: &Step| match step {
             Step::Move(step) => step.is_session,
             Step::Release(_) | Step::Forget(_) => true,

@@ -28,7 +28,21 @@ pub(crate) fn planned(facts: &Facts, plan: &Plan<Step>, is_dry: bool) -> Answer 
     human.push_str(&shown(facts, plan));
     let result = json(facts, plan, &[], None, None, is_dry);
     let exit = if is_blind(facts) { Exit::CouldNotLook } else { Exit::Ok };
-    Answer::new(human, result).exit(exit)
+    let exit = exit.worst(unheld(facts, plan));
+    match facts.no_state.as_ref().filter(|_| !plan.steps.is_empty()) {
+        // Without a journal nothing is done at all.
+        Some(why) => {
+            human.push_str(&format!("a run would do nothing of it: {why}\n"));
+            Answer::new(human, result).exit(exit.worst(Exit::Intact))
+        }
+        None => Answer::new(human, result).exit(exit),
+    }
+}
+
+/// How a run ends whose quarantine cannot hold all that is to go.
+fn unheld(facts: &Facts, plan: &Plan<Step>) -> Exit {
+    let is_it = |one: &Exclusion| facts.no_hold.values().any(|why| *why == one.reason);
+    if plan.exclusions.iter().any(is_it) { Exit::No } else { Exit::Ok }
 }
 
 /// What a plan would do, for whoever is asked: the sum, and each step.
@@ -126,6 +140,7 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
         let (size, items) = (bytes(*size), several(*items, "item"));
         human.push_str(&format!("evidence  {path} ({size}, {items})\n"));
     }
+    exit = exit.worst(unheld(facts, plan));
     let is_blind = is_blind(facts) || !after.unseen.is_empty();
     if exit == Exit::Ok && is_blind {
         exit = Exit::CouldNotLook;

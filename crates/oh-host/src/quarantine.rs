@@ -33,9 +33,11 @@ use crate::root::Root;
 use crate::way::{Way, WayFault};
 
 mod back;
+mod hold;
 mod take;
 
 pub use back::{put_back, put_back_all};
+pub use hold::{NoHold, no_hold, no_state};
 pub use take::{Wanted, is_locked_in, take, take_all};
 
 /// The quarantine of the mount that it is on, below the root; mode 0700.

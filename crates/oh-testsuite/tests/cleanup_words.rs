@@ -10,10 +10,11 @@ mod stand_in;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 use oh_testsuite::alone::alone;
+use oh_testsuite::components;
 use oh_testsuite::instances::is_root;
 use oh_testsuite::lab::Said;
 use scene::{PORTS, Scene};
@@ -141,4 +142,44 @@ fn who_is_not_root_is_told_what_to_do() -> Result<()> {
         ensure!(said.stderr.ends_with(hint), "{words:?}: {said:?}");
     }
     Ok(())
+}
+
+#[test]
+fn nobody_is_promised_what_no_quarantine_can_hold() -> Result<()> {
+    alone("nobody_is_promised_what_no_quarantine_can_hold", || {
+        let scene = Scene::new()?;
+        let at = |below: &str| scene.instances.lab.at(below).display().to_string();
+        let run = |program: &str, words: &[&str]| -> Result<()> {
+            let status = Command::new(components::program(program)?).args(words).status()?;
+            ensure!(status.success(), "{program} {words:?}: {status}");
+            Ok(())
+        };
+        scene.leave("tmp/vscode-agent-gone-1/a", "a")?;
+        let (var, tmp) = (at("var"), at("tmp"));
+        run("mount", &["--bind", &tmp, &tmp])?;
+        run("mount", &["--bind", &var, &var])?;
+        run("mount", &["-o", "remount,bind,ro", &var])?;
+        let said = scene.run(&["--temp", "--dry-run"])?.expect(6)?;
+        ensure!(said.stdout.contains("a run would do nothing of it: the mount of "), "{said:?}");
+        scene.run(&["--temp", "--yes"])?.expect(6)?;
+        run("mount", &["-o", "remount,bind,rw", &var])?;
+        run("umount", &[&tmp])?;
+        // What is left over is on another mount by now, which begins above the root.
+        let way = format!("give it a mount of its own (mount --bind {tmp} {tmp})");
+        for words in [["--temp", "--dry-run"], ["--temp", "--yes"]] {
+            let said = scene.run(&words)?.expect(1)?;
+            ensure!(
+                said.stdout.starts_with("nothing to do\n") && said.stdout.contains(&way),
+                "{said:?}"
+            );
+        }
+        run("mount", &["--bind", &tmp, &tmp])?;
+        scene.run(&["--temp", "--dry-run"])?.expect(0)?;
+        scene.run(&["--temp", "--yes"])?.expect(0)?;
+        ensure!(!scene.tree("tmp")?.contains("vscode-agent-gone-1/a"));
+        scene.run(&["undo"])?.expect(0)?;
+        ensure!(scene.tree("tmp")?.contains("vscode-agent-gone-1/a"));
+        run("umount", &[&tmp])?;
+        run("umount", &[&var])
+    })
 }

@@ -7,6 +7,7 @@ pub(crate) mod containers;
 mod editors;
 pub(crate) mod entries;
 pub(crate) mod generated;
+mod held;
 mod leftovers;
 mod orphans;
 pub(crate) mod runs;
@@ -63,6 +64,10 @@ pub(crate) struct Facts {
     pub(crate) is_stale: bool,
     /// Old files for nginx.
     pub(crate) generated: Vec<GeneratedFile>,
+    /// Why nothing at all can be written down, where that is so.
+    pub(crate) no_state: Option<String>,
+    /// The folders whose things no quarantine can hold, each with the reason.
+    pub(crate) no_hold: BTreeMap<RealPath, String>,
     /// Whether a run moved such files away, and was not seen to have nginx read what is left.
     pub(crate) is_unread: bool,
 }
@@ -279,7 +284,10 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
     let left_by_runs = runs::gather(look);
     let is_published = oh_host::publish::traces(look.host).is_ok_and(|traces| !traces.is_empty());
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let no_hold = held::no_hold(look.host, &leftovers, &sessions, &generated);
     Ok(Facts {
+        no_state: held::no_state(look.host),
+        no_hold,
         now_ns: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
         editors,
         containers: Vec::new(),
