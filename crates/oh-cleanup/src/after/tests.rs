@@ -34,6 +34,7 @@ fn editor(leader: u32, on: u64, folder: &str) -> Editor {
         leaders: vec![identity(leader)],
         pids: [Pid::new(leader).unwrap()].into(),
         connections: Some(0),
+        clients: Vec::new(),
         ports: [port(on)].into(),
         is_elsewhere: false,
         container: None,
@@ -67,6 +68,7 @@ fn leftover(thing: Thing) -> Leftover {
         is_owned: true,
         survey: Survey::default(),
         users: Vec::new(),
+        is_locked: false,
         held: None,
         unsaved: None,
     }

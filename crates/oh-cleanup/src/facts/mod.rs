@@ -3,6 +3,7 @@
 //! What cannot be looked at is a fact of its own and never dropped: a cleanup that does not see
 //! everything has to say what it did not see.
 
+pub(crate) mod clients;
 pub(crate) mod containers;
 mod editors;
 pub(crate) mod entries;
@@ -20,7 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use oh_host::process::{Identity, Pid, ProcessDir, ProcessFault, Processes};
 use oh_host::publish::Host;
 use oh_host::quarantine::{Number, Thing};
-use oh_host::sockets::{self, Connections, Listener};
+use oh_host::sockets::{self, Connections, Listener, UnixSockets};
 use oh_host::survey::Survey;
 use oh_host::users::{OwnerSet, Users};
 use oh_model::container::{ContainerId, Engine, Listed};
@@ -87,6 +88,8 @@ pub(crate) struct Editor {
     pub(crate) pids: BTreeSet<Pid>,
     /// How many browsers are connected; `None` where nobody can tell, and why is not asked.
     pub(crate) connections: Option<usize>,
+    /// Who is connected, as far as that is known.
+    pub(crate) clients: Vec<clients::Who>,
     /// Where it listens, or was told to.
     pub(crate) ports: BTreeSet<Port>,
     /// Whether it is in another pid or mount namespace, as in a container.
@@ -112,7 +115,9 @@ pub(crate) struct Leftover {
     pub(crate) survey: Survey,
     /// Who uses it: the process, with its name and user for people.
     pub(crate) users: Vec<(Pid, String)>,
-    /// Whether somebody listens on it, or holds its lock.
+    /// Whether somebody holds its lock.
+    pub(crate) is_locked: bool,
+    /// That somebody listens on it, or holds its lock, and who.
     pub(crate) held: Option<String>,
     /// What in it is not saved anywhere else, where it was looked for.
     pub(crate) unsaved: Option<String>,
@@ -185,10 +190,13 @@ pub(crate) struct Look<'l> {
     pub(crate) own: BTreeSet<Pid>,
     /// Who waits for connections, or why nobody can tell.
     pub(crate) listeners: Result<Vec<Listener>, String>,
+    /// Those by their ports, the first of each, and by their sockets: where those are in the list.
+    by_port: BTreeMap<u16, usize>,
+    by_inode: BTreeMap<u64, Vec<usize>>,
     /// Who is connected to whom; `None` where nobody can tell.
     pub(crate) connections: Option<Connections>,
-    /// Who waits on unix sockets, by their paths.
-    pub(crate) listening_paths: Result<BTreeSet<Vec<u8>>, String>,
+    /// Who waits on unix sockets, and who is connected to them, or why nobody can tell.
+    pub(crate) sockets: Result<UnixSockets, String>,
     pub(crate) unseen: Vec<Exclusion>,
     /// How many things of others were counted and not named.
     pub(crate) more_of_others: usize,
@@ -202,7 +210,12 @@ impl<'l> Look<'l> {
         let me = rustix::process::geteuid().as_raw();
         let owners = owners(host, &users);
         let listeners = sockets::listeners().map_err(|fault| fault.to_string());
-        let listening_paths = sockets::listening_paths().map_err(|fault| fault.to_string());
+        let sockets = UnixSockets::look().map_err(|fault| fault.to_string());
+        let (mut by_port, mut by_inode) = (BTreeMap::new(), BTreeMap::<u64, Vec<usize>>::new());
+        for (at, one) in listeners.iter().flatten().enumerate() {
+            by_port.entry(one.address.port()).or_insert(at);
+            by_inode.entry(one.inode).or_default().push(at);
+        }
         let (connections, unseen) = (Connections::look().ok(), Vec::new());
         Ok(Self {
             host,
@@ -212,8 +225,10 @@ impl<'l> Look<'l> {
             all,
             own,
             listeners,
+            by_port,
+            by_inode,
             connections,
-            listening_paths,
+            sockets,
             unseen,
             more_of_others: 0,
         })
@@ -222,7 +237,14 @@ impl<'l> Look<'l> {
     /// Returns who listens on a port; `Err` where nobody can tell.
     pub(crate) fn listener(&self, port: Port) -> Result<Option<&Listener>, String> {
         let listeners = self.listeners.as_ref().map_err(Clone::clone)?;
-        Ok(listeners.iter().find(|one| one.address.port() == port.get()))
+        Ok(self.by_port.get(&port.get()).and_then(|at| listeners.get(*at)))
+    }
+
+    /// Returns those of these sockets that wait for connections; `None` where nobody can tell.
+    pub(crate) fn listening(&self, inodes: &BTreeSet<u64>) -> Option<Vec<&Listener>> {
+        let listeners = self.listeners.as_ref().ok()?;
+        let all = inodes.iter().filter_map(|inode| self.by_inode.get(inode)).flatten();
+        Some(all.filter_map(|at| listeners.get(*at)).collect())
     }
 
     /// Says whether the things of a user may be cleaned up.
@@ -309,6 +331,7 @@ fn running(look: &mut Look<'_>) -> Result<Vec<Editor>, Fault> {
     let mut editors = editors::gather(look)?;
     let known = editors.iter().flat_map(|editor| editor.pids.iter().copied()).collect();
     editors.extend(orphans::gather(look, &known)?);
+    clients::name(look, &mut editors);
     Ok(editors)
 }
 

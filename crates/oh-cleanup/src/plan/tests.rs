@@ -51,6 +51,7 @@ fn editor(id: Option<&str>, first: u32, on: Option<u64>, folders: &[&str]) -> Ed
         leaders: vec![identity(first)],
         pids: (first..first + 3).map(pid).collect(),
         connections: Some(0),
+        clients: Vec::new(),
         ports: on.map(port).into_iter().collect(),
         is_elsewhere: false,
         container: None,
@@ -89,6 +90,7 @@ fn leftover(path: &str) -> Leftover {
             ..Survey::default()
         },
         users: Vec::new(),
+        is_locked: false,
         held: None,
         unsaved: None,
     }
