@@ -60,6 +60,7 @@ pub(crate) fn plan_but(
         }
     }
     containers.iter().for_each(|(engine, one)| made.container(*engine, one));
+    facts.notes.iter().for_each(|note| made.exclude(&note.subject, &note.reason));
     if request.kinds.temporary {
         facts.leftovers.iter().for_each(|one| made.leftover(one, facts, request));
         if facts.more_of_others > 0 {

@@ -5,9 +5,9 @@
 //! the kernel calls an open folder ([`shown_by_kernel`]), and not with what people call it.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::io;
 use std::ops::Bound;
-use std::ffi::CStr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
@@ -100,7 +100,8 @@ fn user_of(table: &[u8], number: u64) -> Option<u32> {
     if !kind.starts_with(b"fuse") {
         return None;
     }
-    let of = |option: &[u8]| core::str::from_utf8(option.strip_prefix(b"user_id=")?).ok()?.parse().ok();
+    let of =
+        |option: &[u8]| core::str::from_utf8(option.strip_prefix(b"user_id=")?).ok()?.parse().ok();
     options.split(|byte| *byte == b',').find_map(of)
 }
 
@@ -172,7 +173,8 @@ mod tests {
             31 21 0:9 / /tmp/a\\040-\\040b rw,nosuid shared:1 master:2 - fuse.sshfs a:/ rw,user_id=1001,group_id=7\n\
             32 21 0:9 / /tmp/b rw - fuseblk /dev/vdb rw,user_id=0,allow_other\n\
             3 21 0:9 / /tmp/c rw - fuse none rw,user_id=9\n";
-        for (number, user) in [(21, None), (31, Some(1001)), (32, Some(0)), (3, Some(9)), (4, None)] {
+        for (number, user) in [(21, None), (31, Some(1001)), (32, Some(0)), (3, Some(9)), (4, None)]
+        {
             assert_eq!(user_of(table, number), user, "{number}");
         }
     }

@@ -38,6 +38,7 @@ use crate::parallel;
 use crate::random::hexadecimal;
 
 pub use exec::{Glance, settle};
+pub use opened::Opened;
 pub use rustix::process::Signal;
 pub use surroundings::Variable;
 

@@ -361,9 +361,10 @@ impl Owners {
                 let touched = touched.flat_map(|stat| [Some(stat.pid), number(stat)]).flatten();
                 let touched: BTreeSet<Pid> = touched.filter(|one| leads.contains(one)).collect();
                 for members in touched.iter().filter_map(|one| of.get(one)) {
-                    let target = members.iter().rev().find_map(|at| {
-                        self.0.get(&key(all.stats.get(*at)?)).copied()
-                    });
+                    let target = members
+                        .iter()
+                        .rev()
+                        .find_map(|at| self.0.get(&key(all.stats.get(*at)?)).copied());
                     let Some(target) = target else { continue };
                     for at in members.iter().filter(|at| is_free(self, **at)) {
                         claimed.entry(*at).or_insert(target);

@@ -137,7 +137,10 @@ mod tests {
     #[test]
     fn of_many_clients_the_first_are_named_and_each_once() {
         let who = |shown: &str| Who { shown: shown.into(), socket: None };
-        assert_eq!(shown(&[who("pid 2 (b, user u)"), who("pid 2 (b, user u)")]), "pid 2 (b, user u)");
+        assert_eq!(
+            shown(&[who("pid 2 (b, user u)"), who("pid 2 (b, user u)")]),
+            "pid 2 (b, user u)"
+        );
         let all: Vec<Who> = (1..=5).map(|pid| who(&format!("pid {pid}"))).collect();
         assert_eq!(shown(&all), "pid 1, pid 2, pid 3 and 2 more");
     }

@@ -165,7 +165,7 @@ fn strays(look: &mut Look<'_>) -> Vec<Stray> {
                 Err(fault) if fault.is_gone() => {}
                 Err(ProcessFault::Denied { .. }) => denied += 1,
                 // Whatever one process is made to look like, the others are looked at.
-                Err(fault) => unread.add(&fault),
+                Err(fault) => unread.add(look, stat.pid, &fault),
             }
         }
         Ok::<_, Infallible>(in_exec)

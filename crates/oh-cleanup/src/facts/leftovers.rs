@@ -121,7 +121,7 @@ fn add_users(look: &mut Look<'_>, editors: &[Editor], found: &mut [Leftover]) {
     let counts = |at: usize, uid| {
         look.owners.contains(uid) || found.get(at).is_some_and(|one| one.thing.uid == uid)
     };
-    let Users { of_things, denied_count } =
+    let Users { of_things, perhaps, denied_count } =
         users::users(&Places::of(found.iter().map(|one| &one.thing)), &look.all, counts);
     let of_editors: BTreeSet<Pid> = editors.iter().flat_map(|one| &one.pids).copied().collect();
     for (at, pids) in of_things {
@@ -132,8 +132,17 @@ fn add_users(look: &mut Look<'_>, editors: &[Editor], found: &mut [Leftover]) {
             (pid, if is_of_editor { String::new() } else { look.shown(pid, uid) })
         }));
     }
+    for (at, pids) in perhaps {
+        let Some(one) = found.get_mut(at) else { continue };
+        one.users.extend(pids.into_iter().map(|(pid, uid)| (pid, untold(&look.shown(pid, uid)))));
+    }
     if denied_count > 0 {
         let what = format!("{denied_count} processes");
         look.miss(what, "they are others', and what they use cannot be seen");
     }
+}
+
+/// Names who perhaps uses a thing.
+pub(crate) fn untold(shown: &str) -> String {
+    format!("{shown}, of which the kernel does not tell all paths because one is too long, perhaps")
 }

@@ -8,7 +8,7 @@ pub(crate) mod containers;
 mod editors;
 pub(crate) mod entries;
 pub(crate) mod generated;
-mod leftovers;
+pub(crate) mod leftovers;
 mod orphans;
 pub(crate) mod runs;
 mod sessions;
@@ -30,6 +30,7 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::plan::Exclusion;
 use oh_model::port::Port;
 use oh_nginx_conf::generated::Generated;
+use oh_term::text::several;
 
 use crate::fault::Fault;
 use crate::step::{Database, Kind};
@@ -54,6 +55,8 @@ pub(crate) struct Facts {
     pub(crate) left_by_runs: BTreeSet<Number>,
     /// What could not be looked at, and why.
     pub(crate) unseen: Vec<Exclusion>,
+    /// What was not looked at and keeps nothing of ours from being seen: others' processes.
+    pub(crate) notes: Vec<Exclusion>,
     /// How many more things of others have the names of left-overs than are among those.
     pub(crate) more_of_others: usize,
     /// Whether `/proc` hides others' processes from us.
@@ -198,6 +201,8 @@ pub(crate) struct Look<'l> {
     /// Who waits on unix sockets, and who is connected to them, or why nobody can tell.
     pub(crate) sockets: Result<UnixSockets, String>,
     pub(crate) unseen: Vec<Exclusion>,
+    /// What was not looked at and keeps nothing of ours from being seen.
+    notes: Vec<Exclusion>,
     /// How many things of others were counted and not named.
     pub(crate) more_of_others: usize,
 }
@@ -230,6 +235,7 @@ impl<'l> Look<'l> {
             connections,
             sockets,
             unseen,
+            notes: Vec::new(),
             more_of_others: 0,
         })
     }
@@ -268,22 +274,34 @@ impl<'l> Look<'l> {
 /// Processes that could not be looked at for themselves: they keep no other from being seen.
 #[derive(Debug, Default)]
 struct Unread {
-    count: usize,
-    /// Why that was so of the first of them.
-    why: Option<String>,
+    /// How many are of users whose things may be cleaned up, and why that was so of the first of them.
+    ours: (usize, Option<String>),
+    /// The same of others': they keep nothing, and anybody can make such a one.
+    others: (usize, Option<String>),
 }
 
 impl Unread {
-    fn add(&mut self, fault: &ProcessFault) {
-        self.count += 1;
-        self.why.get_or_insert_with(|| crate::apply::chain(fault));
+    fn add(&mut self, look: &Look<'_>, pid: Pid, fault: &ProcessFault) {
+        let uid = ProcessDir::open(pid).and_then(|process| process.uid());
+        let is_others = uid.is_ok_and(|uid| !look.owners.contains(uid));
+        let (count, why) = if is_others { &mut self.others } else { &mut self.ours };
+        *count += 1;
+        why.get_or_insert_with(|| crate::apply::chain(fault));
     }
 
     /// Says so once, however many there are.
     fn say(self, look: &mut Look<'_>) {
-        if let Some(why) = self.why {
-            let what = if self.count == 1 { "process" } else { "processes" };
-            look.miss(format!("{} {what}", self.count), why);
+        let what = |count: usize| several(count, "process");
+        if let (count, Some(why)) = self.ours {
+            look.miss(what(count), why);
+        }
+        if let (count, Some(why)) = self.others {
+            let subject = format!("{} of others", what(count));
+            // Editors and orphans are both looked for, and may both meet it.
+            let note = Exclusion { subject, reason: why };
+            if !look.notes.contains(&note) {
+                look.notes.push(note);
+            }
         }
     }
 }
@@ -312,6 +330,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
         more_of_others: look.more_of_others,
         is_partial: look.all.partial,
         unseen: look.unseen.clone(),
+        notes: look.notes.clone(),
         is_published,
         is_stale: is_published && is_stale(look.host),
         generated,

@@ -154,7 +154,7 @@ fn pieces(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Seen {
                 Err(fault) if fault.is_gone() => {}
                 Err(ProcessFault::Denied { .. }) => {}
                 // Whatever one process is made to look like, the others are looked at.
-                Err(fault) => seen.unread.add(&fault),
+                Err(fault) => seen.unread.add(look, stat.pid, &fault),
             }
         }
         Ok::<_, Infallible>(in_exec)
@@ -518,7 +518,13 @@ fn contained(look: &Look<'_>, pieces: &[&Piece]) -> Vec<Editor> {
     });
     let editor = |(container, piece): (&Container, &Piece)| {
         let tree = Tree { top: piece, pieces: vec![piece], above: Above::Nobody };
-        let why = format!("it is in a container: {}, or --containers", container.stop_line());
+        // Whoever has control groups of their own gives them any name.
+        let why = format!(
+            "its control group has the name of a container: --containers, or, where `{} ps` lists \
+             it, {}",
+            container.engine,
+            container.stop_line()
+        );
         let container = Some(container.id.clone());
         Editor { kept: Some(why), is_elsewhere: true, container, ..named(look, &tree) }
     };

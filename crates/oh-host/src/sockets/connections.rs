@@ -107,8 +107,7 @@ impl Connections {
 
     /// The server's ends of the connections to a port.
     fn ends_at(&self, port: Port) -> impl Iterator<Item = &End> {
-        let asked: Vec<&Listener> =
-            self.listeners.get(&port.get()).into_iter().flatten().collect();
+        let asked: Vec<&Listener> = self.listeners.get(&port.get()).into_iter().flatten().collect();
         let reached = reached(&asked);
         let everywhere = reached.iter().any(|one| one.address.ip().to_canonical().is_unspecified());
         let is_served = !reached.is_empty();

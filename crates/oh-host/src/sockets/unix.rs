@@ -108,9 +108,8 @@ impl UnixSockets {
         counts: impl Fn(u32) -> bool,
     ) -> impl Iterator<Item = &'s UnixSocket> {
         let of_file = file.and_then(|file| self.by_file.get(&file)).into_iter().flatten().copied();
-        let is_believed = |at: &usize| {
-            self.all.get(*at).is_some_and(|one| one.uid.is_none_or(&counts))
-        };
+        let is_believed =
+            |at: &usize| self.all.get(*at).is_some_and(|one| one.uid.is_none_or(&counts));
         let of_path = self.by_path.get(path).into_iter().flatten().copied().filter(is_believed);
         let found: BTreeSet<usize> = of_file.chain(of_path).collect();
         found.into_iter().filter_map(|at| self.all.get(at)).filter(|one| one.is_listening)
