@@ -646,6 +646,7 @@ fn what_is_open_too_deep_to_be_told_keeps_only_what_it_may_be_in() -> Result<()>
         drop(open);
         scene.run(&FORCED)?.expect(0)?;
         ensure!(!used.exists());
-        sleep.stop()
+        sleep.stop()?;
+        Ok(())
     })
 }

@@ -395,3 +395,46 @@ pub(crate) fn owners(host: &Host, users: &Users) -> OwnerSet {
     let words: Vec<String> = configured.chain(editors.map(ToString::to_string)).collect();
     OwnerSet::of_words(words.iter().map(String::as_str), users).0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Child, Command};
+
+    use oh_host::settings::{self, Wish};
+
+    use super::*;
+
+    /// A process of a user whose things are nobody's to clean up.
+    fn other() -> (Option<Child>, Pid) {
+        if !rustix::process::geteuid().is_root() {
+            return (None, Pid::INIT);
+        }
+        let child = Command::new("sleep").arg("60").uid(54_321).spawn().unwrap();
+        let pid = Pid::new(child.id()).unwrap();
+        (Some(child), pid)
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_of_others_is_a_note() {
+        let dir = tempfile::tempdir().unwrap();
+        let wish = Wish::of(None, Some(dir.path().display().to_string()), Vec::new());
+        let host = settings::find(&wish).unwrap().into_host();
+        let mut look = Look::begin(&host).unwrap();
+        look.owners = OwnerSet::of_numbers([rustix::process::geteuid().as_raw()]);
+        let (child, other) = other();
+        let fault = |pid| ProcessFault::Gone(pid);
+        let mut unread = Unread::default();
+        [other, other, Pid::own()].into_iter().for_each(|pid| unread.add(&look, pid, &fault(pid)));
+        unread.say(&mut look);
+        if let Some(mut child) = child {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let shown = |all: &[Exclusion]| -> Vec<String> {
+            all.iter().map(|one| one.subject.clone()).collect()
+        };
+        assert_eq!(shown(&look.unseen), ["1 process"]);
+        assert_eq!(shown(&look.notes), ["2 processes of others"]);
+    }
+}
