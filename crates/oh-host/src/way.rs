@@ -230,7 +230,10 @@ const FLAGS: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 fn passed(path: String, folder: &OwnedFd) -> Result<Passed, WayFault> {
-    if let Some(uid) = mounts::answered_by(folder.as_fd()) {
+    // Nobody but root mounts anything on the top of all.
+    if path != "/"
+        && let Some(uid) = mounts::answered_by(folder.as_fd())
+    {
         return Err(WayFault::Mounted { path, uid });
     }
     let stat = rustix::fs::fstat(folder).map_err(|errno| open(&path, errno))?;
