@@ -145,7 +145,9 @@ pub(crate) fn apply(
 
     let meant = Meant::of(fresh);
     let (mut wanted, mut all, mut stops) = (Vec::new(), Vec::new(), Vec::new());
-    for (number, step) in numbered().take(behind) {
+    // Those are stopped together, wherever they are in a plan.
+    let is_one_of_all = |(_, step): &(usize, &Step)| !matches!(step, Step::StopContainer(_));
+    for (number, step) in numbered().take(behind).filter(is_one_of_all) {
         let may = run.may(step, &meant);
         if let Step::Stop(stop) = step {
             all.push((number, stop));
@@ -187,8 +189,8 @@ pub(crate) fn apply(
     });
     let meant = replanned.as_ref().map_or(meant, Meant::of);
     let mut moves: Vec<(usize, &Move)> = Vec::new();
-    let behind = run.stop_containers(behind, plan, &meant, &mut deeds);
-    for (number, step) in numbered().skip(behind) {
+    run.stop_containers(plan, &meant, &mut deeds);
+    for (number, step) in numbered().skip(behind).filter(is_one_of_all) {
         match (step, run.may(step, &meant)) {
             (Step::Move(step), Ok(())) if !step.is_of_nginx => moves.push((number, step)),
             (step, may) => {

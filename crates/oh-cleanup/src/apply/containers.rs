@@ -12,22 +12,19 @@ use crate::journal::{Line, Undo};
 use crate::step::{Step, StopContainer};
 
 impl Run<'_> {
-    /// Stops the containers that a plan has from one of its steps on, and returns the step behind them.
+    /// Stops all containers of a plan.
     pub(super) fn stop_containers(
         &mut self,
-        from: usize,
         plan: &Plan<Step>,
         meant: &Meant<'_>,
         deeds: &mut BTreeMap<usize, Deed>,
-    ) -> usize {
-        let of_it =
-            plan.steps.iter().enumerate().skip(from).map_while(|(number, step)| match step {
-                Step::StopContainer(stop) => Some((number, step, stop)),
-                _ => None,
-            });
-        let (mut behind, mut begun) = (from, Vec::new());
+    ) {
+        let of_it = plan.steps.iter().enumerate().filter_map(|(number, step)| match step {
+            Step::StopContainer(stop) => Some((number, step, stop)),
+            _ => None,
+        });
+        let mut begun = Vec::new();
         for (number, step, stop) in of_it {
-            behind = number + 1;
             let StopContainer { engine, container } = stop;
             let undo = Undo::Stopped { engine: *engine, container: container.clone() };
             let may = self.may(step, meant);
@@ -37,7 +34,7 @@ impl Run<'_> {
             }
         }
         if begun.is_empty() {
-            return behind;
+            return;
         }
         self.progress.doing(format!("stop {}", oh_term::text::several(begun.len(), "container")));
         let all: Vec<(Engine, &Listed)> =
@@ -55,7 +52,6 @@ impl Run<'_> {
             };
             self.stopped(deeds, number, step, outcome);
         }
-        behind
     }
 
     fn stopped(
