@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use oh_host::publish::Host;
+use oh_model::container::Listed;
 use oh_model::plan::{Exclusion, Outcome};
 use oh_model::port::Port;
 
 use crate::apply::{Deed, chain, is_of};
 use crate::facts::{self, Editor, Facts, Look};
-use crate::step::Step;
+use crate::step::{Step, StopContainer};
 
 /// What a look behind all acts saw.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,12 @@ pub(crate) struct After {
 /// Looks once more; `before` is what was seen before anything was done.
 pub(crate) fn look(host: &Host, before: &Facts, deeds: &[Deed]) -> After {
     let seen = Look::begin(host).and_then(|mut look| facts::gather(&mut look));
+    let seen = seen.map(|mut now| {
+        if deeds.iter().any(|deed| stopped_container(deed).is_some()) {
+            facts::containers::add(&mut now);
+        }
+        now
+    });
     let ports = facts::held_ports(&ports(before, deeds));
     let unseen = |why: String| Exclusion { subject: "what came back".into(), reason: why };
     match (seen, ports) {
@@ -38,6 +45,14 @@ pub(crate) fn look(host: &Host, before: &Facts, deeds: &[Deed]) -> After {
         }
         (Err(fault), _) => After { unseen: vec![unseen(chain(&fault))], ..After::default() },
         (_, Err(why)) => After { unseen: vec![unseen(why)], ..After::default() },
+    }
+}
+
+/// The container that a step stopped.
+fn stopped_container(deed: &Deed) -> Option<&StopContainer> {
+    match &deed.step {
+        Step::StopContainer(stop) if deed.outcome.is_ok() => Some(stop),
+        _ => None,
     }
 }
 
@@ -78,6 +93,14 @@ fn came_back(
         if let Some(again) = now.editors.iter().filter(is_new).find(|now| is_again(editor, now)) {
             let pids: Vec<String> = again.pids.iter().map(ToString::to_string).collect();
             say(editor.what.clone(), format!("it runs again (pid {})", pids.join(", ")));
+        }
+    }
+    for stop in deeds.iter().filter_map(stopped_container) {
+        // A restart has the same number, and one that was made anew the same name.
+        let is_it = |one: &Listed| one.id == stop.container.id || one.name == stop.container.name;
+        if let Some((engine, one)) = now.containers.iter().find(|(_, one)| is_it(one)) {
+            let what = format!("the container {} of {engine}", stop.container.name.as_str());
+            say(what, format!("it runs again ({})", one.id.as_str()));
         }
     }
     for (port, holder) in held {

@@ -4,6 +4,7 @@
 //! A step that cannot be done keeps no other from being done. A signal is looked at between steps: what
 //! was begun is ended, the rest is not begun.
 
+mod containers;
 mod databases;
 mod meant;
 mod moves;
@@ -14,7 +15,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use oh_host::atomic::Removed;
-use oh_host::containers::{self, Turned};
 use oh_host::instances::{self, InstanceFault, Wanted as WantedState};
 use oh_host::journal::{Journal, JournalFault};
 use oh_host::lock::{Held, World};
@@ -35,7 +35,7 @@ use crate::fault::Fault;
 use crate::journal::{Line, Undo};
 use crate::plan::plan_but;
 use crate::request::Request;
-use crate::step::{Move, Step, StopContainer};
+use crate::step::{Move, Step};
 use meant::Meant;
 pub(crate) use meant::is_of;
 
@@ -145,7 +145,9 @@ pub(crate) fn apply(
 
     let meant = Meant::of(fresh);
     let (mut wanted, mut all, mut stops) = (Vec::new(), Vec::new(), Vec::new());
-    for (number, step) in numbered().take(behind) {
+    // Those are stopped together, wherever they are in a plan.
+    let is_one_of_all = |(_, step): &(usize, &Step)| !matches!(step, Step::StopContainer(_));
+    for (number, step) in numbered().take(behind).filter(is_one_of_all) {
         let may = run.may(step, &meant);
         if let Step::Stop(stop) = step {
             all.push((number, stop));
@@ -187,7 +189,8 @@ pub(crate) fn apply(
     });
     let meant = replanned.as_ref().map_or(meant, Meant::of);
     let mut moves: Vec<(usize, &Move)> = Vec::new();
-    for (number, step) in numbered().skip(behind) {
+    run.stop_containers(plan, &meant, &mut deeds);
+    for (number, step) in numbered().skip(behind).filter(is_one_of_all) {
         match (step, run.may(step, &meant)) {
             (Step::Move(step), Ok(())) if !step.is_of_nginx => moves.push((number, step)),
             (step, may) => {
@@ -298,9 +301,8 @@ impl Run<'_> {
                 nginx::take(self, number, step, quarantine, files)
             }
             // Those are done together.
-            Step::Stop(_) | Step::Move(_) => Ok(Outcome::AlreadyDone),
+            Step::Stop(_) | Step::Move(_) | Step::StopContainer(_) => Ok(Outcome::AlreadyDone),
             Step::Reload => nginx::reload(self, number, world, files, told),
-            Step::StopContainer(step) => self.stop_container(number, step),
             Step::Release(release) => {
                 let (release, kept) = meant.parted(release);
                 databases::release(self, number, release, kept, world, told)
@@ -313,20 +315,6 @@ impl Run<'_> {
                 *told = Some(format!("generation {} is served", published.generation));
                 Ok(if published.steps.is_empty() { Outcome::AlreadyDone } else { Outcome::Done })
             }
-        }
-    }
-
-    fn stop_container(&mut self, number: usize, step: &StopContainer) -> Result<Outcome, NotDone> {
-        let StopContainer { engine, container } = step;
-        self.begin(number, Undo::Stopped { engine: *engine, container: container.clone() })?;
-        match containers::stop(*engine, container, self.grace) {
-            Ok(Turned::Done) => Ok(Outcome::Done),
-            Ok(Turned::Already | Turned::Gone) => {
-                // Whoever stopped it does not want it back.
-                self.journal.note(&Line::Undone { step: number })?;
-                Ok(Outcome::AlreadyDone)
-            }
-            Err(fault) => Err(NotDone::said(chain(&fault))),
         }
     }
 

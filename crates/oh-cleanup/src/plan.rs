@@ -16,7 +16,9 @@ use oh_model::path::RealPath;
 use oh_model::plan::{Exclusion, Plan};
 use oh_model::port::Port;
 use oh_term::duration;
+use oh_term::text::several;
 
+use crate::facts::clients;
 use crate::facts::{Editor, Entry, Facts, Leftover, Life, Session};
 use crate::journal;
 use crate::request::{Kinds, Request};
@@ -47,7 +49,7 @@ pub(crate) fn plan_but(
     };
     for editor in &facts.editors {
         match stays(editor).map_or_else(|| stops(editor, facts, request), Err) {
-            Ok(true) => made.stop(editor),
+            Ok(true) => made.stop(editor, request),
             Ok(false) => made.stay(editor),
             // It is stopped as a container.
             Err(_) if is_in_one_of(editor, containers) => {}
@@ -58,6 +60,7 @@ pub(crate) fn plan_but(
         }
     }
     containers.iter().for_each(|(engine, one)| made.container(*engine, one));
+    facts.notes.iter().for_each(|note| made.exclude(&note.subject, &note.reason));
     if request.kinds.temporary {
         facts.leftovers.iter().for_each(|one| made.leftover(one, facts, request));
         if facts.more_of_others > 0 {
@@ -115,12 +118,27 @@ pub(crate) fn stops(editor: &Editor, facts: &Facts, request: &Request) -> Result
         }
         (_, Some(count)) if count > 0 && !request.force_active => {
             let are = if count == 1 { "connection is" } else { "connections are" };
-            Err(format!("{count} {are} open: somebody works in it (--force-active)"))
+            let who = clients::shown(&editor.clients);
+            let who = if who.is_empty() { who } else { format!(" ({who})") };
+            Err(format!("{count} {are} open{who}: somebody works in it (--force-active)"))
         }
         (_, None) if !request.force_active && !editor.pids.is_empty() => {
             said("nobody can tell whether somebody works in it (--force-active)")
         }
         _ => Ok(true),
+    }
+}
+
+/// Says whose connections end with an editor.
+fn ignored(editor: &Editor) -> Option<String> {
+    match editor.connections {
+        Some(0) => None,
+        Some(count) => {
+            let who = clients::shown(&editor.clients);
+            let who = if who.is_empty() { who } else { format!(" of {who}") };
+            Some(format!("ends {}{who}", several(count, "connection")))
+        }
+        None => Some("nobody can tell whether somebody works in it".into()),
     }
 }
 
@@ -167,7 +185,7 @@ impl Made {
         self.exclusions.push(Exclusion { subject: subject.into(), reason: reason.into() });
     }
 
-    fn stop(&mut self, editor: &Editor) {
+    fn stop(&mut self, editor: &Editor, request: &Request) {
         if let Some(id) = &editor.id {
             self.wanted.push(Step::WantStopped(id.clone()));
             self.forgets.push(Step::Forget(id.clone()));
@@ -187,7 +205,10 @@ impl Made {
             id: editor.id.clone(),
             leaders: editor.leaders.clone(),
             processes: editor.pids.len(),
-            why: editor.why.clone(),
+            why: match ignored(editor).filter(|_| request.force_active) {
+                Some(ignored) => format!("{}; {ignored}", editor.why),
+                None => editor.why.clone(),
+            },
         }));
     }
 

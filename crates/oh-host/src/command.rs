@@ -86,6 +86,8 @@ pub struct Output {
     pub stdout: String,
     /// Its standard error; bytes that are no UTF-8 are replaced.
     pub stderr: String,
+    /// Whether it said more on its standard output than is kept.
+    pub is_cut: bool,
 }
 
 impl Output {
@@ -134,6 +136,30 @@ pub fn run_until(
     limit: Duration,
     interrupts: Option<&Interrupts>,
 ) -> Result<Output, CommandFault> {
+    run_bounded(program, arguments, user, limit, interrupts, OUTPUT_BYTES_MAX)
+}
+
+/// The same as [`run`] for a program whose answer is long; `bytes_max` of its standard output are kept.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_long(
+    program: &RealPath,
+    arguments: &[&str],
+    limit: Duration,
+    bytes_max: u64,
+) -> Result<Output, CommandFault> {
+    run_bounded(program, arguments, None, limit, None, bytes_max)
+}
+
+fn run_bounded(
+    program: &RealPath,
+    arguments: &[&str],
+    user: Option<(u32, u32)>,
+    limit: Duration,
+    interrupts: Option<&Interrupts>,
+    bytes_max: u64,
+) -> Result<Output, CommandFault> {
     // Before it starts, so that there is no moment in which a signal would leave it behind.
     let _held = interrupts.map(Interrupts::hold);
     let mut command = Command::new(program.as_str());
@@ -147,15 +173,17 @@ pub fn run_until(
     let mut child = command
         .spawn()
         .map_err(|source| CommandFault::Start { program: program.clone(), source })?;
-    let stdout = child.stdout.take().map(drained);
-    let stderr = child.stderr.take().map(drained);
+    let stdout = child.stdout.take().map(|pipe| drained(pipe, bytes_max));
+    let stderr = child.stderr.take().map(|pipe| drained(pipe, OUTPUT_BYTES_MAX));
     let status = wait(&mut child, program, limit, interrupts)?;
-    let text = |reader: Option<Receiver<Vec<u8>>>| {
+    let text = |reader: Option<Receiver<Drained>>| {
         // A program may leave a child behind that holds the pipe open; its answer is what came.
-        let bytes = reader.and_then(|reader| reader.recv_timeout(OUTPUT_WAIT).ok());
-        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+        let drained = reader.and_then(|reader| reader.recv_timeout(OUTPUT_WAIT).ok());
+        let Drained { kept, is_cut } = drained.unwrap_or_default();
+        (String::from_utf8_lossy(&kept).into_owned(), is_cut)
     };
-    Ok(Output { status, stdout: text(stdout), stderr: text(stderr) })
+    let (stdout, is_cut) = text(stdout);
+    Ok(Output { status, stdout, stderr: text(stderr).0, is_cut })
 }
 
 fn wait(
@@ -186,22 +214,28 @@ fn wait(
     }
 }
 
+/// What a pipe had.
+#[derive(Default)]
+struct Drained {
+    kept: Vec<u8>,
+    is_cut: bool,
+}
+
 /// Reads a pipe in a thread of its own.
-fn drained(pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+fn drained(pipe: impl Read + Send + 'static, bytes_max: u64) -> Receiver<Drained> {
     let (sender, receiver) = channel();
     // Nobody waits any more where the receiver is gone.
-    thread::spawn(move || drop(sender.send(drain(pipe))));
+    thread::spawn(move || drop(sender.send(drain(pipe, bytes_max))));
     receiver
 }
 
 /// Reads a pipe to its end, so that the program never blocks on it, and keeps the beginning.
-fn drain(mut pipe: impl Read) -> Vec<u8> {
+fn drain(mut pipe: impl Read, bytes_max: u64) -> Drained {
     let mut kept = Vec::new();
     // A pipe that fails has ended: what came before is the answer.
-    if pipe.by_ref().take(OUTPUT_BYTES_MAX).read_to_end(&mut kept).is_ok() {
-        drop(io::copy(&mut pipe, &mut io::sink()));
-    }
-    kept
+    let is_read = pipe.by_ref().take(bytes_max).read_to_end(&mut kept).is_ok();
+    let more = is_read.then(|| io::copy(&mut pipe, &mut io::sink()).unwrap_or_default());
+    Drained { kept, is_cut: more.is_some_and(|more| more > 0) }
 }
 
 #[cfg(test)]
@@ -225,7 +259,11 @@ mod tests {
     fn a_chatterer_neither_blocks_nor_fills_the_memory() {
         let output = sh("head -c 3000000 /dev/zero", LONG).unwrap();
         assert_eq!(output.stdout.len() as u64, OUTPUT_BYTES_MAX);
-        assert!(output.status.success());
+        assert!(output.status.success() && output.is_cut);
+        let program = RealPath::parse("/bin/sh").unwrap();
+        let script = ["-c", "head -c 3000000 /dev/zero"];
+        let output = run_long(&program, &script, LONG, 3_000_000).unwrap();
+        assert_eq!((output.stdout.len(), output.is_cut), (3_000_000, false));
     }
 
     #[test]

@@ -7,8 +7,11 @@
 //! their own.
 
 use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
 
 use oh_model::container::{Engine, LISTING_FORMAT, Listed, listed};
 use oh_model::path::RealPath;
@@ -18,6 +21,12 @@ use crate::command::{self, CommandFault, Output, SYSTEM_PATH};
 
 /// How long an engine may take to answer a question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+/// The longest listing that is read, in bytes: some twenty thousand containers.
+const LISTING_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// How many containers one call of a program stops: so many docker stops at the same time.
+const AT_ONCE_MAX: usize = 32;
 
 /// How much of what an engine says is repeated, in characters.
 const SAID_CHARACTERS_MAX: usize = 200;
@@ -54,6 +63,20 @@ pub enum ContainerFault {
         /// How many lines are not understood.
         count: usize,
     },
+    /// It lists more than is read.
+    #[error("{engine} listed more than {LISTING_BYTES_MAX} bytes of containers")]
+    TooMany {
+        /// Which it is.
+        engine: Engine,
+    },
+    /// It was asked to stop it, and it runs.
+    #[error("{engine} stop: it runs on{}", said(.stderr))]
+    RunsOn {
+        /// Which it is.
+        engine: Engine,
+        /// What its program said, which is others' text.
+        stderr: String,
+    },
 }
 
 /// What became of a container that was to be stopped or started.
@@ -78,21 +101,103 @@ pub fn running(engine: Engine) -> Result<Vec<Listed>, ContainerFault> {
     }
 }
 
-/// Stops a container, which has `grace` to end by itself.
-///
-/// # Errors
-/// [`ContainerFault`].
-pub fn stop(engine: Engine, one: &Listed, grace: Duration) -> Result<Turned, ContainerFault> {
-    let Some(program) = program(engine)? else { return Ok(Turned::Gone) };
-    match state(engine, &program, one)? {
-        None => return Ok(Turned::Gone),
-        Some(false) => return Ok(Turned::Already),
-        Some(true) => {}
+/// Stops containers of all engines at the same time, each of which has `grace` to end by itself; returns
+/// what became of each, in their order. One that cannot be stopped keeps no other.
+pub fn stop_all(
+    all: &[(Engine, &Listed)],
+    grace: Duration,
+) -> Vec<Result<Turned, Arc<ContainerFault>>> {
+    let mut parts: Vec<(Engine, Vec<usize>)> = Vec::new();
+    for engine in Engine::ALL {
+        let of_it = all.iter().enumerate().filter(|(_, (one, _))| *one == engine);
+        let of_it: Vec<usize> = of_it.map(|(at, _)| at).collect();
+        parts.extend(of_it.chunks(AT_ONCE_MAX).map(|part| (engine, part.to_vec())));
     }
-    let seconds = grace.as_secs().to_string();
-    let arguments = ["stop", "--time", &seconds, one.id.as_str()];
-    answer(engine, &program, "stop", &arguments, grace.saturating_add(ANSWER_LIMIT))?;
-    Ok(Turned::Done)
+    let stopped = thread::scope(|scope| {
+        let begun: Vec<_> = parts
+            .iter()
+            .map(|(engine, part)| {
+                let part: Vec<&Listed> =
+                    part.iter().filter_map(|at| Some(all.get(*at)?.1)).collect();
+                scope.spawn(move || stop_part(*engine, &part, grace))
+            })
+            .collect();
+        begun.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+    });
+    let mut outcomes = BTreeMap::new();
+    for ((_, part), came) in parts.into_iter().zip(stopped) {
+        let came = came.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        outcomes.extend(part.into_iter().zip(came));
+    }
+    outcomes.into_values().collect()
+}
+
+/// Stops some containers of one engine by one call of its program.
+fn stop_part(
+    engine: Engine,
+    all: &[&Listed],
+    grace: Duration,
+) -> Vec<Result<Turned, Arc<ContainerFault>>> {
+    match program(engine) {
+        Ok(Some(program)) => stop_by(engine, &program, all, grace),
+        Ok(None) => vec![Ok(Turned::Gone); all.len()],
+        Err(fault) => vec![Err(Arc::new(fault)); all.len()],
+    }
+}
+
+fn stop_by(
+    engine: Engine,
+    program: &RealPath,
+    all: &[&Listed],
+    grace: Duration,
+) -> Vec<Result<Turned, Arc<ContainerFault>>> {
+    let look = || -> Result<(BTreeSet<Listed>, BTreeSet<Listed>), ContainerFault> {
+        let known = list(engine, program, &[])?;
+        let running = list(engine, program, &["--filter", "status=running"])?;
+        Ok((known.into_iter().collect(), running.into_iter().collect()))
+    };
+    let each = |fault: ContainerFault| {
+        let fault = Arc::new(fault);
+        all.iter().map(|_| Err(Arc::clone(&fault))).collect()
+    };
+    let (known, running) = match look() {
+        Ok(before) => before,
+        Err(fault) => return each(fault),
+    };
+    let wanted: Vec<&str> =
+        all.iter().filter(|one| running.contains(**one)).map(|one| one.id.as_str()).collect();
+    let mut still = BTreeSet::new();
+    let mut said = String::new();
+    if !wanted.is_empty() {
+        let seconds = grace.as_secs().to_string();
+        let arguments = [&["stop", "--time", &seconds], wanted.as_slice()].concat();
+        let limit = grace.saturating_add(ANSWER_LIMIT);
+        let failed = match answer(engine, program, "stop", &arguments, limit) {
+            Ok(_) => None,
+            Err(ContainerFault::Refused { stderr, .. }) => Some(stderr),
+            Err(fault) => Some(fault.to_string()),
+        };
+        // Where one could not be stopped, the others may be.
+        if let Some(stderr) = failed {
+            said = stderr;
+            still = match look() {
+                Ok((_, running)) => running,
+                Err(fault) => return each(fault),
+            };
+        }
+    }
+    let outcome = |one: &&Listed| {
+        if !known.contains(*one) {
+            Ok(Turned::Gone)
+        } else if !running.contains(*one) {
+            Ok(Turned::Already)
+        } else if still.contains(*one) {
+            Err(Arc::new(ContainerFault::RunsOn { engine, stderr: said.clone() }))
+        } else {
+            Ok(Turned::Done)
+        }
+    };
+    all.iter().map(outcome).collect()
 }
 
 /// Starts a container that was stopped.
@@ -127,7 +232,12 @@ fn list(
 ) -> Result<Vec<Listed>, ContainerFault> {
     let listing = ["ps", "--all", "--no-trunc", "--format", LISTING_FORMAT];
     let arguments = [&listing, filters].concat();
-    let output = answer(engine, program, "ps", &arguments, ANSWER_LIMIT)?;
+    let output = command::run_long(program, &arguments, ANSWER_LIMIT, LISTING_BYTES_MAX)?;
+    let output = succeeded(engine, "ps", output)?;
+    // What is not seen would be taken for gone.
+    if output.is_cut {
+        return Err(ContainerFault::TooMany { engine });
+    }
     match listed(&output.stdout) {
         (found, 0) => Ok(found),
         (_, count) => Err(ContainerFault::Odd { engine, count }),
@@ -141,7 +251,10 @@ fn answer(
     arguments: &[&str],
     limit: Duration,
 ) -> Result<Output, ContainerFault> {
-    let output = command::run(program, arguments, None, limit)?;
+    succeeded(engine, verb, command::run(program, arguments, None, limit)?)
+}
+
+fn succeeded(engine: Engine, verb: &'static str, output: Output) -> Result<Output, ContainerFault> {
     if output.status.success() {
         return Ok(output);
     }
@@ -232,5 +345,69 @@ mod tests {
         let program = RealPath::parse("/bin/echo").unwrap();
         let fault = list(Engine::Docker, &program, &[]).unwrap_err();
         assert_eq!(fault.to_string(), "docker listed 1 containers in a form that is not known");
+    }
+
+    /// A program that answers as docker does and stops what it is told to.
+    fn engine(folder: &Path, listing: &str, stop: &str) -> RealPath {
+        let path = folder.join("docker");
+        let script = format!(
+            "#!/bin/sh\ncd {}\necho \"$@\" >>asked\ncase $1 in\n\
+             ps) {listing};;\nstop) {stop};;\nesac\n",
+            folder.display()
+        );
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        RealPath::parse(path.to_str().unwrap()).unwrap()
+    }
+
+    fn one(digit: char, name: &str) -> Listed {
+        let id = oh_model::container::ContainerId::parse(&digit.to_string().repeat(64)).unwrap();
+        Listed { id, name: oh_model::container::ContainerName::parse(name).unwrap() }
+    }
+
+    fn lines(all: &[&Listed]) -> String {
+        let line = |one: &&Listed| format!("\"{}\" \"{}\"\n", one.id.as_str(), one.name.as_str());
+        all.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_listing_is_read_whole_or_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let all: Vec<Listed> =
+            (0..5000).map(|at| one('a', &format!("openhands-runtime-{at:04}"))).collect();
+        fs::write(dir.path().join("long"), lines(&all.iter().collect::<Vec<_>>())).unwrap();
+        let program = engine(dir.path(), "cat long", "exit 9");
+        assert_eq!(list(Engine::Docker, &program, &[]).unwrap(), all);
+        let endless = format!("head -c {} /dev/zero", LISTING_BYTES_MAX + 1);
+        let program = engine(dir.path(), &endless, "exit 9");
+        let fault = list(Engine::Docker, &program, &[]).unwrap_err();
+        assert!(matches!(fault, ContainerFault::TooMany { .. }), "{fault}");
+    }
+
+    #[test]
+    fn containers_are_stopped_by_one_call_and_each_is_judged_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let [ends, stays, rests, gone] = ["a", "b", "c", "d"]
+            .map(|name| one(name.chars().next().unwrap(), &format!("openhands-runtime-{name}")));
+        fs::write(dir.path().join("all"), lines(&[&ends, &stays, &rests])).unwrap();
+        fs::write(dir.path().join("running"), lines(&[&ends, &stays])).unwrap();
+        fs::write(dir.path().join("left"), lines(&[&stays])).unwrap();
+        let listing = "case \"$*\" in *status=running*) cat running;; *) cat all;; esac";
+        let stop = "mv left running; echo 'cannot stop b' >&2; exit 1";
+        let program = engine(dir.path(), listing, stop);
+        let all = [&ends, &stays, &rests, &gone];
+        let came = stop_by(Engine::Docker, &program, &all, Duration::from_secs(3));
+        let shown: Vec<String> = came
+            .iter()
+            .map(|came| match came {
+                Ok(turned) => format!("{turned:?}"),
+                Err(fault) => fault.to_string(),
+            })
+            .collect();
+        assert_eq!(shown, ["Done", "docker stop: it runs on: cannot stop b", "Already", "Gone"]);
+        let asked = fs::read_to_string(dir.path().join("asked")).unwrap();
+        let stops: Vec<&str> = asked.lines().filter(|line| line.starts_with("stop")).collect();
+        let line = format!("stop --time 3 {} {}", ends.id.as_str(), stays.id.as_str());
+        assert_eq!(stops, [line]);
     }
 }

@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::mounts;
 use crate::users::OwnerSet;
 use crate::way::{Way, WayFault};
 
@@ -374,12 +375,17 @@ pub fn open_folder(path: &RealPath, owners: &OwnerSet) -> Result<Option<OwnedFd>
         Err(WayFault::NoFolder { .. }) => return Ok(None),
         Err(fault) => return Err(fault.into()),
     };
-    let look = rustix::fs::statat(above.as_fd(), path.name(), AtFlags::SYMLINK_NOFOLLOW);
-    let stat = match look {
-        Ok(stat) => stat,
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let named = match rustix::fs::openat(above.as_fd(), path.name(), flags, Mode::empty()) {
+        Ok(named) => named,
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(io("look at", errno)),
     };
+    // What a stranger has mounted there may never answer.
+    if let Some(uid) = mounts::answered_by(named.as_fd()) {
+        return Err(WayFault::Mounted { path: path.to_string(), uid }.into());
+    }
+    let stat = rustix::fs::fstat(&named).map_err(|errno| io("look at", errno))?;
     let kind = FileKind::of_mode(stat.st_mode);
     if kind != FileKind::Folder {
         return Err(FolderFault::NotAFolder { path: path.to_string(), kind });

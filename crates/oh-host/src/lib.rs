@@ -16,6 +16,7 @@ pub mod databases;
 pub mod discard;
 pub mod disk;
 pub mod entry;
+pub mod flocks;
 pub mod folder;
 pub mod heartbeat;
 pub mod http;

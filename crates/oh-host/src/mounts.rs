@@ -5,10 +5,12 @@
 //! the kernel calls an open folder ([`shown_by_kernel`]), and not with what people call it.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::io;
 use std::ops::Bound;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 /// Where the kernel tells it.
@@ -56,6 +58,51 @@ impl Mounts {
         let (point, _) = self.points.range::<[u8], _>(from).next()?;
         point.starts_with(&below).then_some(point)
     }
+}
+
+/// Returns the user who mounted what an open folder (`O_PATH` is enough) is the top of, where that is a
+/// file system that a program of theirs answers for (FUSE), and they are neither root nor whoever runs.
+/// Nothing is asked of it: it may never answer.
+pub fn answered_by(folder: BorrowedFd<'_>) -> Option<u32> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = number_and_top(folder, c"", flags).ok()?;
+    let (number, true) = stat else { return None };
+    let table = std::fs::read(MOUNTS).ok()?;
+    let user = user_of(&table, number)?;
+    (![0, rustix::process::geteuid().as_raw()].contains(&user)).then_some(user)
+}
+
+/// Returns the number of the mount that a name in a folder leads to, and whether it is the top of it, by
+/// what the kernel knows without asking a file system for anything.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn number_and_top(
+    folder: BorrowedFd<'_>,
+    name: &CStr,
+    flags: AtFlags,
+) -> Result<(u64, bool), Errno> {
+    let flags = flags | AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let stat = rustix::fs::statx(folder, name, flags, StatxFlags::empty())?;
+    let is_top = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+    Ok((stat.stx_mnt_id, is_top))
+}
+
+/// The user of a mount whose file system a program answers for.
+fn user_of(table: &[u8], number: u64) -> Option<u32> {
+    let number = number.to_string();
+    let is_it = |line: &&[u8]| line.split(|byte| *byte == b' ').next() == Some(number.as_bytes());
+    let line = table.split(|byte| *byte == b'\n').find(is_it)?;
+    // Optional fields, `-`, the type of the file system, its source, its options: blanks in them are
+    // written as `\040`.
+    let mut fields = line.split(|byte| *byte == b' ').skip_while(|field| *field != b"-").skip(1);
+    let (kind, options) = (fields.next()?, fields.nth(1)?);
+    if !kind.starts_with(b"fuse") {
+        return None;
+    }
+    let of =
+        |option: &[u8]| core::str::from_utf8(option.strip_prefix(b"user_id=")?).ok()?.parse().ok();
+    options.split(|byte| *byte == b',').find_map(of)
 }
 
 /// Returns what the kernel calls an open folder: its path without a link in it, as it is now.
@@ -118,6 +165,18 @@ mod tests {
         }
         assert_eq!(mounts.point_of(24), Some(b"/tmp/a/deep/er".as_slice()));
         assert_eq!(mounts.point_of(26), None);
+    }
+
+    #[test]
+    fn whose_program_answers_for_a_mount_is_read() {
+        let table = b"21 1 8:1 / / rw - ext4 /dev/vda rw,user_id=7\n\
+            31 21 0:9 / /tmp/a\\040-\\040b rw,nosuid shared:1 master:2 - fuse.sshfs a:/ rw,user_id=1001,group_id=7\n\
+            32 21 0:9 / /tmp/b rw - fuseblk /dev/vdb rw,user_id=0,allow_other\n\
+            3 21 0:9 / /tmp/c rw - fuse none rw,user_id=9\n";
+        for (number, user) in [(21, None), (31, Some(1001)), (32, Some(0)), (3, Some(9)), (4, None)]
+        {
+            assert_eq!(user_of(table, number), user, "{number}");
+        }
     }
 
     #[test]

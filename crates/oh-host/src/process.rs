@@ -17,7 +17,7 @@ mod surroundings;
 
 use core::fmt;
 use core::num::NonZeroU32;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -38,6 +38,7 @@ use crate::parallel;
 use crate::random::hexadecimal;
 
 pub use exec::{Glance, settle};
+pub use opened::Opened;
 pub use rustix::process::Signal;
 pub use surroundings::Variable;
 
@@ -661,14 +662,17 @@ impl Processes {
 
     /// Returns children, grandchildren and so on, in rising order; without the process itself.
     pub fn descendants_of(&self, pid: Pid) -> Vec<Pid> {
+        let mut below: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
+        for stat in &self.stats {
+            if let Some(parent) = stat.parent {
+                below.entry(parent).or_default().push(stat.pid);
+            }
+        }
         let mut found = BTreeSet::new();
         let mut fresh = vec![pid];
         while let Some(parent) = fresh.pop() {
-            fresh.extend(
-                self.children_of(parent)
-                    .map(|child| child.pid)
-                    .filter(|child| found.insert(*child)),
-            );
+            let children = below.get(&parent).into_iter().flatten().copied();
+            fresh.extend(children.filter(|child| found.insert(*child)));
         }
         found.remove(&pid);
         found.into_iter().collect()
@@ -676,10 +680,10 @@ impl Processes {
 
     /// Returns the parent, its parent and so on, up to the first process.
     pub fn ancestors_of(&self, pid: Pid) -> Vec<Pid> {
-        let mut found = Vec::new();
+        let (mut found, mut met) = (Vec::new(), BTreeSet::new());
         let mut here = pid;
         while let Some(parent) = self.get(here).and_then(|stat| stat.parent) {
-            if found.contains(&parent) {
+            if !met.insert(parent) {
                 break;
             }
             found.push(parent);

@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crate::atomic::{self, FileFault, Meta};
 use crate::folder::FileKind;
-use crate::mounts::{MOUNTS, Mounts};
+use crate::mounts::{self, MOUNTS, Mounts};
 use crate::random::{self, RandomFault};
 use crate::remove::{self, Removed, Rules};
 use crate::root::Root;
@@ -49,6 +49,9 @@ pub const QUARANTINE_NAME: &str = ".openhands-toolkit-quarantine";
 
 /// The folder of the next run, in each quarantine.
 const SPARE: &str = ".spare";
+
+/// The user of what is mounted and shows itself to nobody else: the number that no user can have.
+pub const HIDDEN_UID: u32 = u32::MAX;
 
 /// How many names are tried at the top of a mount.
 const ATTEMPTS_MAX: usize = 4;
@@ -276,12 +279,35 @@ pub fn look_in(
         stat(open, c"", AtFlags::EMPTY_PATH).map_err(|errno| io("look at", folder, errno))?;
     // What somebody mounted there may never answer; what the kernel knows by itself is enough.
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
-    let stat = match stat(open, &c_name(name.as_bytes()), flags) {
+    let name_there = c_name(name.as_bytes());
+    let stat = match stat(open, &name_there, flags) {
+        Ok(stat) => stat,
         Err(Errno::NOENT) => return Ok(None),
-        stat => stat.map_err(|errno| io("look at", shown(), errno))?,
+        // What somebody mounted there may show itself to nobody else.
+        Err(errno) => match mounts::number_and_top(open, &name_there, flags) {
+            Ok((number, _)) if number != above.stx_mnt_id => {
+                return Ok(Some(hidden(folder, Number::of(&above), name)));
+            }
+            _ => return Err(io("look at", shown(), errno)),
+        },
     };
     let is_mount = stat.stx_mnt_id != above.stx_mnt_id;
     Ok(Some(told(&stat, folder, Number::of(&above), name, is_mount)))
+}
+
+/// A mount of which nothing is shown: it is nobody's whom we know.
+fn hidden(folder: &RealPath, folder_number: Number, name: &Name) -> Thing {
+    Thing {
+        folder: folder.clone(),
+        folder_number,
+        name: name.clone(),
+        number: Number { device: (0, 0), inode: 0, born_ns: None },
+        kind: FileKind::Unknown,
+        uid: HIDDEN_UID,
+        modified_ns: 0,
+        size_bytes: 0,
+        is_mount: true,
+    }
 }
 
 /// Puts down what the kernel tells of a thing.

@@ -7,6 +7,7 @@
 
 mod connections;
 mod diag;
+mod unix;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -21,7 +22,8 @@ use thiserror::Error;
 use crate::parallel;
 use crate::process::{self, Pid, ProcessDir, ProcessFault};
 
-pub use connections::{Connections, SocketConnections, accepted_inodes, listening_paths};
+pub use connections::{Client, Connections};
+pub use unix::{SocketFile, UnixSocket, UnixSockets};
 
 /// The tables of IPv4 and IPv6; proc(5) has their format.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
@@ -46,6 +48,12 @@ pub enum SocketFault {
         path: &'static str,
         /// The line, from 1.
         line: usize,
+    },
+    /// A table of the kernel has lines that are no sockets: names of sockets may have line breaks.
+    #[error("cannot believe {path}: it has other lines than there are sockets")]
+    Forged {
+        /// The table.
+        path: &'static str,
     },
     /// A process cannot be looked at, so whose the port is cannot be told.
     #[error("cannot tell who holds port {port}")]
@@ -98,11 +106,12 @@ struct End {
     address: SocketAddr,
     peer: SocketAddr,
     inode: u64,
+    uid: u32,
 }
 
 impl End {
     fn of((socket, peer): (Listener, SocketAddr)) -> Self {
-        Self { address: socket.address, peer, inode: socket.inode }
+        Self { address: socket.address, peer, inode: socket.inode, uid: socket.uid }
     }
 }
 

@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use crate::folder::each_name;
+use crate::mounts;
 
 /// How many names are looked at.
 pub const ENTRIES_MAX: u64 = 200_000;
@@ -129,15 +130,17 @@ impl Walk {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return,
             Err(_) => {
-                self.survey.is_whole = false;
+                // What somebody mounted may show itself to nobody else.
+                let number = mounts::number_and_top(folder, &name, AtFlags::STATX_DONT_SYNC);
+                match number {
+                    Ok((number, _)) if number != self.mount => self.mounted(there),
+                    _ => self.survey.is_whole = false,
+                }
                 return;
             }
         };
         if stat.stx_mnt_id != self.mount {
-            if self.survey.mounts.len() < NAMED_MAX {
-                self.survey.mounts.push(there);
-            }
-            return;
+            return self.mounted(there);
         }
         self.count(&stat);
         if is_folder(&stat) {
@@ -146,6 +149,12 @@ impl Walk {
             } else {
                 self.survey.is_whole = false;
             }
+        }
+    }
+
+    fn mounted(&mut self, there: PathBuf) {
+        if self.survey.mounts.len() < NAMED_MAX {
+            self.survey.mounts.push(there);
         }
     }
 

@@ -20,10 +20,10 @@ use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 use crate::boot::{BootFault, boot_id};
-use crate::members::{self, Key, Kin, Met, Target, Tokens, is_candidate, key};
+use crate::members::{self, Key, Met, Target, Tokens, is_candidate, key};
 use crate::parallel;
 use crate::process::{Glance, Pid, ProcessDir, ProcessFault, ProcessStat, Processes, settle};
-use crate::sockets::{Connections, SocketConnections};
+use crate::sockets::{Connections, UnixSockets};
 use crate::spawn::TOKEN_CHARACTERS_MIN;
 
 pub use roles::Role;
@@ -322,25 +322,61 @@ impl Owners {
         Ok(unread)
     }
 
-    /// Adds children, and groups and sessions that members lead, until there are no more.
+    /// Adds children, and groups and sessions that members lead, until there are no more. Each process
+    /// is come to from what was added in the round before: anybody may have thousands of them in one line.
     fn add_kin(&mut self, all: &Processes) {
-        loop {
-            let leads: BTreeSet<Pid> = self.0.keys().map(|(pid, _)| *pid).collect();
-            let mut kin = Kin::default();
-            for stat in &all.stats {
-                if let Some(target) = self.0.get(&key(stat)) {
-                    kin.take_children_of(stat.pid, *target);
-                    kin.take_groups_of(stat, *target, &leads);
+        let [mut below, mut groups, mut sessions] = [const { BTreeMap::new() }; 3];
+        let (mut leads, mut fresh) = (BTreeSet::new(), Vec::new());
+        for (at, stat) in all.stats.iter().enumerate() {
+            let numbers = [stat.parent, stat.group, stat.session];
+            for (of, number) in [&mut below, &mut groups, &mut sessions].into_iter().zip(numbers) {
+                if let Some(number) = number {
+                    of.entry(number).or_insert_with(Vec::new).push(at);
                 }
             }
-            let before = self.0.len();
-            for stat in all.stats.iter().filter(|stat| is_candidate(stat)) {
-                if let Some((target, _)) = kin.claims(stat) {
-                    self.0.entry(key(stat)).or_insert(target);
+            if let Some(target) = self.0.get(&key(stat)) {
+                leads.insert(stat.pid);
+                fresh.push((at, *target));
+            }
+        }
+        while !fresh.is_empty() {
+            let mut claimed: BTreeMap<usize, usize> = BTreeMap::new();
+            let is_free = |owners: &Self, at: usize| {
+                let stat = all.stats.get(at);
+                stat.is_some_and(|stat| is_candidate(stat) && !owners.0.contains_key(&key(stat)))
+            };
+            let stat = |at: &(usize, usize)| all.stats.get(at.0);
+            for (at, target) in &fresh {
+                let children = all.stats.get(*at).and_then(|stat| below.get(&stat.pid));
+                for child in children.into_iter().flatten().filter(|at| is_free(self, **at)) {
+                    claimed.entry(*child).or_insert(*target);
                 }
             }
-            if self.0.len() == before {
-                return;
+            for (of, number) in [
+                (&groups, (|stat| stat.group) as fn(&ProcessStat) -> Option<Pid>),
+                (&sessions, |stat| stat.session),
+            ] {
+                // Those that one of ours leads, and that have one more of ours now, or its leader.
+                let touched = fresh.iter().filter_map(stat);
+                let touched = touched.flat_map(|stat| [Some(stat.pid), number(stat)]).flatten();
+                let touched: BTreeSet<Pid> = touched.filter(|one| leads.contains(one)).collect();
+                for members in touched.iter().filter_map(|one| of.get(one)) {
+                    let target = members
+                        .iter()
+                        .rev()
+                        .find_map(|at| self.0.get(&key(all.stats.get(*at)?)).copied());
+                    let Some(target) = target else { continue };
+                    for at in members.iter().filter(|at| is_free(self, **at)) {
+                        claimed.entry(*at).or_insert(target);
+                    }
+                }
+            }
+            fresh = claimed.into_iter().collect();
+            for (at, target) in &fresh {
+                if let Some(stat) = all.stats.get(*at) {
+                    self.0.insert(key(stat), *target);
+                    leads.insert(stat.pid);
+                }
             }
         }
     }
@@ -433,7 +469,7 @@ fn in_order_of_tree(members: Vec<Member>) -> Vec<Member> {
 /// The tables of connections, each read once and only where a subject needs it.
 struct Doors {
     ports: Result<Option<Connections>, String>,
-    sockets: Result<Option<SocketConnections>, String>,
+    sockets: Result<Option<UnixSockets>, String>,
 }
 
 impl Doors {
@@ -443,7 +479,7 @@ impl Doors {
         let sockets = doors().any(|door| matches!(door, Door::Socket(_)));
         Self {
             ports: ports.then(Connections::look).transpose().map_err(|fault| fault.to_string()),
-            sockets: (sockets.then(SocketConnections::look).transpose())
+            sockets: (sockets.then(UnixSockets::look).transpose())
                 .map_err(|fault| fault.to_string()),
         }
     }

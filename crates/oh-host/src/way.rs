@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::folder::FileKind;
+use crate::mounts;
 use crate::users::{OwnerSet, Users};
 
 /// The most symbolic links on a way, as in the kernel.
@@ -54,6 +55,14 @@ pub enum WayFault {
         path: String,
         /// Its permission bits.
         mode: u32,
+    },
+    /// A program of a stranger answers for what is mounted there, or does not.
+    #[error("uid {uid} has mounted a file system on {path}, and it is not asked anything")]
+    Mounted {
+        /// The folder.
+        path: String,
+        /// The user.
+        uid: u32,
     },
     /// A folder cannot be opened.
     #[error("cannot open the folder {path}")]
@@ -221,6 +230,12 @@ const FLAGS: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 fn passed(path: String, folder: &OwnedFd) -> Result<Passed, WayFault> {
+    // Nobody but root mounts anything on the top of all.
+    if path != "/"
+        && let Some(uid) = mounts::answered_by(folder.as_fd())
+    {
+        return Err(WayFault::Mounted { path, uid });
+    }
     let stat = rustix::fs::fstat(folder).map_err(|errno| open(&path, errno))?;
     Ok(Passed { path, uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 })
 }

@@ -10,7 +10,7 @@ mod scene;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::os::unix::net::UnixListener;
@@ -521,7 +521,8 @@ fn pipes_devices_and_sockets_go_unopened() -> Result<()> {
         command.arg(&log).arg("--").arg(scene.instances.lab.built("oh-cleanup")?.get_program());
         command.args(NOW).arg("--root").arg(scene.instances.lab.root()).stdin(Stdio::null());
         let said = Said::from(command.output()?).expect(0)?;
-        ensure!(said.stdout.contains("vscode-ipc-live.sock: somebody listens on it"), "{said:?}");
+        let me = format!("somebody listens on it: pid {} (", std::process::id());
+        ensure!(said.stdout.contains(&format!("vscode-ipc-live.sock: {me}")), "{said:?}");
         ensure!(said.stdout.contains("4 things moved"), "{said:?}");
         for line in BufReader::new(File::open(&log)?).lines() {
             let line = line?;
@@ -553,10 +554,103 @@ fn what_somebody_holds_the_lock_of_is_kept() -> Result<()> {
         holder.stop()?;
         rustix::fs::flock(file.as_fd(), rustix::fs::FlockOperation::LockExclusive)?;
         let said = scene.run(&NOW)?.expect(0)?;
-        ensure!(said.stdout.contains("code-server-locked: somebody holds its lock"), "{said:?}");
+        let me = format!("somebody holds its lock: pid {} (", std::process::id());
+        ensure!(said.stdout.contains(&format!("code-server-locked: {me}")), "{said:?}");
         drop(file);
         scene.run(&NOW)?.expect(0)?;
         ensure!(!locked.exists());
+        Ok(())
+    })
+}
+
+/// Mounts what a program of uid 1234 is to answer for, which never does while the file is open.
+fn mount_unanswered(there: &Path, options: &str) -> Result<File> {
+    let program = File::options().read(true).write(true).open("/dev/fuse")?;
+    let options = format!("fd=0,rootmode=40000,user_id=1234,group_id=1234{options}");
+    let mut command = Command::new(components::program("mount")?);
+    command.args(["-i", "-t", "fuse", "-o", &options, "none"]).arg(there);
+    let status = command.stdin(Stdio::from(program.try_clone()?)).status()?;
+    ensure!(status.success(), "mount {there:?}: {status}");
+    Ok(program)
+}
+
+#[test]
+fn what_a_stranger_has_mounted_is_asked_nothing() -> Result<()> {
+    alone("what_a_stranger_has_mounted_is_asked_nothing", || {
+        let scene = Scene::new()?;
+        let tmp = scene.instances.lab.at("tmp");
+        let ours = leftover(&scene, b"code-server-ours")?;
+        let mut programs = Vec::new();
+        for (name, options) in [("closed", ""), ("hangs", ",allow_other")] {
+            let there = tmp.join(format!("code-server-{name}"));
+            fs::create_dir(&there)?;
+            chown(&there, Some(1234), Some(1234))?;
+            programs.push(mount_unanswered(&there, options)?);
+        }
+        // In what is ours, where others may write.
+        let deep = leftover(&scene, b"code-server-deep")?.join("theirs");
+        fs::create_dir(&deep)?;
+        programs.push(mount_unanswered(&deep, "")?);
+        let said = scene.run(&NOW)?.expect(0)?;
+        ensure!(said.stdout.contains("1 thing moved") && !ours.exists(), "{said:?}");
+        let closed = "code-server-closed: it belongs to whoever mounted it";
+        let hangs = "code-server-hangs: something is mounted there";
+        let within = "code-server-deep: something is mounted in it: theirs";
+        for kept in [closed, hangs, within] {
+            ensure!(said.stdout.contains(kept), "{kept}: {said:?}");
+        }
+        // Where sessions are announced it is said, and ends no run.
+        let sessions = tmp.join("openhands-sessions");
+        fs::create_dir_all(&sessions)?;
+        programs.push(mount_unanswered(&sessions, ",allow_other")?);
+        let ours = leftover(&scene, b"code-server-more")?;
+        let said = scene.run(&NOW)?;
+        ensure!(said.stdout.contains("1 thing moved") && !ours.exists(), "{said:?}");
+        let all = format!("{}{}", said.stdout, said.stderr);
+        ensure!(all.contains("uid 1234 has mounted a file system on"), "{said:?}");
+        drop(programs);
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_open_too_deep_to_be_told_keeps_only_what_it_may_be_in() -> Result<()> {
+    alone("what_is_open_too_deep_to_be_told_keeps_only_what_it_may_be_in", || {
+        let scene = Scene::new()?;
+        let used = leftover(&scene, b"code-server-used")?;
+        let mut open = rustix::fs::open(&used, OFlags::PATH, Mode::empty())?;
+        let name = "d".repeat(200);
+        for _ in 0..30 {
+            rustix::fs::mkdirat(&open, &*name, Mode::from_raw_mode(0o777))?;
+            open = rustix::fs::openat(&open, &*name, OFlags::PATH, Mode::empty())?;
+        }
+        let there = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd());
+        let socket = scene.instances.lab.at("tmp/vscode-ipc-dead.sock");
+        let start = |uid: u32| -> Result<oh_testsuite::process::Running> {
+            let mut sleep = Command::new(components::program("setpriv")?);
+            let uid = uid.to_string();
+            sleep.args(["--reuid", &uid, "--clear-groups", "sh", "-c", "echo in; exec sleep 1000"]);
+            sleep.current_dir(&there);
+            let mut sleep = oh_testsuite::process::Running::start(&mut sleep)?;
+            sleep.wait_for_line("in", Duration::from_secs(20))?;
+            Ok(sleep)
+        };
+        drop(UnixListener::bind(&socket)?);
+        let mut sleep = start(0)?;
+        let said = scene.run(&FORCED)?.expect(0)?;
+        let why = "does not tell all paths because one is too long, perhaps uses it";
+        ensure!(
+            said.stdout.contains("code-server-used: pid ") && said.stdout.contains(why),
+            "{said:?}"
+        );
+        ensure!(used.exists() && !socket.exists(), "{said:?}");
+        sleep.stop()?;
+        // Whoever has nothing to do with it keeps nothing by it.
+        let mut sleep = start(4321)?;
+        drop(open);
+        scene.run(&FORCED)?.expect(0)?;
+        ensure!(!used.exists());
+        sleep.stop()?;
         Ok(())
     })
 }

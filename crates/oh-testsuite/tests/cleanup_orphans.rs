@@ -62,10 +62,14 @@ fn an_orphan_to_which_somebody_is_connected_stays() -> Result<()> {
     let browser = TcpStream::connect(("127.0.0.1", dead.ports[2]))?;
     let said = left.run(&["--all", "--yes"])?.expect(0)?;
     ensure!(said.stdout.starts_with("nothing to do\n"), "{said:?}");
-    ensure!(said.stdout.contains("1 connection is open: somebody works in it"), "{said:?}");
+    let me = format!("1 connection is open (pid {} (", std::process::id());
+    ensure!(said.stdout.contains(&me), "{said:?}");
     ensure!(fs::exists(&dead.workspace)? && left.runs("server-main.js")?, "{said:?}");
     let said = left.run(&["--all", "--yes", "--force-active"])?.expect(0)?;
     ensure!(said.stdout.contains("1 orphan stopped, 1 thing moved"), "{said:?}");
+    // Whose connection was ended is told.
+    let told = format!("; ends 1 connection of pid {} (", std::process::id());
+    ensure!(said.stdout.contains(&told), "{said:?}");
     ensure!(left.processes()?.is_empty(), "{:?}", left.processes()?);
     drop(browser);
     Ok(())

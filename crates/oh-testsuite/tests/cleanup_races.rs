@@ -124,7 +124,7 @@ fn an_orphan_to_which_somebody_comes_at_the_last_moment_stays() -> Result<()> {
         Ok(())
     })?;
     let said = said.expect(1)?;
-    ensure!(said.stdout.contains("1 connection is open: somebody works in it"), "{said:?}");
+    ensure!(said.stdout.contains("1 connection is open ("), "{said:?}");
     ensure!(left.runs("server-main.js")? && left.runs("action_execution_server")?, "{said:?}");
     drop(browser);
     Ok(())

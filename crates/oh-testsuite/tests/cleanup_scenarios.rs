@@ -354,7 +354,7 @@ fn an_editor_whose_port_a_variable_has_changed_is_known_by_its_listener() -> Res
         );
         let browser = TcpStream::connect(("127.0.0.1", real))?;
         let said = scene.run(&["--all", "--yes"])?.expect(0)?;
-        ensure!(said.stdout.contains("1 connection is open: somebody works in it"), "{said:?}");
+        ensure!(said.stdout.contains("1 connection is open ("), "{said:?}");
         ensure!(!editor.has_ended()?, "{said:?}");
         drop(browser);
         wait::until("the end of the connection", BOUND, || {

@@ -5,8 +5,9 @@
 mod scene;
 
 use std::fs;
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -50,6 +51,27 @@ fn a_stranger_on_the_socket_of_an_editor_lives_on() -> Result<()> {
         }
         let waits = stranger.accept().map(drop).map_err(|fault| fault.kind());
         ensure!(waits == Err(std::io::ErrorKind::WouldBlock), "{waits:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_name_with_a_line_break_keeps_no_socket() -> Result<()> {
+    alone("a_name_with_a_line_break_keeps_no_socket", || {
+        let scene = Scene::new()?;
+        let dead = scene.instances.lab.at("tmp/vscode-ipc-d.sock");
+        drop(UnixListener::bind(&dead)?);
+        // A name of no file that writes a line into the kernel's table, as if somebody listened there.
+        let line = format!("\n0: 2 0 00010000 1 01 4 {}", dead.display());
+        let name = SocketAddr::from_abstract_name(line)?;
+        let _forger = UnixListener::bind_addr(&name)?;
+        let table = fs::read_to_string("/proc/net/unix")?;
+        ensure!(
+            table.contains(&format!("\n0: 2 0 00010000 1 01 4 {}\n", dead.display())),
+            "{table}"
+        );
+        let said = scene.run(&["--temp", "--yes", "--older-than", "0s"])?.expect(0)?;
+        ensure!(said.stdout.contains("1 thing moved") && !dead.exists(), "{said:?}");
         Ok(())
     })
 }

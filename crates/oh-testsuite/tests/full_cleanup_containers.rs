@@ -33,7 +33,8 @@ fn containers_stop_where_they_are_asked_for_and_an_undo_starts_them_again() -> R
 
     // Without being asked for it is named, with the line that stops it.
     let named = part("named")?;
-    ensure!(named.contains(&format!("it is in a container: podman stop {agent}")), "{named}");
+    let line = format!("where `podman ps` lists it, podman stop {agent}");
+    ensure!(named.contains(&line), "{named}");
     ensure!(running(part("all")?) == all, "{said:?}");
     let dry = part("dry")?;
     for name in ["openhands-runtime-a", "oh-agent-server-b"] {

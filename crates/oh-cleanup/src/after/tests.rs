@@ -6,6 +6,8 @@ use oh_host::survey::Survey;
 use oh_model::escaped::Name;
 use oh_model::path::{InRoot, RealPath};
 
+use oh_model::container::{ContainerId, ContainerName, Engine};
+
 use super::*;
 use crate::apply::NotDone;
 use crate::facts::{Entry, Leftover};
@@ -34,6 +36,7 @@ fn editor(leader: u32, on: u64, folder: &str) -> Editor {
         leaders: vec![identity(leader)],
         pids: [Pid::new(leader).unwrap()].into(),
         connections: Some(0),
+        clients: Vec::new(),
         ports: [port(on)].into(),
         is_elsewhere: false,
         container: None,
@@ -67,6 +70,7 @@ fn leftover(thing: Thing) -> Leftover {
         is_owned: true,
         survey: Survey::default(),
         users: Vec::new(),
+        is_locked: false,
         held: None,
         unsaved: None,
     }
@@ -191,4 +195,42 @@ fn the_ports_of_what_was_stopped_and_released_are_asked() {
     let deeds =
         [deed(stop(100), Ok(Outcome::Done)), deed(release(&["a", "reset"]), Ok(Outcome::Done))];
     assert_eq!(ports(&before, &deeds), [port(8888), port(8890)].into());
+}
+
+#[test]
+fn a_container_that_was_stopped_and_runs_again_is_told() {
+    let listed = |digit: &str, name: &str| Listed {
+        id: ContainerId::parse(&digit.repeat(64)).unwrap(),
+        name: ContainerName::parse(name).unwrap(),
+    };
+    let stop = |container: Listed| {
+        Step::StopContainer(StopContainer { engine: Engine::Docker, container })
+    };
+    let [again, anew, kept] = [
+        listed("a", "openhands-runtime-a"),
+        listed("b", "openhands-runtime-b"),
+        listed("c", "openhands-runtime-c"),
+    ];
+    let deeds = [
+        deed(stop(again.clone()), Ok(Outcome::Done)),
+        deed(stop(anew), Ok(Outcome::Done)),
+        deed(stop(listed("e", "openhands-runtime-e")), Ok(Outcome::Done)),
+        deed(stop(kept.clone()), Err(NotDone::kept("it runs on"))),
+    ];
+    let running = [again, listed("d", "openhands-runtime-b"), kept];
+    let containers = running.into_iter().map(|one| (Engine::Docker, one)).collect();
+    let now = Facts { containers, ..Facts::default() };
+    assert_eq!(
+        shown(&Facts::default(), &deeds, &now, &[]),
+        [
+            format!(
+                "the container openhands-runtime-a of docker: it runs again ({})",
+                "a".repeat(64)
+            ),
+            format!(
+                "the container openhands-runtime-b of docker: it runs again ({})",
+                "d".repeat(64)
+            ),
+        ]
+    );
 }

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oh_host::journal::JournalFault;
-use oh_host::process::Processes;
+use oh_host::process::{Pid, Processes};
 use oh_host::publish::Host;
 use oh_host::quarantine::{self, Place, Quarantine, QuarantineFault, Taken, Thing, Wanted};
 use oh_host::users::Users as People;
 use oh_model::plan::Outcome;
 
 use super::{Deed, NotDone, Run, chain, interrupted, stranded};
+use crate::facts::leftovers::untold;
 use crate::facts::owners;
 use crate::facts::users::{Places, Users, users};
 use crate::fault::Fault;
@@ -166,14 +167,17 @@ fn used(host: &Host, moves: &[(usize, &Move)]) -> Result<BTreeMap<usize, String>
     let counts = |at: usize, uid| {
         owners.contains(uid) || moves.get(at).is_some_and(|(_, step)| step.thing.uid == uid)
     };
-    let Users { of_things, .. } = users(&places, &all, counts);
-    let shown = of_things.into_iter().filter_map(|(at, pids)| {
+    let Users { of_things, perhaps, .. } = users(&places, &all, counts);
+    let shown = |pids: BTreeMap<Pid, u32>| {
         let (pid, uid) = pids.into_iter().next()?;
         let name = all.get(pid).map(|stat| stat.name.escape_debug().to_string());
         let name = name.unwrap_or_default();
-        Some((at, format!("pid {pid} ({name}, user {})", people.shown(uid))))
-    });
-    Ok(shown.collect())
+        Some(format!("pid {pid} ({name}, user {})", people.shown(uid)))
+    };
+    let perhaps = perhaps.into_iter().filter_map(|(at, pids)| Some((at, untold(&shown(pids)?))));
+    let of_things = of_things.into_iter().filter_map(|(at, pids)| Some((at, shown(pids)?)));
+    // Of whom it is certain comes last, and stays.
+    Ok(perhaps.chain(of_things).collect())
 }
 
 /// Says what became of a thing that was to be taken.

@@ -11,6 +11,7 @@ use oh_host::logs::is_of_word;
 use oh_host::process::Processes;
 use oh_host::publish::Host;
 use oh_host::quarantine::Thing;
+use oh_host::way::{Way, WayFault};
 use oh_model::path::{InRoot, RealPath};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -209,6 +210,11 @@ fn disks(collector: &mut Collector, about: &About<'_>) {
     folders.extend(configured.filter_map(|folder| host.root.real(&folder).ok()));
     let mut table = String::new();
     for folder in folders {
+        // What a stranger has mounted there may never answer.
+        if let Err(fault @ WayFault::Mounted { .. }) = Way::to(&folder) {
+            collector.miss(format!("the disk of {folder}"), fault.to_string());
+            continue;
+        }
         match rustix::fs::statvfs(folder.as_str()) {
             Ok(disk) => {
                 let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);

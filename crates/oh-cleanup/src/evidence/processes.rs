@@ -153,13 +153,14 @@ fn at_hand(redactor: &Redactor, pid: Pid) -> Result<Value, ProcessFault> {
     let process = ProcessDir::open(pid)?;
     let shown = |bytes: &Vec<u8>| redactor.string(&String::from_utf8_lossy(bytes));
     let (environment, opened) = (process.environment()?, process.opened()?);
-    let is_cut = environment.len() > NAMES_MAX || opened.len() > NAMES_MAX;
+    let is_cut = environment.len() > NAMES_MAX || opened.paths.len() > NAMES_MAX;
+    let is_cut = is_cut || !opened.untold.is_empty();
     let names = environment.iter().take(NAMES_MAX).map(|(name, _)| shown(name));
     Ok(json!({
         "pid": pid.get(),
         "control_groups": redactor.string(&process.control_groups()?),
         "variables": names.collect::<Vec<String>>(),
-        "opened": opened.iter().take(NAMES_MAX).map(shown).collect::<Vec<String>>(),
+        "opened": opened.paths.iter().take(NAMES_MAX).map(shown).collect::<Vec<String>>(),
         "is_cut": is_cut,
     }))
 }

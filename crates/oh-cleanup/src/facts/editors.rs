@@ -19,6 +19,7 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::port::Port;
 use oh_model::upstream::Target as Place;
 
+use super::clients::{self, Who};
 use super::{Editor, Look, Unread};
 use crate::fault::Fault;
 use crate::step::Kind;
@@ -126,6 +127,7 @@ fn of_record(look: &Look<'_>, record: &Record, family: &[Subject], usages: &[Usa
         leaders,
         is_around_us,
         connections: connections(usages.first()),
+        clients: record.target.port().map(|port| clients_of(look, port)).unwrap_or_default(),
         ports: record.target.port().into_iter().collect(),
         is_elsewhere: false,
         container: None,
@@ -133,6 +135,10 @@ fn of_record(look: &Look<'_>, record: &Record, family: &[Subject], usages: &[Usa
         why: "it has a record".into(),
         pids,
     }
+}
+
+fn clients_of(look: &Look<'_>, port: Port) -> Vec<Who> {
+    clients::of_port(look, port, &BTreeSet::new()).unwrap_or_default()
 }
 
 fn connections(usage: Option<&Usage>) -> Option<usize> {
@@ -159,7 +165,7 @@ fn strays(look: &mut Look<'_>) -> Vec<Stray> {
                 Err(fault) if fault.is_gone() => {}
                 Err(ProcessFault::Denied { .. }) => denied += 1,
                 // Whatever one process is made to look like, the others are looked at.
-                Err(fault) => unread.add(&fault),
+                Err(fault) => unread.add(look, stat.pid, &fault),
             }
         }
         Ok::<_, Infallible>(in_exec)
@@ -280,7 +286,7 @@ fn of_group(look: &Look<'_>, group: &[(Stray, Usage)], known: &BTreeSet<Pid>) ->
         .collect();
     let mut ports: BTreeSet<Port> = strays().filter_map(|stray| stray.port).collect();
     let is_on_socket = strays().any(|stray| stray.is_on_socket);
-    let connections = connected(look, &pids, &mut ports).filter(|_| !is_on_socket);
+    let clients = connected(look, &pids, &mut ports).filter(|_| !is_on_socket);
     let shown = folders.last().map(ToString::to_string);
     let what = match ports.first() {
         Some(port) => format!("an editor on port {port}"),
@@ -298,7 +304,8 @@ fn of_group(look: &Look<'_>, group: &[(Stray, Usage)], known: &BTreeSet<Pid>) ->
         // All of them: whichever ends first, the others are still known.
         leaders: strays().map(|stray| stray.identity.clone()).collect(),
         is_around_us: !look.own.is_disjoint(&pids),
-        connections,
+        connections: clients.as_ref().map(Vec::len),
+        clients: clients.unwrap_or_default(),
         ports,
         why: format!("its own folder is {}", shown.unwrap_or_default()),
         folders,
@@ -306,9 +313,13 @@ fn of_group(look: &Look<'_>, group: &[(Stray, Usage)], known: &BTreeSet<Pid>) ->
     }
 }
 
-/// Counts who is connected to what these processes listen on, and adds those ports; `None` where nobody
+/// Returns who is connected to what these processes listen on, and adds those ports; `None` where nobody
 /// can tell. What an editor was told decides nothing: a variable may have told it otherwise.
-fn connected(look: &Look<'_>, pids: &BTreeSet<Pid>, ports: &mut BTreeSet<Port>) -> Option<usize> {
+fn connected(
+    look: &Look<'_>,
+    pids: &BTreeSet<Pid>,
+    ports: &mut BTreeSet<Port>,
+) -> Option<Vec<Who>> {
     let mut inodes = BTreeSet::new();
     for pid in pids {
         match ProcessDir::open(*pid).and_then(|process| process.socket_inodes()) {
@@ -317,9 +328,8 @@ fn connected(look: &Look<'_>, pids: &BTreeSet<Pid>, ports: &mut BTreeSet<Port>) 
             Err(_) => return None,
         }
     }
-    let listeners = look.listeners.as_ref().ok()?;
-    let mut count = 0;
-    for listener in listeners.iter().filter(|one| inodes.contains(&one.inode)) {
+    let mut clients = Vec::new();
+    for listener in look.listening(&inodes)? {
         let address = listener.address.ip();
         // Only what is reached on the loopback is counted.
         if !address.is_loopback() && !address.is_unspecified() {
@@ -327,7 +337,7 @@ fn connected(look: &Look<'_>, pids: &BTreeSet<Pid>, ports: &mut BTreeSet<Port>) 
         }
         let port = Port::new(listener.address.port().into())?;
         ports.insert(port);
-        count += look.connections.as_ref()?.to_port(port);
+        clients.extend(clients::of_port(look, port, &BTreeSet::new())?);
     }
-    Some(count)
+    Some(clients)
 }

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd as _;
 
-use oh_host::folder::FileKind;
 use oh_host::process::Pid;
-use oh_host::quarantine::{self, QuarantineFault};
+use oh_host::quarantine::{self, HIDDEN_UID, QuarantineFault};
 use oh_host::survey;
 use oh_host::way::{Way, WayFault};
 use oh_model::escaped::Name;
@@ -13,7 +12,7 @@ use oh_model::path::RealPath;
 use rustix::io::Errno;
 
 use super::users::{Places, Users};
-use super::{Editor, Leftover, Look, users, work};
+use super::{Editor, Leftover, Look, clients, users, work};
 
 /// How many names of left-overs are listed in one folder: with more than that somebody floods it.
 const NAMES_MAX: usize = 1_000_000;
@@ -42,7 +41,7 @@ pub(super) fn gather(look: &mut Look<'_>, editors: &[Editor]) -> Vec<Leftover> {
     }
     let mut found: Vec<Leftover> = found.into_values().collect();
     add_users(look, editors, &mut found);
-    add_listeners(look, &mut found);
+    clients::add_holders(look, &mut found);
     found
 }
 
@@ -101,15 +100,18 @@ fn leftover(
         Some(Err(_)) | None => survey::Survey::default(),
     };
     let is_locked = is_asked && quarantine::is_locked_in(open, name, thing.kind);
-    let held = is_locked.then(|| "somebody holds its lock".to_owned());
     let unsaved = work::unsaved(&survey);
     Ok(Some(Leftover {
-        owner: look.users.shown(thing.uid),
+        owner: match thing.uid {
+            HIDDEN_UID => "whoever mounted it, and is not shown to us".into(),
+            uid => look.users.shown(uid),
+        },
         is_owned,
         thing,
         survey,
         users: Vec::new(),
-        held,
+        is_locked,
+        held: None,
         unsaved,
     }))
 }
@@ -119,7 +121,7 @@ fn add_users(look: &mut Look<'_>, editors: &[Editor], found: &mut [Leftover]) {
     let counts = |at: usize, uid| {
         look.owners.contains(uid) || found.get(at).is_some_and(|one| one.thing.uid == uid)
     };
-    let Users { of_things, denied_count } =
+    let Users { of_things, perhaps, denied_count } =
         users::users(&Places::of(found.iter().map(|one| &one.thing)), &look.all, counts);
     let of_editors: BTreeSet<Pid> = editors.iter().flat_map(|one| &one.pids).copied().collect();
     for (at, pids) in of_things {
@@ -130,21 +132,17 @@ fn add_users(look: &mut Look<'_>, editors: &[Editor], found: &mut [Leftover]) {
             (pid, if is_of_editor { String::new() } else { look.shown(pid, uid) })
         }));
     }
+    for (at, pids) in perhaps {
+        let Some(one) = found.get_mut(at) else { continue };
+        one.users.extend(pids.into_iter().map(|(pid, uid)| (pid, untold(&look.shown(pid, uid)))));
+    }
     if denied_count > 0 {
         let what = format!("{denied_count} processes");
         look.miss(what, "they are others', and what they use cannot be seen");
     }
 }
 
-/// Adds who listens on sockets.
-fn add_listeners(look: &Look<'_>, found: &mut [Leftover]) {
-    for one in found.iter_mut().filter(|one| one.thing.kind == FileKind::Socket) {
-        let folder = one.thing.folder.as_str().trim_end_matches('/').as_bytes();
-        let path = [folder, b"/", one.thing.name.as_bytes()].concat();
-        one.held = match &look.listening_paths {
-            Ok(listening) if listening.contains(&path) => Some("somebody listens on it".into()),
-            Ok(_) => None,
-            Err(why) => Some(format!("nobody can tell who listens: {why}")),
-        };
-    }
+/// Names who perhaps uses a thing.
+pub(crate) fn untold(shown: &str) -> String {
+    format!("{shown}, of which the kernel does not tell all paths because one is too long, perhaps")
 }

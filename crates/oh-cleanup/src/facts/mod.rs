@@ -3,12 +3,13 @@
 //! What cannot be looked at is a fact of its own and never dropped: a cleanup that does not see
 //! everything has to say what it did not see.
 
+pub(crate) mod clients;
 pub(crate) mod containers;
 mod editors;
 pub(crate) mod entries;
 pub(crate) mod generated;
 mod held;
-mod leftovers;
+pub(crate) mod leftovers;
 mod orphans;
 pub(crate) mod runs;
 mod sessions;
@@ -21,7 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use oh_host::process::{Identity, Pid, ProcessDir, ProcessFault, Processes};
 use oh_host::publish::Host;
 use oh_host::quarantine::{Number, Thing};
-use oh_host::sockets::{self, Connections, Listener};
+use oh_host::sockets::{self, Connections, Listener, UnixSockets};
 use oh_host::survey::Survey;
 use oh_host::users::{OwnerSet, Users};
 use oh_model::container::{ContainerId, Engine, Listed};
@@ -30,6 +31,7 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::plan::Exclusion;
 use oh_model::port::Port;
 use oh_nginx_conf::generated::Generated;
+use oh_term::text::several;
 
 use crate::fault::Fault;
 use crate::step::{Database, Kind};
@@ -54,6 +56,8 @@ pub(crate) struct Facts {
     pub(crate) left_by_runs: BTreeSet<Number>,
     /// What could not be looked at, and why.
     pub(crate) unseen: Vec<Exclusion>,
+    /// What was not looked at and keeps nothing of ours from being seen: others' processes.
+    pub(crate) notes: Vec<Exclusion>,
     /// How many more things of others have the names of left-overs than are among those.
     pub(crate) more_of_others: usize,
     /// Whether `/proc` hides others' processes from us.
@@ -92,6 +96,8 @@ pub(crate) struct Editor {
     pub(crate) pids: BTreeSet<Pid>,
     /// How many browsers are connected; `None` where nobody can tell, and why is not asked.
     pub(crate) connections: Option<usize>,
+    /// Who is connected, as far as that is known.
+    pub(crate) clients: Vec<clients::Who>,
     /// Where it listens, or was told to.
     pub(crate) ports: BTreeSet<Port>,
     /// Whether it is in another pid or mount namespace, as in a container.
@@ -117,7 +123,9 @@ pub(crate) struct Leftover {
     pub(crate) survey: Survey,
     /// Who uses it: the process, with its name and user for people.
     pub(crate) users: Vec<(Pid, String)>,
-    /// Whether somebody listens on it, or holds its lock.
+    /// Whether somebody holds its lock.
+    pub(crate) is_locked: bool,
+    /// That somebody listens on it, or holds its lock, and who.
     pub(crate) held: Option<String>,
     /// What in it is not saved anywhere else, where it was looked for.
     pub(crate) unsaved: Option<String>,
@@ -192,11 +200,16 @@ pub(crate) struct Look<'l> {
     pub(crate) own: BTreeSet<Pid>,
     /// Who waits for connections, or why nobody can tell.
     pub(crate) listeners: Result<Vec<Listener>, String>,
+    /// Those by their ports, the first of each, and by their sockets: where those are in the list.
+    by_port: BTreeMap<u16, usize>,
+    by_inode: BTreeMap<u64, Vec<usize>>,
     /// Who is connected to whom; `None` where nobody can tell.
     pub(crate) connections: Option<Connections>,
-    /// Who waits on unix sockets, by their paths.
-    pub(crate) listening_paths: Result<BTreeSet<Vec<u8>>, String>,
+    /// Who waits on unix sockets, and who is connected to them, or why nobody can tell.
+    pub(crate) sockets: Result<UnixSockets, String>,
     pub(crate) unseen: Vec<Exclusion>,
+    /// What was not looked at and keeps nothing of ours from being seen.
+    notes: Vec<Exclusion>,
     /// How many things of others were counted and not named.
     pub(crate) more_of_others: usize,
 }
@@ -209,7 +222,12 @@ impl<'l> Look<'l> {
         let me = rustix::process::geteuid().as_raw();
         let owners = owners(host, &users);
         let listeners = sockets::listeners().map_err(|fault| fault.to_string());
-        let listening_paths = sockets::listening_paths().map_err(|fault| fault.to_string());
+        let sockets = UnixSockets::look().map_err(|fault| fault.to_string());
+        let (mut by_port, mut by_inode) = (BTreeMap::new(), BTreeMap::<u64, Vec<usize>>::new());
+        for (at, one) in listeners.iter().flatten().enumerate() {
+            by_port.entry(one.address.port()).or_insert(at);
+            by_inode.entry(one.inode).or_default().push(at);
+        }
         let (connections, unseen) = (Connections::look().ok(), Vec::new());
         Ok(Self {
             host,
@@ -219,9 +237,12 @@ impl<'l> Look<'l> {
             all,
             own,
             listeners,
+            by_port,
+            by_inode,
             connections,
-            listening_paths,
+            sockets,
             unseen,
+            notes: Vec::new(),
             more_of_others: 0,
         })
     }
@@ -229,7 +250,14 @@ impl<'l> Look<'l> {
     /// Returns who listens on a port; `Err` where nobody can tell.
     pub(crate) fn listener(&self, port: Port) -> Result<Option<&Listener>, String> {
         let listeners = self.listeners.as_ref().map_err(Clone::clone)?;
-        Ok(listeners.iter().find(|one| one.address.port() == port.get()))
+        Ok(self.by_port.get(&port.get()).and_then(|at| listeners.get(*at)))
+    }
+
+    /// Returns those of these sockets that wait for connections; `None` where nobody can tell.
+    pub(crate) fn listening(&self, inodes: &BTreeSet<u64>) -> Option<Vec<&Listener>> {
+        let listeners = self.listeners.as_ref().ok()?;
+        let all = inodes.iter().filter_map(|inode| self.by_inode.get(inode)).flatten();
+        Some(all.filter_map(|at| listeners.get(*at)).collect())
     }
 
     /// Says whether the things of a user may be cleaned up.
@@ -253,22 +281,34 @@ impl<'l> Look<'l> {
 /// Processes that could not be looked at for themselves: they keep no other from being seen.
 #[derive(Debug, Default)]
 struct Unread {
-    count: usize,
-    /// Why that was so of the first of them.
-    why: Option<String>,
+    /// How many are of users whose things may be cleaned up, and why that was so of the first of them.
+    ours: (usize, Option<String>),
+    /// The same of others': they keep nothing, and anybody can make such a one.
+    others: (usize, Option<String>),
 }
 
 impl Unread {
-    fn add(&mut self, fault: &ProcessFault) {
-        self.count += 1;
-        self.why.get_or_insert_with(|| crate::apply::chain(fault));
+    fn add(&mut self, look: &Look<'_>, pid: Pid, fault: &ProcessFault) {
+        let uid = ProcessDir::open(pid).and_then(|process| process.uid());
+        let is_others = uid.is_ok_and(|uid| !look.owners.contains(uid));
+        let (count, why) = if is_others { &mut self.others } else { &mut self.ours };
+        *count += 1;
+        why.get_or_insert_with(|| crate::apply::chain(fault));
     }
 
     /// Says so once, however many there are.
     fn say(self, look: &mut Look<'_>) {
-        if let Some(why) = self.why {
-            let what = if self.count == 1 { "process" } else { "processes" };
-            look.miss(format!("{} {what}", self.count), why);
+        let what = |count: usize| several(count, "process");
+        if let (count, Some(why)) = self.ours {
+            look.miss(what(count), why);
+        }
+        if let (count, Some(why)) = self.others {
+            let subject = format!("{} of others", what(count));
+            // Editors and orphans are both looked for, and may both meet it.
+            let note = Exclusion { subject, reason: why };
+            if !look.notes.contains(&note) {
+                look.notes.push(note);
+            }
         }
     }
 }
@@ -300,6 +340,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
         more_of_others: look.more_of_others,
         is_partial: look.all.partial,
         unseen: look.unseen.clone(),
+        notes: look.notes.clone(),
         is_published,
         is_stale: is_published && is_stale(look.host),
         generated,
@@ -319,6 +360,7 @@ fn running(look: &mut Look<'_>) -> Result<Vec<Editor>, Fault> {
     let mut editors = editors::gather(look)?;
     let known = editors.iter().flat_map(|editor| editor.pids.iter().copied()).collect();
     editors.extend(orphans::gather(look, &known)?);
+    clients::name(look, &mut editors);
     Ok(editors)
 }
 
@@ -362,4 +404,47 @@ pub(crate) fn owners(host: &Host, users: &Users) -> OwnerSet {
     let editors = settings.instances.user.iter().chain([&settings.sessions.user]);
     let words: Vec<String> = configured.chain(editors.map(ToString::to_string)).collect();
     OwnerSet::of_words(words.iter().map(String::as_str), users).0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Child, Command};
+
+    use oh_host::settings::{self, Wish};
+
+    use super::*;
+
+    /// A process of a user whose things are nobody's to clean up.
+    fn other() -> (Option<Child>, Pid) {
+        if !rustix::process::geteuid().is_root() {
+            return (None, Pid::INIT);
+        }
+        let child = Command::new("sleep").arg("60").uid(54_321).spawn().unwrap();
+        let pid = Pid::new(child.id()).unwrap();
+        (Some(child), pid)
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_of_others_is_a_note() {
+        let dir = tempfile::tempdir().unwrap();
+        let wish = Wish::of(None, Some(dir.path().display().to_string()), Vec::new());
+        let host = settings::find(&wish).unwrap().into_host();
+        let mut look = Look::begin(&host).unwrap();
+        look.owners = OwnerSet::of_numbers([rustix::process::geteuid().as_raw()]);
+        let (child, other) = other();
+        let fault = |pid| ProcessFault::Gone(pid);
+        let mut unread = Unread::default();
+        [other, other, Pid::own()].into_iter().for_each(|pid| unread.add(&look, pid, &fault(pid)));
+        unread.say(&mut look);
+        if let Some(mut child) = child {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let shown = |all: &[Exclusion]| -> Vec<String> {
+            all.iter().map(|one| one.subject.clone()).collect()
+        };
+        assert_eq!(shown(&look.unseen), ["1 process"]);
+        assert_eq!(shown(&look.notes), ["2 processes of others"]);
+    }
 }

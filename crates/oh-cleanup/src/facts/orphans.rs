@@ -13,13 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oh_host::members::Target;
 use oh_host::process::{Glance, Identity, Pid, ProcessDir, ProcessFault, ProcessStat, settle};
-use oh_host::sockets;
 use oh_host::usage::{self, Closely, Subject};
 use oh_model::container::Container;
 use oh_model::openhands_command::{Part, takes_orphans};
 use oh_model::path::RealPath;
 use oh_model::port::Port;
 
+use super::clients::{self, Who};
 use super::editors::leftover;
 use super::{Editor, Look, Unread};
 use crate::fault::Fault;
@@ -154,7 +154,7 @@ fn pieces(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Seen {
                 Err(fault) if fault.is_gone() => {}
                 Err(ProcessFault::Denied { .. }) => {}
                 // Whatever one process is made to look like, the others are looked at.
-                Err(fault) => seen.unread.add(&fault),
+                Err(fault) => seen.unread.add(look, stat.pid, &fault),
             }
         }
         Ok::<_, Infallible>(in_exec)
@@ -378,9 +378,10 @@ fn of_trees(
     });
     let editor = |(tree, pids): (&Tree<'_>, BTreeSet<Pid>)| {
         let mut ports = BTreeSet::new();
+        let mut clients = Vec::new();
         let connections = own.as_ref().and_then(|own| {
-            let clients = connected(look, &pids, own, &mut ports)?;
-            Some(clients + attached(look, tree, trees)?)
+            clients = connected(look, &pids, own, &mut ports)?;
+            Some(clients.len() + attached(look, tree, trees)?)
         });
         let mut editor = named(look, tree);
         // Whoever works on OpenHands by means of OpenHands runs one in the terminals of another.
@@ -388,6 +389,7 @@ fn of_trees(
         let app = app.map(|app| format!("another OpenHands runs in it (pid {app})"));
         editor.kept = app.or_else(|| in_use(tree, others));
         editor.connections = connections;
+        editor.clients = clients;
         editor.is_around_us = !look.own.is_disjoint(&pids);
         editor.ports.extend(ports);
         editor.pids = pids;
@@ -409,21 +411,20 @@ fn sockets_of(pid: Pid) -> Option<BTreeSet<u64>> {
     }
 }
 
-/// Counts who is connected from outside to what these processes listen on, and adds those ports; `None`
+/// Returns who is connected from outside to what these processes listen on, and adds those ports; `None`
 /// where nobody can tell.
 fn connected(
     look: &Look<'_>,
     pids: &BTreeSet<Pid>,
     own: &BTreeSet<u64>,
     ports: &mut BTreeSet<Port>,
-) -> Option<usize> {
+) -> Option<Vec<Who>> {
     let mut inodes = BTreeSet::new();
     for pid in pids {
         inodes.extend(sockets_of(*pid)?);
     }
-    let mut count = 0;
-    let listeners = look.listeners.as_ref().ok()?;
-    for listener in listeners.iter().filter(|one| inodes.contains(&one.inode)) {
+    let mut clients = Vec::new();
+    for listener in look.listening(&inodes)? {
         let address = listener.address.ip();
         // Only what is reached on the loopback is counted.
         if !address.is_loopback() && !address.is_unspecified() {
@@ -431,10 +432,10 @@ fn connected(
         }
         let port = Port::new(listener.address.port().into())?;
         if ports.insert(port) {
-            count += look.connections.as_ref()?.to_port_of_others(port, own);
+            clients.extend(clients::of_port(look, port, own)?);
         }
     }
-    Some(count)
+    Some(clients)
 }
 
 /// Counts who looks at terminals; `None` where somebody else may work in one of them.
@@ -442,7 +443,7 @@ fn attached(look: &Look<'_>, tree: &Tree<'_>, trees: &[Tree<'_>]) -> Option<usiz
     let mut count = 0;
     let is_tmux = |piece: &&&Piece| matches!(piece.part, Part::Terminals { .. });
     for piece in tree.pieces.iter().filter(is_tmux) {
-        let accepted = sockets::accepted_inodes().ok()?;
+        let accepted = look.sockets.as_ref().ok()?.accepted();
         count += sockets_of(piece.stat.pid)?.intersection(&accepted).count();
         // Whoever opens a terminal by hand gets it of the same server.
         let folders = || trees.iter().flat_map(|tree| &tree.pieces).flat_map(|one| &one.proofs);
@@ -517,7 +518,13 @@ fn contained(look: &Look<'_>, pieces: &[&Piece]) -> Vec<Editor> {
     });
     let editor = |(container, piece): (&Container, &Piece)| {
         let tree = Tree { top: piece, pieces: vec![piece], above: Above::Nobody };
-        let why = format!("it is in a container: {}, or --containers", container.stop_line());
+        // Whoever has control groups of their own gives them any name.
+        let why = format!(
+            "its control group has the name of a container: --containers, or, where `{} ps` lists \
+             it, {}",
+            container.engine,
+            container.stop_line()
+        );
         let container = Some(container.id.clone());
         Editor { kept: Some(why), is_elsewhere: true, container, ..named(look, &tree) }
     };
@@ -569,6 +576,7 @@ fn named(look: &Look<'_>, tree: &Tree<'_>) -> Editor {
         leaders: tree.pieces.iter().map(|piece| piece.identity.clone()).collect(),
         pids: BTreeSet::new(),
         connections: None,
+        clients: Vec::new(),
         ports: BTreeSet::new(),
         is_elsewhere: false,
         container: None,

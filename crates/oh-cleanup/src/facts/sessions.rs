@@ -4,6 +4,7 @@ use oh_host::folder::{self, Limits};
 use oh_host::inputs;
 use oh_host::instances;
 use oh_host::quarantine;
+use oh_host::sockets::SocketFile;
 use oh_model::escaped::Name;
 use oh_model::id::{InstanceId, SessionId};
 use oh_model::path::RealPath;
@@ -51,22 +52,22 @@ pub(super) fn gather(look: &mut Look<'_>) -> Vec<Session> {
                 .map_err(|fault| fault.to_string()),
         };
         let port = target.as_ref().ok().and_then(|target| target.port());
-        let life = target.and_then(|target| life(look, id, target));
+        let life = target.and_then(|target| life(look, id, target, thing.uid));
         sessions.push(Session { id: id.to_owned(), thing, room_bytes, port, life });
     }
     sessions
 }
 
-fn life(look: &Look<'_>, id: &str, target: Target) -> Result<Life, String> {
+fn life(look: &Look<'_>, id: &str, target: Target, owner: u32) -> Result<Life, String> {
     let listens = match target {
         Target::Port(port) => look.listener(port)?.is_some(),
         Target::Socket => {
             let socket =
                 socket(look, id).ok_or("it is on a socket, and there is no folder of them")?;
-            look.listening_paths
-                .as_ref()
-                .map_err(Clone::clone)?
-                .contains(socket.as_str().as_bytes())
+            let sockets = look.sockets.as_ref().map_err(Clone::clone)?;
+            let counts = |uid| look.owners.contains(uid) || uid == owner;
+            let file = SocketFile::at(&socket);
+            sockets.listening(socket.as_str().as_bytes(), file, counts).next().is_some()
         }
     };
     Ok(if listens { Life::Listens } else { Life::Gone })

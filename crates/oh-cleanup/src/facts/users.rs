@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use oh_host::folder::FileKind;
 use oh_host::mounts::shown_by_kernel;
 use oh_host::process::{Pid, ProcessDir, ProcessFault, Processes};
 use oh_host::quarantine::Thing;
@@ -13,6 +14,8 @@ use oh_model::path::RealPath;
 pub(crate) struct Places<'t> {
     /// By what the kernel calls their folders, and by their names there.
     folders: BTreeMap<Vec<u8>, BTreeMap<&'t [u8], usize>>,
+    /// Those that may have something deep in them, by their devices.
+    deep: BTreeMap<(u32, u32), Vec<usize>>,
 }
 
 /// Who uses things.
@@ -20,6 +23,9 @@ pub(crate) struct Places<'t> {
 pub(crate) struct Users {
     /// The processes, each with its user, by the place of the thing among those that were asked for.
     pub(crate) of_things: BTreeMap<usize, BTreeMap<Pid, u32>>,
+    /// Those that may use a thing, in the same way: the kernel does not tell the path of something on the
+    /// same device that they have open.
+    pub(crate) perhaps: BTreeMap<usize, BTreeMap<Pid, u32>>,
     /// How many processes did not let us see.
     pub(crate) denied_count: usize,
 }
@@ -28,10 +34,13 @@ impl<'t> Places<'t> {
     /// Takes things in their order.
     pub(crate) fn of(things: impl IntoIterator<Item = &'t Thing>) -> Self {
         let mut names: BTreeMap<&RealPath, BTreeMap<&[u8], usize>> = BTreeMap::new();
+        let mut places = Self::default();
         for (at, thing) in things.into_iter().enumerate() {
+            if thing.kind == FileKind::Folder {
+                places.deep.entry(thing.number.device).or_default().push(at);
+            }
             names.entry(&thing.folder).or_default().insert(thing.name.as_bytes(), at);
         }
-        let mut places = Self::default();
         for (folder, names) in names {
             places.folders.entry(in_kernel(folder)).or_default().extend(names);
         }
@@ -46,6 +55,16 @@ impl<'t> Places<'t> {
             names.get(name).copied()
         })
     }
+}
+
+/// The folders in which something of these devices may be, of which the kernel does not tell the path.
+fn perhaps<'p>(
+    places: &'p Places<'_>,
+    untold: &'p BTreeSet<Option<(u32, u32)>>,
+) -> impl Iterator<Item = usize> + 'p {
+    let all = untold.contains(&None);
+    let of = move |device: &(u32, u32)| all || untold.contains(&Some(*device));
+    places.deep.iter().filter(move |(device, _)| of(device)).flat_map(|(_, things)| things).copied()
 }
 
 /// What the kernel calls a folder, which is what it calls what is open in it: there may be links on the
@@ -77,18 +96,23 @@ pub(crate) fn users(
         if stat.is_kernel || stat.is_dead() || stat.pid == me {
             continue;
         }
-        let looked = || -> Result<(BTreeSet<usize>, u32), ProcessFault> {
+        let looked = || -> Result<(BTreeSet<usize>, BTreeSet<usize>, u32), ProcessFault> {
             let process = ProcessDir::open(stat.pid)?;
             let opened = process.opened()?;
             let used: BTreeSet<usize> =
-                opened.iter().flat_map(|path| places.of_path(path)).collect();
-            let uid = if used.is_empty() { 0 } else { process.uid()? };
-            Ok((used, uid))
+                opened.paths.iter().flat_map(|path| places.of_path(path)).collect();
+            let is_used = |at: &usize| used.contains(at);
+            let may = perhaps(places, &opened.untold).filter(|at| !is_used(at)).collect();
+            let is_asked = !used.is_empty() || !opened.untold.is_empty();
+            let uid = if is_asked { process.uid()? } else { 0 };
+            Ok((used, may, uid))
         };
         match looked() {
-            Ok((used, uid)) => {
-                for at in used.into_iter().filter(|at| counts(*at, uid)) {
-                    users.of_things.entry(at).or_default().insert(stat.pid, uid);
+            Ok((used, may, uid)) => {
+                for (seen, of_it) in [(&mut users.of_things, used), (&mut users.perhaps, may)] {
+                    for at in of_it.into_iter().filter(|at| counts(*at, uid)) {
+                        seen.entry(at).or_default().insert(stat.pid, uid);
+                    }
                 }
             }
             Err(fault) if fault.is_gone() => {}
@@ -131,6 +155,23 @@ mod tests {
             .map(|(at, pids)| (at, pids.into_keys().collect()))
             .collect();
         assert_eq!(used, [(1, vec![pid])]);
+    }
+
+    #[test]
+    fn what_has_a_path_that_is_not_told_may_be_in_folders_of_its_device_and_in_nothing_else() {
+        let mut places = Places::default();
+        places.deep.insert((8, 1), vec![0, 2]);
+        places.deep.insert((0, 40), vec![3]);
+        let of = |untold: &[Option<(u32, u32)>]| -> Vec<usize> {
+            let untold = untold.iter().copied().collect();
+            let mut found: Vec<usize> = perhaps(&places, &untold).collect();
+            found.sort_unstable();
+            found
+        };
+        assert_eq!(of(&[]), [] as [usize; 0]);
+        assert_eq!(of(&[Some((8, 1))]), [0, 2]);
+        assert_eq!(of(&[Some((8, 2))]), [] as [usize; 0]);
+        assert_eq!(of(&[None]), [0, 2, 3]);
     }
 
     #[test]

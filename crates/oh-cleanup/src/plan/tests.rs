@@ -51,6 +51,7 @@ fn editor(id: Option<&str>, first: u32, on: Option<u64>, folders: &[&str]) -> Ed
         leaders: vec![identity(first)],
         pids: (first..first + 3).map(pid).collect(),
         connections: Some(0),
+        clients: Vec::new(),
         ports: on.map(port).into_iter().collect(),
         is_elsewhere: false,
         container: None,
@@ -89,6 +90,7 @@ fn leftover(path: &str) -> Leftover {
             ..Survey::default()
         },
         users: Vec::new(),
+        is_locked: false,
         held: None,
         unsaved: None,
     }
@@ -204,7 +206,9 @@ fn what_belongs_to_an_editor_that_stays_stays_with_it() {
     ");
     // Unless it is said.
     let forced = Request { force_active: true, ..all() };
-    assert_eq!(said(&facts, &forced), said(&self::facts(), &all()));
+    let told = said(&facts, &forced);
+    assert_eq!(told.matches("; ends 1 connection\n").count(), 3, "{told}");
+    assert_eq!(told.replace("; ends 1 connection\n", "\n"), said(&self::facts(), &all()));
 }
 
 #[test]
@@ -452,3 +456,10 @@ fn a_second_plan_over_what_is_left_is_empty() {
 }
 
 mod nginx;
+
+#[test]
+fn what_could_not_be_looked_at_of_others_is_told_and_is_no_doubt() {
+    let note = Exclusion { subject: "1 process of others".into(), reason: "odd".into() };
+    let facts = Facts { notes: vec![note], ..Facts::default() };
+    assert_eq!(said(&facts, &all()), "kept 1 process of others: odd\n");
+}

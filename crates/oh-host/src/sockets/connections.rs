@@ -5,28 +5,42 @@
 //! listens on: the kernel passes those over when it chooses one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use oh_model::path::RealPath;
 use oh_model::port::Port;
 
 use super::{End, Listener, SocketFault, diag, listeners, of_tables, reached};
 
 /// `TCP_ESTABLISHED` of the kernel's tcp_states.h, as the table writes it.
 const ESTABLISHED: &str = "01";
-/// The kernel's table of unix sockets; unix(7) has its format.
-const UNIX_TABLE: &str = "/proc/net/unix";
-/// `SS_CONNECTING` (not accepted yet) and `SS_CONNECTED` of the kernel's net.h, as the table
-/// writes them.
-const CONNECTED: [&str; 2] = ["02", "03"];
 
 /// The TCP connections of this network namespace at one moment.
 #[derive(Debug, Clone)]
 pub struct Connections {
     /// The ends that are on this machine.
     ends: Vec<End>,
-    listeners: Vec<Listener>,
+    /// Those of a port of ours.
+    by_port: BTreeMap<u16, Vec<usize>>,
+    /// By both addresses, ours first; the same two may be in several places of the table.
+    by_pair: BTreeMap<(Address, Address), Vec<usize>>,
+    /// By their ports.
+    listeners: BTreeMap<u16, Vec<Listener>>,
+}
+
+/// An address as it is compared: those of IPv4 are one, however they are written.
+type Address = (IpAddr, u16);
+
+fn canonical(end: SocketAddr) -> Address {
+    (end.ip().to_canonical(), end.port())
+}
+
+/// Who has the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// The inode of its socket and the user that made it, where that is on this machine.
+    pub socket: Option<(u64, u32)>,
 }
 
 impl Connections {
@@ -39,7 +53,22 @@ impl Connections {
             Ok(ends) => ends,
             Err(_) => of_tables(ESTABLISHED)?.into_iter().map(End::of).collect(),
         };
-        Ok(Self { ends, listeners: listeners()? })
+        Ok(Self::of(ends, listeners()?))
+    }
+
+    /// Looks each address up once: anybody may have thousands of connections.
+    fn of(ends: Vec<End>, all: Vec<Listener>) -> Self {
+        let mut by_port: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+        let mut by_pair: BTreeMap<(Address, Address), Vec<usize>> = BTreeMap::new();
+        for (at, end) in ends.iter().enumerate() {
+            by_port.entry(end.address.port()).or_default().push(at);
+            by_pair.entry((canonical(end.address), canonical(end.peer))).or_default().push(at);
+        }
+        let mut listeners: BTreeMap<u16, Vec<Listener>> = BTreeMap::new();
+        for one in all {
+            listeners.entry(one.address.port()).or_default().push(one);
+        }
+        Self { ends, by_port, by_pair, listeners }
     }
 
     /// Returns how many connections the server has whom 127.0.0.1 reaches on this port: those over
@@ -50,116 +79,49 @@ impl Connections {
 
     /// Returns how many of those come from somebody else than the holders of these sockets.
     pub fn to_port_of_others(&self, port: Port, inodes: &BTreeSet<u64>) -> usize {
-        let canonical = |end: SocketAddr| (end.ip().to_canonical(), end.port());
-        let is_ours = |theirs: &End| {
-            self.ends.iter().any(|end| {
-                inodes.contains(&end.inode)
-                    && canonical(end.address) == canonical(theirs.peer)
-                    && canonical(end.peer) == canonical(theirs.address)
-            })
-        };
+        let is_ours = |theirs: &End| self.others(theirs).any(|end| inodes.contains(&end.inode));
         self.ends_at(port).filter(|end| !is_ours(end)).count()
+    }
+
+    /// Returns who those are, each connection once, in order.
+    pub fn clients_of_others(&self, port: Port, inodes: &BTreeSet<u64>) -> Vec<Client> {
+        let client = |end: &End| {
+            let mut others = self.others(end);
+            let first = others.next();
+            if first.into_iter().chain(others).any(|other| inodes.contains(&other.inode)) {
+                return None;
+            }
+            Some(Client { address: end.peer, socket: first.map(|one| (one.inode, one.uid)) })
+        };
+        let mut clients: Vec<Client> = self.ends_at(port).filter_map(client).collect();
+        clients.sort_unstable();
+        clients
+    }
+
+    /// The other end of a connection, where it is on this machine.
+    fn others(&self, end: &End) -> impl Iterator<Item = &End> {
+        let pair = (canonical(end.peer), canonical(end.address));
+        let found = self.by_pair.get(&pair).into_iter().flatten();
+        found.filter_map(|at| self.ends.get(*at))
     }
 
     /// The server's ends of the connections to a port.
     fn ends_at(&self, port: Port) -> impl Iterator<Item = &End> {
-        let of_port = |listener: &&Listener| listener.address.port() == port.get();
-        let asked: Vec<&Listener> = self.listeners.iter().filter(of_port).collect();
+        let asked: Vec<&Listener> = self.listeners.get(&port.get()).into_iter().flatten().collect();
         let reached = reached(&asked);
         let everywhere = reached.iter().any(|one| one.address.ip().to_canonical().is_unspecified());
         let is_served = !reached.is_empty();
-        self.ends.iter().filter(move |end| {
+        let of_port = self.by_port.get(&port.get()).into_iter().flatten();
+        of_port.filter_map(|at| self.ends.get(*at)).filter(move |end| {
             let is_loopback = end.address.ip().to_canonical().is_loopback();
-            is_served && end.address.port() == port.get() && (everywhere || is_loopback)
+            is_served && (everywhere || is_loopback)
         })
     }
-}
-
-/// The connections to unix sockets of this network namespace at one moment.
-#[derive(Debug, Clone)]
-pub struct SocketConnections(BTreeMap<String, usize>);
-
-impl SocketConnections {
-    /// Reads the kernel's table once for all.
-    ///
-    /// # Errors
-    /// [`SocketFault::Read`].
-    pub fn look() -> Result<Self, SocketFault> {
-        // A path may have any bytes; one that is no text is none of ours.
-        let bytes = std::fs::read(UNIX_TABLE)
-            .map_err(|source: io::Error| SocketFault::Read { path: UNIX_TABLE, source })?;
-        Ok(Self::parse(&String::from_utf8_lossy(&bytes)))
-    }
-
-    /// Returns how many connections the server has that listens on this path.
-    pub fn to_path(&self, path: &RealPath) -> usize {
-        self.0.get(path.as_str()).copied().unwrap_or_default()
-    }
-
-    /// A path may also have line breaks; a line that is only a part of one counts for nothing.
-    fn parse(text: &str) -> Self {
-        let mut counts = BTreeMap::new();
-        for line in text.lines().skip(1) {
-            // Number, references, protocol, flags, type, state, inode; the accepted end has the
-            // path of its listener, and the other one has none.
-            let mut fields = line.splitn(7, ' ');
-            let (state, rest) = (fields.nth(5), fields.next().unwrap_or_default());
-            let Some((_, path)) = rest.trim_start().split_once(' ') else { continue };
-            if state.is_some_and(|state| CONNECTED.contains(&state)) && path.starts_with('/') {
-                *counts.entry(path.to_owned()).or_default() += 1;
-            }
-        }
-        Self(counts)
-    }
-}
-
-/// What the kernel's table says of a socket that waits for connections (`__SO_ACCEPTCON` of the
-/// kernel's net.h).
-const ACCEPTS: &[u8] = b"00010000";
-
-/// Returns the paths of the unix sockets of this network namespace that wait for connections, as they
-/// were bound: a file may have been moved or removed since.
-///
-/// # Errors
-/// [`SocketFault::Read`].
-pub fn listening_paths() -> Result<BTreeSet<Vec<u8>>, SocketFault> {
-    let bytes = std::fs::read(UNIX_TABLE)
-        .map_err(|source: io::Error| SocketFault::Read { path: UNIX_TABLE, source })?;
-    let line = |line: &[u8]| {
-        // Number, references, protocol, flags, type, state, inode, path.
-        let mut fields = line.splitn(7, |byte| *byte == b' ');
-        let is_listening = fields.nth(3) == Some(ACCEPTS);
-        let rest = fields.nth(2)?.trim_ascii_start();
-        let (_, path) = rest.split_at(rest.iter().position(|byte| *byte == b' ')? + 1);
-        (is_listening && path.starts_with(b"/")).then(|| path.to_vec())
-    };
-    Ok(bytes.split(|byte| *byte == b'\n').skip(1).filter_map(line).collect())
-}
-
-/// Returns the inodes of the sockets of this network namespace that were accepted by whoever listens on
-/// a path: of each connection the end of the server.
-///
-/// # Errors
-/// [`SocketFault::Read`].
-pub fn accepted_inodes() -> Result<BTreeSet<u64>, SocketFault> {
-    let bytes = std::fs::read(UNIX_TABLE)
-        .map_err(|source: io::Error| SocketFault::Read { path: UNIX_TABLE, source })?;
-    let text = String::from_utf8_lossy(&bytes);
-    let line = |line: &str| {
-        // Number, references, protocol, flags, type, state, inode, path.
-        let mut fields = line.splitn(7, ' ');
-        let (state, rest) = (fields.nth(5)?, fields.next()?);
-        let (inode, path) = rest.trim_start().split_once(' ')?;
-        let is_accepted = CONNECTED.contains(&state) && path.starts_with('/');
-        if is_accepted { inode.parse().ok() } else { None }
-    };
-    Ok(text.lines().skip(1).filter_map(line).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
-    use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
 
@@ -196,8 +158,9 @@ mod tests {
         ];
         let count = |listeners: &[&str]| {
             let listeners = listeners.iter().map(|text| listener(text)).collect();
-            let ends = ends.iter().map(|end| End { address: *end, peer: *end, inode: 0 }).collect();
-            Connections { ends, listeners }.to_port(Port::new(80).unwrap())
+            let end = |end: &SocketAddr| End { address: *end, peer: *end, inode: 0, uid: 0 };
+            let ends = ends.iter().map(end).collect();
+            Connections::of(ends, listeners).to_port(Port::new(80).unwrap())
         };
         assert_eq!(count(&["127.0.0.1:80", "192.0.2.1:80"]), 2);
         assert_eq!(count(&["127.0.0.1:80", "0.0.0.0:80"]), 2);
@@ -237,49 +200,54 @@ mod tests {
         assert_eq!(others(&clients.each_ref().map(inode)), 0);
         // The end of the server itself is nobody's who asks.
         assert_eq!(others(&accepted.each_ref().map(|(end, _)| inode(end))), 2);
+        // Who they are is told with their users.
+        let own = rustix::process::geteuid().as_raw();
+        let mut expected: Vec<Client> = clients
+            .iter()
+            .map(|one| Client {
+                address: one.local_addr().unwrap(),
+                socket: Some((inode(one), own)),
+            })
+            .collect();
+        expected.sort_unstable();
+        let told = Connections::look().unwrap();
+        assert_eq!(told.clients_of_others(port, &BTreeSet::new()), expected);
+        expected.retain(|one| one.socket != Some((inode(&clients[0]), own)));
+        let told = told.clients_of_others(port, &[inode(&clients[0])].into());
+        assert_eq!(told, expected);
     }
 
     #[test]
-    fn the_servers_end_of_a_socket_is_told_from_the_clients() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("with a blank");
-        let server = UnixListener::bind(&path).unwrap();
-        let client = UnixStream::connect(&path).unwrap();
-        let (accepted, _) = server.accept().unwrap();
-        let told = accepted_inodes().unwrap();
-        assert!(told.contains(&rustix::fs::fstat(&accepted).unwrap().st_ino));
-        for other in [rustix::fs::fstat(&client).unwrap(), rustix::fs::fstat(&server).unwrap()] {
-            assert!(!told.contains(&other.st_ino));
+    fn of_many_connections_to_many_ports_each_is_looked_up_by_its_addresses() {
+        const PORTS: u16 = 50;
+        const EACH: u16 = 100;
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let (mut ends, mut all, mut own) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut inode = 0;
+        for port in 0..PORTS {
+            all.push(Listener { address: at(1000 + port), inode: 0, uid: 0, only_ipv6: false });
+            for number in 0..EACH {
+                let (server, client) = (at(1000 + port), at(20_000 + PORTS * number + port));
+                inode += 2;
+                ends.push(End { address: server, peer: client, inode, uid: 0 });
+                ends.push(End { address: client, peer: server, inode: inode + 1, uid: 0 });
+                // Of each port the first clients are our own.
+                if number < port {
+                    own.insert(inode + 1);
+                }
+            }
         }
-    }
-
-    #[test]
-    fn a_socket_that_waits_is_told_from_what_is_connected() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("with a blank");
-        let bytes = path.to_str().unwrap().as_bytes().to_vec();
-        let server = UnixListener::bind(&path).unwrap();
-        let client = UnixStream::connect(&path).unwrap();
-        let accepted = server.accept().unwrap();
-        assert!(listening_paths().unwrap().contains(&bytes));
-        drop(server);
-        assert!(!listening_paths().unwrap().contains(&bytes));
-        drop((client, accepted));
-    }
-
-    #[test]
-    fn a_connection_to_a_socket_counts_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("with a blank");
-        let real = RealPath::parse(path.to_str().unwrap()).unwrap();
-        let server = UnixListener::bind(&path).unwrap();
-        assert_eq!(SocketConnections::look().unwrap().to_path(&real), 0);
-        let clients = [(); 2].map(|()| UnixStream::connect(&path).unwrap());
-        // Those that wait to be accepted count: somebody asks.
-        assert_eq!(SocketConnections::look().unwrap().to_path(&real), 2);
-        let accepted = server.accept().unwrap();
-        assert_eq!(SocketConnections::look().unwrap().to_path(&real), 2);
-        drop((clients, accepted, server));
-        assert_eq!(SocketConnections::look().unwrap().to_path(&real), 0);
+        let told = Connections::of(ends, all);
+        for number in 0..PORTS {
+            let port = Port::new((1000 + number).into()).unwrap();
+            assert_eq!(told.to_port(port), usize::from(EACH));
+            assert_eq!(told.to_port_of_others(port, &own), usize::from(EACH - number));
+            assert_eq!(told.ends_at(port).count(), usize::from(EACH));
+        }
+        // Nothing but those of the port, and of each its one other end, is looked at.
+        assert!(told.ends.iter().all(|end| told.others(end).count() == 1));
+        assert!(told.by_port.iter().all(|(port, ends)| {
+            ends.len() == if *port < 20_000 { usize::from(EACH) } else { 1 }
+        }));
     }
 }

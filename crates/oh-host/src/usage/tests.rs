@@ -340,3 +340,78 @@ fn a_number_that_is_somebody_elses_by_now_is_not_looked_at_closer() {
     assert!(look_closer(&stat, PLAIN).unwrap().is_some());
     assert!(look_closer(&earlier, PLAIN).unwrap().is_none());
 }
+
+/// What is added round by round over all processes, as it was once done: quadratic, and plainly so.
+fn kin_by_rounds(owners: &mut BTreeMap<Key, usize>, all: &Processes) {
+    loop {
+        let leads: BTreeSet<Pid> = owners.keys().map(|(pid, _)| *pid).collect();
+        let mut kin = members::Kin::default();
+        for stat in &all.stats {
+            if let Some(target) = owners.get(&key(stat)) {
+                kin.take_children_of(stat.pid, *target);
+                kin.take_groups_of(stat, *target, &leads);
+            }
+        }
+        let before = owners.len();
+        for stat in all.stats.iter().filter(|stat| is_candidate(stat)) {
+            if let Some((target, _)) = kin.claims(stat) {
+                owners.entry(key(stat)).or_insert(target);
+            }
+        }
+        if owners.len() == before {
+            return;
+        }
+    }
+}
+
+#[test]
+fn kin_is_what_the_rounds_find_and_a_long_line_has_no_rounds_over_all() {
+    let own = ProcessDir::open(Pid::own()).unwrap().stat().unwrap();
+    let pid = |number: u32| Pid::new(number).unwrap();
+    let look = |stats: Vec<ProcessStat>| Processes { stats, partial: false };
+    // A family that mixes descent, groups and sessions, with three leaders, by a fixed series of numbers.
+    for seed in 1..40_u64 {
+        let mut state = seed;
+        let mut next = |below: u32| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            u32::try_from(state >> 33).unwrap() % below
+        };
+        let stats = (2..302).map(|number| ProcessStat {
+            pid: pid(number),
+            parent: Some(pid(1 + next(number))),
+            group: Some(pid(1 + next(number))),
+            session: Some(pid(1 + next(number / 8 + 1))),
+            state: if next(20) == 0 { 'Z' } else { 'S' },
+            ..own.clone()
+        });
+        let all = look(stats.collect());
+        let mut owners = Owners(
+            [40, 90, 170]
+                .into_iter()
+                .enumerate()
+                .map(|(target, at)| (key(&all.stats[at]), target))
+                .collect(),
+        );
+        let mut expected = owners.0.clone();
+        kin_by_rounds(&mut expected, &all);
+        owners.add_kin(&all);
+        assert_eq!(owners.0, expected, "{seed}");
+    }
+    // The line in which each is the child of the one behind it: 5000 rounds over 5000 processes once.
+    const LONG: u32 = 5000;
+    let line = (2..2 + LONG).map(|number| ProcessStat {
+        pid: pid(number),
+        parent: Some(pid(number + 1)),
+        group: None,
+        session: None,
+        state: 'S',
+        ..own.clone()
+    });
+    let all = look(line.collect());
+    let mut owners = Owners([(key(&all.stats[all.stats.len() - 1]), 0)].into());
+    owners.add_kin(&all);
+    assert_eq!(owners.0.len(), all.stats.len());
+    let expected: Vec<Pid> = (2..1 + LONG).map(pid).collect();
+    assert_eq!(all.descendants_of(pid(1 + LONG)), expected);
+    assert_eq!(all.ancestors_of(pid(2)).len(), usize::try_from(LONG).unwrap());
+}
