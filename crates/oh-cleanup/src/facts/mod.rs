@@ -67,6 +67,16 @@ pub(crate) struct Facts {
     pub(crate) is_unread: bool,
 }
 
+impl Facts {
+    /// Leaves files for nginx alone that were seen to change between two looks.
+    pub(crate) fn leave_changed(&mut self, changed: &[Thing]) {
+        for file in self.generated.iter_mut().filter(|file| changed.contains(&file.thing)) {
+            let why = format!("it was changed while it was looked at, and is uid {}'s", file.thing.uid);
+            file.content = Err(why);
+        }
+    }
+}
+
 /// An editor, or what is left of one or of OpenHands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Editor {
