@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn what_systemd_says_of_a_unit_is_read() {
-        let said = |state: &str, main: &str| read(&format!("MainPID={main}\nActiveState={state}\n"));
+        let said =
+            |state: &str, main: &str| read(&format!("MainPID={main}\nActiveState={state}\n"));
         let alive = |main| Some(Standing { is_alive: true, main });
         assert_eq!(said("active", "17"), alive(Pid::new(17)));
         assert_eq!(said("activating", "0"), alive(None));

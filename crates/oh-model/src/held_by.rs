@@ -65,7 +65,10 @@ mod tests {
         for (text, expected) in [
             ("0::/system.slice/agent.service\n", Some(("agent.service", false))),
             ("0::/system.slice/agent.service/payload\n", Some(("agent.service", false))),
-            ("0::/system.slice/system-agent.slice/agent@1.service\n", Some(("agent@1.service", false))),
+            (
+                "0::/system.slice/system-agent.slice/agent@1.service\n",
+                Some(("agent@1.service", false)),
+            ),
             ("0::/system.slice/_cpu.service\n", Some(("cpu.service", false))),
             (
                 "4:memory:/x.service\n1:name=systemd:/system.slice/agent.service\n0::/\n",

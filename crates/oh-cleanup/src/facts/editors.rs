@@ -112,6 +112,8 @@ fn of_record(look: &Look<'_>, record: &Record, family: &[Subject], usages: &[Usa
     let is_around_us = !look.own.is_disjoint(&pids);
     let unit = record.unit.as_ref().filter(|_| is_around_us);
     Editor {
+        // Its supervisor, which is a part of it, and the wish to have it running, which is recorded.
+        starters: BTreeSet::new(),
         what: format!("the {} {}", record.subject, record.id),
         kind: Kind::Editor,
         kept: unit.map(|unit| {
@@ -298,6 +300,10 @@ fn of_group(look: &Look<'_>, group: &[(Stray, Usage)], known: &BTreeSet<Pid>) ->
         // All of them: whichever ends first, the others are still known.
         leaders: strays().map(|stray| stray.identity.clone()).collect(),
         is_around_us: !look.own.is_disjoint(&pids),
+        starters: strays()
+            .filter_map(|stray| look.starter(stray.identity.pid))
+            .filter(|(pid, _)| !pids.contains(pid))
+            .collect(),
         connections,
         ports,
         why: format!("its own folder is {}", shown.unwrap_or_default()),

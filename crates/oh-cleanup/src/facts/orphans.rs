@@ -608,6 +608,7 @@ fn named(look: &Look<'_>, tree: &Tree<'_>) -> Editor {
         container: None,
         folders,
         is_around_us: false,
+        starters: BTreeSet::new(),
         why,
     }
 }

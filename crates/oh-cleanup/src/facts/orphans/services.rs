@@ -73,7 +73,10 @@ mod tests {
         let (alive, dead) = (standing(true), standing(false));
         let says = |kept: Option<String>, what: &str| kept.is_some_and(|why| why.contains(what));
         assert!(says(kept("a.service", Ok(&alive), main, false), "main process of a.service"));
-        assert!(says(kept("a.service", Ok(&alive), other, false), "it is of a.service, which runs"));
+        assert!(says(
+            kept("a.service", Ok(&alive), other, false),
+            "it is of a.service, which runs"
+        ));
         assert_eq!(kept("a.service", Ok(&dead), other, false), None);
         assert!(says(kept("a.service", Err("no answer"), other, false), "nobody can tell"));
         // What holds this very command holds whatever somebody started by it, but its own main process.
