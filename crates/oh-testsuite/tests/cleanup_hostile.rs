@@ -1,58 +1,15 @@
-//! What somebody with a local account does to files while `oh-cleanup` looks at them keeps those files, and
-//! nothing else.
+//! Names that deceive whoever reads them, and journals that nobody of ours wrote.
 
-#[path = "cleanup/old_site.rs"]
-mod old_site;
 #[path = "cleanup/scene.rs"]
 #[expect(dead_code, reason = "other tests need all of it")]
 mod scene;
 
-use std::fs::{self, File, FileTimes};
-use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::fs::{self, File};
 
 use anyhow::{Result, ensure};
-use old_site::FOLDER;
 use scene::Scene;
 
 const JOURNALS: &str = "var/lib/openhands-toolkit/journal";
-
-/// How often a file is looked at while it changes.
-const LOOKS: usize = 40;
-
-#[test]
-fn a_file_that_changes_all_the_time_has_no_veto() -> Result<()> {
-    let scene = Scene::new()?;
-    for (id, port) in [("steady", 3), ("toggled", 4)] {
-        scene.generated(id, scene.instances.first_port + port)?;
-    }
-    let toggled = scene.instances.lab.at(FOLDER).join("toggled.conf");
-    let file = File::options().write(true).open(&toggled)?;
-    let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
-    let is_over = AtomicBool::new(false);
-    let looked = std::thread::scope(|scope| {
-        // As long as it was, and as old as it was.
-        let toggle = scope.spawn(|| -> Result<()> {
-            while !is_over.load(Ordering::Relaxed) {
-                for letter in ["#", "x"] {
-                    file.write_all_at(letter.as_bytes(), 0)?;
-                    file.set_times(times)?;
-                }
-            }
-            Ok(())
-        });
-        let looked = (0..LOOKS).try_for_each(|_| {
-            let said = scene.run(&["--nginx", "--dry-run"])?;
-            ensure!(said.code == 0, "{said:?}");
-            ensure!(said.stdout.contains("steady.conf ("), "{said:?}");
-            Ok(())
-        });
-        is_over.store(true, Ordering::Relaxed);
-        looked.and(toggle.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the thread is gone"))))
-    });
-    looked
-}
 
 #[test]
 fn names_that_turn_a_text_around_are_escaped_for_people() -> Result<()> {

@@ -9,7 +9,7 @@ mod scene;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{chown, symlink};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -356,35 +356,29 @@ fn an_undo_asks_nginx_once_for_all_files_and_one_that_was_killed_is_gone_on_with
     }
     scene.reload(|scene| scene.has_old_route("c"))?;
     scene.run(YES)?.expect(0)?;
-    // nginx, which tells how often it is asked, and ends who asks it as often as is said.
-    let (lab, real) = (&scene.instances.lab, components::program("nginx")?);
-    let (counts, program) = (lab.at("asked"), lab.at("counting-nginx"));
-    let script = format!(
-        "#!/bin/sh\ncase \"$*\" in *-t*) echo asked >>{0}\n  if [ \"$(wc -l <{0})\" = \"$(cat {0}.last)\" ]; \
-         then kill -KILL $PPID; fi ;;\nesac\nexec {1} \"$@\"\n",
-        counts.display(),
-        real.display()
-    );
-    fs::write(&program, script)?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-    let counting = format!("nginx.program={}", program.display());
-    let undo = |last: &str| -> Result<Said> {
-        fs::write(lab.at("asked.last"), last)?;
-        scene.run(&["undo", "--set", &counting])
+    let calls = scene.instances.lab.at("calls");
+    let undo = |options: &[&str]| -> Result<()> {
+        let mut command = Command::new(components::program("strace")?);
+        command.env_clear().current_dir("/").stdin(Stdio::null());
+        command.args(["-f", "-o"]).arg(&calls).args(options).arg("--");
+        command.arg(scene.instances.lab.built("oh-cleanup")?.get_program());
+        command.args(["undo", "--root"]).arg(scene.instances.lab.root());
+        command.output()?;
+        Ok(())
     };
-    undo("0")?.expect(0)?;
+    undo(&["-e", "trace=execve"])?;
     // Before the first, behind the last, and before it is to read them.
-    ensure!(fs::read_to_string(&counts)?.lines().count() == 3, "{}", fs::read_to_string(&counts)?);
+    let asked = fs::read_to_string(&calls)?;
+    ensure!(asked.matches("\"-t\"").count() == 3, "{asked}");
     ensure!(scene.has_old_route("a")? && scene.has_old_route("gone")?);
 
     let whole = text("broken", first + 7, "/var/www/github/broken");
     scene.beside("broken.conf", &whole.replace("github/broken;", "github/my own;"))?;
     scene.run(YES)?.expect(0)?;
-    fs::remove_file(&counts)?;
     // Killed when all are back, with the broken one.
-    undo("2")?;
+    undo(&["-e", "trace=renameat2", "-e", "inject=renameat2:signal=KILL:when=5"])?;
     ensure!(tested(&scene)?.code != 0 && scene.tree(FOLDER)?.contains("broken.conf"));
-    let undone = undo("0")?.expect(1)?;
+    let undone = scene.run(&["undo"])?.expect(1)?;
     ensure!(undone.stdout.contains("broken.conf\n          nginx refuses"), "{undone:?}");
     ensure!(tested(&scene)?.code == 0 && scene.has_old_route("a")?, "{undone:?}");
     Ok(())

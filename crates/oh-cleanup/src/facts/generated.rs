@@ -31,8 +31,12 @@ pub(crate) fn place(host: &Host) -> Option<(RealPath, String, String)> {
 }
 
 pub(super) fn gather(look: &mut Look<'_>, editors: &[Editor]) -> Vec<GeneratedFile> {
+    gather_up_to(NAMES_MAX, look, editors)
+}
+
+fn gather_up_to(names_max: usize, look: &mut Look<'_>, editors: &[Editor]) -> Vec<GeneratedFile> {
     let Some((folder, before, behind)) = place(look.host) else { return Vec::new() };
-    let things = match things(look, &folder, (&before, &behind)) {
+    let things = match things(names_max, look, &folder, (&before, &behind)) {
         Ok(things) => things,
         Err(why) => {
             look.miss(folder.to_string(), why);
@@ -60,6 +64,7 @@ pub(super) fn gather(look: &mut Look<'_>, editors: &[Editor]) -> Vec<GeneratedFi
 
 /// Looks at every name in the folder that could be one of theirs.
 fn things(
+    names_max: usize,
     look: &mut Look<'_>,
     folder: &RealPath,
     (before, behind): (&str, &str),
@@ -74,12 +79,12 @@ fn things(
     // What has another name costs nothing, and hides nothing.
     each_name(open.as_fd(), |name| {
         names.extend(Name::new(name).filter(|_| is_one(name)));
-        is_flooded = names.len() > NAMES_MAX;
+        is_flooded = names.len() > names_max;
         !is_flooded
     })
     .map_err(|errno| format!("it cannot be listed: {errno}"))?;
     if is_flooded {
-        look.miss(folder.to_string(), format!("it has more than {NAMES_MAX} files"));
+        look.miss(folder.to_string(), format!("it has more than {names_max} files"));
     }
     let mut things = Vec::new();
     for name in &names {
@@ -212,6 +217,9 @@ mod tests {
 
     const FOLDER: &str = "etc/nginx/vscode-projects";
 
+    /// How many files are too many here.
+    const FILES: usize = 20;
+
     /// What is found beside one good file and these.
     fn found(others: &[&[u8]]) -> (Vec<String>, Vec<String>) {
         let dir = tempfile::tempdir().unwrap();
@@ -225,7 +233,7 @@ mod tests {
         let wish = Wish::of(None, Some(dir.path().display().to_string()), Vec::new());
         let host = settings::find(&wish).unwrap().into_host();
         let mut look = Look::begin(&host).unwrap();
-        let files = gather(&mut look, &[]);
+        let files = gather_up_to(FILES, &mut look, &[]);
         let shown = files.iter().map(|file| match &file.content {
             Ok(_) => file.thing.name.to_string(),
             Err(why) => format!("{}: {why}", file.thing.name),
@@ -245,13 +253,13 @@ mod tests {
 
     #[test]
     fn a_flood_of_names_is_told_and_hides_nothing_of_another_name() {
-        let names: Vec<String> = (0..=NAMES_MAX).map(|number| format!("{number}.txt")).collect();
+        let names: Vec<String> = (0..=FILES).map(|number| format!("{number}.txt")).collect();
         let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
         assert_eq!(found(&names), (vec!["good.conf".to_owned()], Vec::new()));
-        let names: Vec<String> = (0..=NAMES_MAX).map(|number| format!("{number}.conf")).collect();
+        let names: Vec<String> = (0..=FILES).map(|number| format!("{number}.conf")).collect();
         let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
         let (files, unseen) = found(&names);
-        assert_eq!(unseen, [format!("it has more than {NAMES_MAX} files")]);
-        assert!(files.len() > NAMES_MAX, "{}", files.len());
+        assert_eq!(unseen, [format!("it has more than {FILES} files")]);
+        assert!(files.len() > FILES, "{}", files.len());
     }
 }
