@@ -20,6 +20,9 @@ const NOT_LOADED: i32 = 5;
 /// How long systemd may take beyond what ending the unit takes.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long systemd may take to say what a unit is: it knows that without asking anybody.
+const STANDING_LIMIT: Duration = Duration::from_secs(5);
+
 /// Says whether systemd is the first process.
 pub fn is_systemd() -> bool {
     Path::new(SYSTEMD_RUNS).is_dir()
@@ -58,7 +61,7 @@ pub fn standing(unit: &str) -> Result<Standing, CommandFault> {
         return Ok(Standing { is_alive: true, main: None });
     };
     let words = ["show", "--property=ActiveState", "--property=MainPID", "--", unit];
-    let output = command::run(&program, &words, None, ANSWER_LIMIT)?.by_itself(&program)?;
+    let output = command::run(&program, &words, None, STANDING_LIMIT)?.by_itself(&program)?;
     read(&output.stdout).ok_or_else(|| failed(&output, &program))
 }
 

@@ -19,13 +19,15 @@ pub(super) struct Services {
     /// sessions of its own does, a cron(8), or an agent of a CI. That something is of it too says nothing.
     own: Option<Service>,
     asked: BTreeMap<Service, Result<Standing, String>>,
+    /// Why systemd did not answer: one that hangs is not waited for again.
+    silent: Option<String>,
 }
 
 impl Services {
     pub(super) fn of_machine() -> Self {
         let groups = ProcessDir::open(Pid::own()).and_then(|process| process.control_groups());
         let own = groups.ok().and_then(|groups| Service::of_control_groups(&groups));
-        Self { is_systemd: unit::is_systemd(), own, asked: BTreeMap::new() }
+        Self { is_systemd: unit::is_systemd(), own, asked: BTreeMap::new(), silent: None }
     }
 
     /// Says why a service keeps a piece of a family whose first one has no parent but systemd.
@@ -42,9 +44,14 @@ impl Services {
             );
             return (!ended).then_some(why);
         }
-        let asked = self.asked.entry(service.clone());
-        let standing =
-            asked.or_insert_with(|| unit::standing(&service.name).map_err(|fault| chain(&fault)));
+        let silent = &mut self.silent;
+        let standing = self.asked.entry(service.clone()).or_insert_with(|| match silent {
+            Some(why) => Err(why.clone()),
+            None => unit::standing(&service.name).map_err(|fault| {
+                let why = chain(&fault);
+                silent.insert(why).clone()
+            }),
+        });
         let is_own = self.own.as_ref() == Some(service);
         kept(&name, standing.as_ref().map_err(String::as_str), piece.stat.pid, is_own)
     }
