@@ -203,7 +203,8 @@ impl Tool for Cli {
             let what = "what is to be taken is said behind the command, or without one";
             return Err(Failure::new(Exit::Refused, what).state("nothing was changed"));
         }
-        match self.command {
+        // Whatever it looks at was named by others.
+        let answer = match self.command {
             None => clean::clean(&self.clean, &self.common),
             Some(Command::Plan(arguments)) => clean::make(&arguments, &self.common),
             Some(Command::Apply(arguments)) => clean::apply(&arguments, &self.common),
@@ -212,6 +213,7 @@ impl Tool for Cli {
             }
             Some(Command::Runs) => runs::runs(&self.common),
             Some(Command::Purge(arguments)) => purge::purge(&arguments, &self.common),
-        }
+        };
+        answer.map(Answer::escaped)
     }
 }

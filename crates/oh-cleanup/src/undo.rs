@@ -1,8 +1,6 @@
 //! Takes a run back, last step first: what it moved comes back to where it was, and databases get back
 //! what was taken out of them, unless somebody has written there since.
 
-use std::collections::BTreeSet;
-
 use oh_host::atomic;
 use oh_host::containers::{self, Turned};
 use oh_host::databases::{self, DATABASE_BYTES_MAX, Restored};
@@ -11,8 +9,8 @@ use oh_host::inputs;
 use oh_host::instances::{self, Wanted};
 use oh_host::journal::Journal;
 use oh_host::lock::{Held, Locks, Share, World};
-use oh_host::publish::{self, Host, Judged, Reloaded};
-use oh_host::quarantine::{self, Back, Place, Taken, Thing};
+use oh_host::publish::{self, Host};
+use oh_host::quarantine::{self, Back, Place, Thing};
 use oh_model::databases::{Document as _, PortDocument, RepositoriesDocument};
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
@@ -22,15 +20,13 @@ use oh_model::run::RunId;
 use oh_term::{Answer, Common, Failure};
 use serde_json::{Value, json};
 
-use crate::apply::nginx::reasons;
 use crate::apply::{PURPOSE, chain};
 use crate::clean::{Context, LOCK_WAIT, context};
 use crate::fault::Fault;
 use crate::journal::{Line, Run, TOOL, Undo};
 use crate::unread;
 
-/// What is said of an nginx that is not there.
-const UNREAD: &str = "nginx, which does not run, and reads them when it starts";
+mod nginx;
 
 /// What became of a step that was to be taken back.
 struct Told {
@@ -55,7 +51,7 @@ pub(crate) fn undo(run: Option<&str>, is_dry: bool, common: &Common) -> Result<A
     let undoable = undoable(&run)?;
     let journal = Journal::reopen(&host.root, TOOL, &run.id);
     let mut journal = journal.map_err(|fault| Failure::of(Fault::Journal(fault)))?;
-    let mut told = bring_back(&host, &run, &mut journal, &mut world).map_err(Failure::of)?;
+    let mut told = nginx::bring_back(&host, &run, &mut journal, &mut world).map_err(Failure::of)?;
     let of_nginx: Vec<usize> =
         unread::undoable(&host, &run).into_iter().map(|(step, ..)| step).collect();
     for (step, undo) in undoable.into_iter().filter(|(step, _)| !of_nginx.contains(step)) {
@@ -75,73 +71,6 @@ pub(crate) fn undo(run: Option<&str>, is_dry: bool, common: &Common) -> Result<A
         _ => None,
     };
     Ok(answer(&run, &told, &wanted, published.map(|fault| chain(&fault))).notes(warnings))
-}
-
-/// Brings the files of nginx back, the last first, and has nginx read them.
-///
-/// One with which nginx refuses what it accepted before stays in the quarantine: with it in place, nginx
-/// would not start again. Where nginx refused before, none of them is to blame, and all come back.
-fn bring_back(
-    host: &Host,
-    run: &Run,
-    journal: &mut Journal,
-    world: &mut Held<'_, World>,
-) -> Result<Vec<Told>, Fault> {
-    let files = unread::undoable(host, run);
-    if files.is_empty() {
-        return Ok(Vec::new());
-    }
-    let _held = world.publish(PURPOSE, publish::LOCK_WAIT)?;
-    let accepted = matches!(publish::judge(host), Ok(Judged::Accepted));
-    let (mut told, mut back) = (Vec::new(), Vec::new());
-    let folders: BTreeSet<RealPath> =
-        files.iter().map(|(.., place)| place.folder.clone()).collect();
-    for (step, thing, place) in files.into_iter().rev() {
-        let mut outcome = put_back(&thing, &place);
-        if accepted
-            && outcome == Ok("back")
-            && let Ok(Judged::Refused(lines)) = publish::judge(host)
-        {
-            let wanted = quarantine::Wanted { thing: &thing, place: &place, may_change: true };
-            outcome = Err(match quarantine::take(wanted) {
-                Ok(Taken::Moved) => format!(
-                    "nginx refuses its configuration with it ({}); it is kept as {}/{}",
-                    reasons(&lines),
-                    place.folder,
-                    place.number
-                ),
-                _ => {
-                    format!("it is back, and nginx refuses its configuration: {}", reasons(&lines))
-                }
-            });
-        }
-        back.extend(outcome.is_ok().then_some(step));
-        told.push(Told { subject: thing.shown(), outcome });
-    }
-    folders.iter().for_each(quarantine::close);
-    if back.is_empty() {
-        return Ok(told);
-    }
-    let (subject, read) = match publish::reload(host) {
-        Ok(Reloaded::Seen) => ("nginx, which has read them again", Ok("done")),
-        Ok(Reloaded::NoMaster) => (UNREAD, Ok("done")),
-        Err(fault) if fault.is_no_program() => (UNREAD, Ok("done")),
-        Ok(Reloaded::Refused(lines)) => {
-            ("nginx", Err(format!("it refuses its configuration, as before: {}", reasons(&lines))))
-        }
-        Ok(Reloaded::NotSeen(lines)) => {
-            ("nginx", Err(format!("its workers of before still serve: {}", reasons(&lines))))
-        }
-        Err(fault) => ("nginx", Err(chain(&fault))),
-    };
-    if read.is_ok() {
-        // Until nginx has read them, the next undo finds that they are there, and asks again.
-        for step in back {
-            drop(journal.note(&Line::Undone { step }));
-        }
-    }
-    told.push(Told { subject: subject.into(), outcome: read });
-    Ok(told)
 }
 
 /// What can be taken back, the last first.
