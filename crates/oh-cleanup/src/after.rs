@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use oh_host::process::Pid;
 use oh_host::publish::Host;
 use oh_model::container::Listed;
 use oh_model::plan::{Exclusion, Outcome};
@@ -90,9 +91,20 @@ fn came_back(
     let mut say = |subject: String, reason: String| back.insert(Exclusion { subject, reason });
     for editor in stopped(before, deeds) {
         let is_new = |now: &&Editor| !before.editors.iter().any(|one| is_one(one, now));
-        if let Some(again) = now.editors.iter().filter(is_new).find(|now| is_again(editor, now)) {
-            let pids: Vec<String> = again.pids.iter().map(ToString::to_string).collect();
-            say(editor.what.clone(), format!("it runs again (pid {})", pids.join(", ")));
+        let mut fresh = now.editors.iter().filter(is_new);
+        let pids = |one: &Editor| {
+            let pids: Vec<String> = one.pids.iter().map(ToString::to_string).collect();
+            pids.join(", ")
+        };
+        if let Some(again) = fresh.clone().find(|now| is_again(editor, now)) {
+            say(editor.what.clone(), format!("it runs again (pid {})", pids(again)));
+        } else if let Some((by, other)) = fresh.find_map(|now| Some((starter(editor, now)?, now))) {
+            let why = format!(
+                "pid {by}, which had started it, has started {} since (pid {})",
+                other.what,
+                pids(other)
+            );
+            say(editor.what.clone(), why);
         }
     }
     for stop in deeds.iter().filter_map(stopped_container) {
@@ -136,7 +148,19 @@ fn is_again(before: &Editor, now: &Editor) -> bool {
         (Some(before), Some(now)) => before == now,
         _ => !before.folders.is_disjoint(&now.folders) || !before.ports.is_disjoint(&now.ports),
     };
-    is_same && now.is_owned && !now.is_elsewhere && !now.pids.is_empty()
+    is_same && counts(now)
+}
+
+fn counts(now: &Editor) -> bool {
+    now.is_owned && !now.is_elsewhere && !now.pids.is_empty()
+}
+
+/// Returns who started both, where nothing else tells that one is the other, started again: its folder, its
+/// port and its name may be drawn anew each time, and whoever starts it again stays.
+fn starter(before: &Editor, now: &Editor) -> Option<Pid> {
+    let are_alike = before.uid == now.uid && before.id.is_none() && now.id.is_none();
+    let mut both = before.starters.intersection(&now.starters);
+    both.next().filter(|_| are_alike && counts(now)).map(|(pid, _)| *pid)
 }
 
 #[cfg(test)]

@@ -347,7 +347,7 @@ impl Run<'_> {
         self.begin(number, undo)?;
         let may_change = step.may_change;
         let taken = quarantine::take(Wanted { thing: &step.thing, place: &place, may_change });
-        moves::outcome(taken.map_err(Into::into), &place)
+        moves::outcome(taken.map_err(Into::into), &place, step.thing.uid)
     }
 
     /// Moves the record of an instance that was stopped; what the kernel tells of it is of no use then.
@@ -387,7 +387,7 @@ impl Run<'_> {
         self.begin(number, undo)?;
         let taken = quarantine::take(Wanted { thing: &thing, place: &place, may_change: false });
         let taken = taken.map_err(Fault::from)?;
-        let outcome = moves::outcome(Ok(taken), &place)?;
+        let outcome = moves::outcome(Ok(taken), &place, thing.uid)?;
         // The record is away and can come back, whatever becomes of what the kernel told of it.
         *told = unforgotten(instances::remove_state(root, id));
         Ok(outcome)

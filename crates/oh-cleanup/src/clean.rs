@@ -7,6 +7,7 @@ use oh_host::boot::boot_id;
 use oh_host::journal::Journal;
 use oh_host::lock::Share;
 use oh_host::publish::Host;
+use oh_host::quarantine::Thing;
 use oh_host::remove::Removed;
 use oh_host::settings::{self, Wish};
 use oh_host::signals::Interrupts;
@@ -283,11 +284,17 @@ fn planned(host: &Host, request: &Request) -> Result<(Facts, Plan<Step>), Failur
     if request.containers {
         facts::containers::add(&mut facts);
     }
-    let plan = plan(&facts, request);
     let boot_id = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
+    let guard = Guard::new(&look, boot_id, request);
+    let mut made = plan(&facts, request);
+    let unsteady: Vec<Thing> = guard.unsteady(&made).into_iter().cloned().collect();
+    if !unsteady.is_empty() {
+        facts.leave_changed(&unsteady);
+        made = plan(&facts, request);
+    }
     // Our planner erred.
-    refuse(&Guard::new(&look, boot_id, request).objections(&plan), Exit::Bug)?;
-    Ok((facts, plan))
+    refuse(&guard.objections(&made), Exit::Bug)?;
+    Ok((facts, made))
 }
 
 fn request(host: &Host, asked: &WantedArguments) -> Result<Request, Fault> {

@@ -231,13 +231,15 @@ impl Tool for Cli {
             let refused = Failure::new(Exit::Refused, what).state("nothing was changed");
             return Err(refused.hint(help));
         }
-        match self.command {
+        // Whatever it looks at was named by others.
+        let answer = match self.command {
             None => clean::clean(&self.clean, &self.common),
             Some(Command::Plan(arguments)) => clean::make(&arguments, &self.common),
             Some(Command::Apply(arguments)) => clean::apply(&arguments, &self.common),
             Some(Command::Undo(arguments)) => undo::undo(&arguments, &self.common),
             Some(Command::Runs) => runs::runs(&self.common),
             Some(Command::Purge(arguments)) => purge::purge(&arguments, &self.common),
-        }
+        };
+        answer.map(Answer::escaped)
     }
 }

@@ -68,6 +68,17 @@ impl<'g> Guard<'g> {
         objections
     }
 
+    /// The files of nginx that do not begin as generated ones do, though they are what the planner saw:
+    /// whoever may write to them changed them in between, or the planner errs. Neither is moved, and
+    /// neither is a reason for the rest to stay.
+    pub(crate) fn unsteady<'p>(&self, plan: &'p Plan<Step>) -> Vec<&'p Thing> {
+        let moves = plan.steps.iter().filter_map(|step| match step {
+            Step::Move(step) if self.is_nginx(&step.thing) => Some(&step.thing),
+            _ => None,
+        });
+        moves.filter(|thing| !self.begins_as_generated(thing)).collect()
+    }
+
     fn leader(&self, leader: &Identity) -> Option<Objection> {
         let pid = leader.pid;
         let why = if pid == Pid::INIT {
@@ -97,8 +108,6 @@ impl<'g> Guard<'g> {
             "is no left-over by its name"
         } else if thing.is_mount {
             "is a mount"
-        } else if is_nginx && !self.begins_as_generated(thing) {
-            "does not begin as a generated file"
         } else if !is_session && !self.owners.contains(thing.uid) {
             "belongs to nobody of cleanup.owners"
         } else if own.is_some_and(|own| is_within(&own, &shown)) {

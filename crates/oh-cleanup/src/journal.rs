@@ -21,6 +21,10 @@ use crate::step::Step;
 /// Whose journals they are.
 pub(crate) const TOOL: &str = "cleanup";
 
+/// How much of all journals a look reads, in bytes: two of the longest that our plans have. Whoever could
+/// plant one has no look wait for it, and no memory filled by it.
+pub(crate) const LOOK_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
 /// The version of what is written.
 pub(crate) const SCHEMA: u32 = 1;
 
@@ -59,6 +63,9 @@ pub(crate) enum Line {
     Purged { step: usize },
     /// Whether nginx accepted its configuration when no file of it had been moved yet.
     Judged { accepted: bool },
+    /// An undo is about to bring files of nginx back, and whether nginx accepted its configuration before
+    /// the first of them was.
+    BringingBack { accepted: bool },
     /// The run came to its end.
     End,
 }
@@ -98,6 +105,16 @@ impl Run {
     /// Reads a run.
     pub(crate) fn read(root: &Root, id: &RunId) -> Result<Self, JournalFault> {
         let Told { head, entries } = journal::read(root, TOOL, id)?;
+        Ok(Self { id: id.clone(), head, lines: entries })
+    }
+
+    /// The same in a look at many; see [`LOOK_BYTES_MAX`].
+    pub(crate) fn read_up_to(
+        root: &Root,
+        id: &RunId,
+        left_bytes: &mut u64,
+    ) -> Result<Self, JournalFault> {
+        let Told { head, entries } = journal::read_up_to(root, TOOL, id, left_bytes)?;
         Ok(Self { id: id.clone(), head, lines: entries })
     }
 
@@ -389,6 +406,7 @@ mod tests {
             Line::Begin { step: 1, undo: Undo::Wanted(InstanceId::parse("a").unwrap()) },
             Line::Failed { step: 2, why: "no\nroom".into() },
             Line::Judged { accepted: true },
+            Line::BringingBack { accepted: false },
             Line::End,
         ] {
             let text = journal::line(&line);

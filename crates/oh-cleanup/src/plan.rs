@@ -16,7 +16,7 @@ use oh_model::path::RealPath;
 use oh_model::plan::{Exclusion, Plan};
 use oh_model::port::Port;
 use oh_term::duration;
-use oh_term::text::several;
+use oh_term::text::{escaped, several};
 
 use crate::facts::clients;
 use crate::facts::{Editor, Entry, Facts, Leftover, Life, Session};
@@ -272,7 +272,8 @@ impl Made {
             return Err("something is mounted there".into());
         }
         if let Some(mount) = one.survey.mounts.first() {
-            return Err(format!("something is mounted in it: {}", mount.display()));
+            let mount = escaped(&mount.to_string_lossy());
+            return Err(format!("something is mounted in it: {mount}"));
         }
         if let Some(held) = &one.held {
             return Err(held.clone());

@@ -34,10 +34,14 @@ use crate::journal::{Line, Run, TOOL, Undo};
 use crate::runs::{held, ids};
 use crate::waits::{self, LOCK_WAIT};
 
+mod lost;
+
 /// What is asked to go: runs, and those of which nobody can tell what they moved.
 struct Chosen {
     runs: Vec<Run>,
     unread: Vec<(RunId, String)>,
+    /// Those of which nobody can tell, that go all the same: they were asked for by their names.
+    lost: Vec<(RunId, String)>,
 }
 
 /// What became of a run.
@@ -55,7 +59,7 @@ pub(crate) fn purge(asked: &PurgeArguments, common: &Common) -> Result<Answer, F
     }
     let Context { host, warnings } = context(common)?;
     let chosen = choose(&host, asked).map_err(Failure::of)?;
-    if asked.dry_run || chosen.runs.is_empty() {
+    if asked.dry_run || (chosen.runs.is_empty() && chosen.lost.is_empty()) {
         return Ok(would(&chosen, asked.dry_run).notes(warnings));
     }
     consent(&shown(&chosen), asked.yes)?;
@@ -87,6 +91,14 @@ pub(crate) fn purge(asked: &PurgeArguments, common: &Common) -> Result<Answer, F
             is_more: false,
         }));
     }
+    for (run, _) in &chosen.lost {
+        if interrupts.is_asked() {
+            let removed = Removed { is_cut: true, ..Removed::default() };
+            told.push(Told { run: run.clone(), removed, is_more: false });
+            continue;
+        }
+        told.extend(lost::remove(&host, run, asked.others, &interrupts));
+    }
     held_back.answered();
     Ok(answer(&chosen, &told).notes(warnings))
 }
@@ -103,13 +115,14 @@ fn choose(host: &Host, asked: &PurgeArguments) -> Result<Chosen, Fault> {
             ids(host)?.into_iter().filter(|id| second(id).is_some_and(|id| id <= before)).collect()
         }
     };
-    let mut chosen = Chosen { runs: Vec::new(), unread: Vec::new() };
+    let mut chosen = Chosen { runs: Vec::new(), unread: Vec::new(), lost: Vec::new() };
     for id in ids {
         match Run::read(&host.root, &id) {
             Ok(run) => chosen.runs.push(run),
             Err(fault @ journal::JournalFault::Unknown(_)) if asked.older_than.is_none() => {
                 return Err(fault.into());
             }
+            Err(fault) if asked.older_than.is_none() => chosen.lost.push((id, chain(&fault))),
             // One that cannot be read keeps no other's room.
             Err(fault) => chosen.unread.push((id, chain(&fault))),
         }
@@ -217,7 +230,8 @@ fn shown(chosen: &Chosen) -> String {
             bytes(room)
         )
     };
-    chosen.runs.iter().map(line).chain(unread(chosen)).collect()
+    let lost = chosen.lost.iter().map(|(run, why)| lost::shown(run, why));
+    chosen.runs.iter().map(line).chain(lost).chain(unread(chosen)).collect()
 }
 
 fn unread(chosen: &Chosen) -> impl Iterator<Item = String> {
@@ -226,10 +240,11 @@ fn unread(chosen: &Chosen) -> impl Iterator<Item = String> {
 
 fn would(chosen: &Chosen, is_dry: bool) -> Answer {
     let human = match (chosen.runs.is_empty(), chosen.unread.is_empty()) {
-        (true, true) => "nothing to do\n".into(),
+        (true, true) if chosen.lost.is_empty() => "nothing to do\n".into(),
         _ => shown(chosen),
     };
-    let all: Vec<String> = chosen.runs.iter().map(|run| run.id.to_string()).collect();
+    let lost = chosen.lost.iter().map(|(run, _)| run.to_string());
+    let all: Vec<String> = chosen.runs.iter().map(|run| run.id.to_string()).chain(lost).collect();
     let result = json!({ "dry_run": is_dry, "runs": all, "not_seen": not_seen(chosen) });
     Answer::new(human, result).exit(exit(chosen))
 }

@@ -1,7 +1,7 @@
 //! The journal of a run on a disk that may be full: all of the plan where there is room for it, else in
 //! the spare as much of it as that takes, so that what is purged then makes room for the rest.
 
-use oh_host::journal::{Journal, JournalFault, SPARE_BYTES, line};
+use oh_host::journal::{HEAD_BYTES_MAX, Journal, JournalFault, SPARE_BYTES, line};
 use oh_host::publish::Host;
 use oh_model::plan::Plan;
 
@@ -28,6 +28,7 @@ pub(crate) fn begin(
     let further = plan.steps.iter().map(further).sum();
     let fault = match journal::begin(&host.root, &head(plan.steps.clone()), further) {
         Err(fault) if fault.is_no_space() => fault,
+        Err(fault) if fault.is_too_long() => return begin_part(host, plan, head, fault),
         begun => return Ok(Begun { journal: begun?, part: None }),
     };
     let first = line(&head(Vec::new())).len() as u64;
@@ -36,6 +37,21 @@ pub(crate) fn begin(
     let begun = journal::begin_in_spare(&host.root, &head(part.steps.clone()))?;
     let Some(journal) = begun else { return Err(fault) };
     Ok(Begun { journal, part: (part.steps.len() < plan.steps.len()).then_some(part) })
+}
+
+/// Begins the journal of as much of a plan as one journal takes.
+fn begin_part(
+    host: &Host,
+    plan: &Plan<Step>,
+    head: impl Fn(Vec<Step>) -> Head,
+    fault: JournalFault,
+) -> Result<Begun, JournalFault> {
+    let first = line(&head(Vec::new())).len() as u64;
+    let room = HEAD_BYTES_MAX.checked_sub(first);
+    let Some(part) = room.and_then(|room| part(plan, room)) else { return Err(fault) };
+    let further = part.steps.iter().map(further).sum();
+    let journal = journal::begin(&host.root, &head(part.steps.clone()), further)?;
+    Ok(Begun { journal, part: Some(part) })
 }
 
 /// How much a step has in the first line, and in the further ones.
@@ -81,8 +97,8 @@ pub(crate) fn with_the_rest(plan: &Plan<Step>, deeds: Vec<Deed>) -> Vec<Deed> {
         deeds.next_if(|deed| deed.step == *step).unwrap_or_else(|| Deed {
             step: step.clone(),
             outcome: Err(NotDone::said(
-                "the disk is full, and there is no room to write more down: purge what was moved, and \
-                 run it again",
+                "there is no room to write more down, on the disk or in one journal: purge what was \
+                 moved, and run it again",
             )),
             told: None,
         })

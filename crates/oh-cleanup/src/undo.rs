@@ -1,8 +1,6 @@
 //! Takes a run back, last step first: what it moved comes back to where it was, and databases get back
 //! what was taken out of them, unless somebody has written there since.
 
-mod told;
-
 use std::collections::BTreeSet;
 
 use oh_host::atomic;
@@ -13,8 +11,8 @@ use oh_host::inputs;
 use oh_host::instances::{self, Wanted};
 use oh_host::journal::Journal;
 use oh_host::lock::{Held, Share, World};
-use oh_host::publish::{self, Host, Judged, Reloaded};
-use oh_host::quarantine::{self, Back, Place, Taken, Thing};
+use oh_host::publish::{self, Host};
+use oh_host::quarantine::{self, Back, Place, Thing};
 use oh_model::databases::{Document as _, PortDocument, RepositoriesDocument};
 use oh_model::exit::Exit;
 use oh_model::id::InstanceId;
@@ -22,7 +20,6 @@ use oh_model::path::{InRoot, RealPath};
 use oh_model::run::RunId;
 use oh_term::{Answer, Common, Failure, Progress};
 
-use crate::apply::nginx::reasons;
 use crate::apply::{PURPOSE, chain};
 use crate::clean::{Context, context};
 use crate::cli::UndoArguments;
@@ -33,8 +30,8 @@ use crate::unread;
 use crate::waits::{self, LOCK_WAIT};
 use told::Told;
 
-/// What is said of an nginx that is not there.
-const UNREAD: &str = "nginx, which does not run, and reads them when it starts";
+mod nginx;
+mod told;
 
 /// How many things are put back between two looks at whether a signal came, as a run moves them.
 const BATCH: usize = 1000;
@@ -62,7 +59,7 @@ pub(crate) fn undo(asked: &UndoArguments, common: &Common) -> Result<Answer, Fai
     let mut journal = journal.map_err(|fault| Failure::of(Fault::Journal(fault)))?;
     let held_back = interrupts.hold();
     progress.doing(format!("take {} back", run.id));
-    let mut told = bring_back(&host, &run, &mut journal, &mut world).map_err(Failure::of)?;
+    let mut told = nginx::bring_back(&host, &run, &mut journal, &mut world).map_err(Failure::of)?;
     let of_nginx: BTreeSet<usize> =
         unread::undoable(&host, &run).into_iter().map(|(step, ..)| step).collect();
     let rest: Vec<(usize, Undo)> =
@@ -124,73 +121,6 @@ fn put_all_back(batch: &[(usize, Undo)]) -> Vec<Result<&'static str, String>> {
         .zip(back.into_iter().map(|back| back.map_err(|fault| chain(&*fault))))
         .map(told)
         .collect()
-}
-
-/// Brings the files of nginx back, the last first, and has nginx read them.
-///
-/// One with which nginx refuses what it accepted before stays in the quarantine: with it in place, nginx
-/// would not start again. Where nginx refused before, none of them is to blame, and all come back.
-fn bring_back(
-    host: &Host,
-    run: &Run,
-    journal: &mut Journal,
-    world: &mut Held<'_, World>,
-) -> Result<Vec<Told>, Fault> {
-    let files = unread::undoable(host, run);
-    if files.is_empty() {
-        return Ok(Vec::new());
-    }
-    let _held = world.publish(PURPOSE, publish::LOCK_WAIT)?;
-    let accepted = matches!(publish::judge(host), Ok(Judged::Accepted));
-    let (mut told, mut back) = (Vec::new(), Vec::new());
-    let folders: BTreeSet<RealPath> =
-        files.iter().map(|(.., place)| place.folder.clone()).collect();
-    for (step, thing, place) in files.into_iter().rev() {
-        let mut outcome = put_back(&thing, &place);
-        if accepted
-            && outcome == Ok("back")
-            && let Ok(Judged::Refused(lines)) = publish::judge(host)
-        {
-            let wanted = quarantine::Wanted { thing: &thing, place: &place, may_change: true };
-            outcome = Err(match quarantine::take(wanted) {
-                Ok(Taken::Moved) => format!(
-                    "nginx refuses its configuration with it ({}); it is kept as {}/{}",
-                    reasons(&lines),
-                    place.folder,
-                    place.number
-                ),
-                _ => {
-                    format!("it is back, and nginx refuses its configuration: {}", reasons(&lines))
-                }
-            });
-        }
-        back.extend(outcome.is_ok().then_some(step));
-        told.push(Told { subject: thing.shown(), bytes: run.room_of(step), outcome });
-    }
-    folders.iter().for_each(quarantine::close);
-    if back.is_empty() {
-        return Ok(told);
-    }
-    let (subject, read) = match publish::reload(host) {
-        Ok(Reloaded::Seen) => ("nginx, which has read them again", Ok("done")),
-        Ok(Reloaded::NoMaster) => (UNREAD, Ok("done")),
-        Err(fault) if fault.is_no_program() => (UNREAD, Ok("done")),
-        Ok(Reloaded::Refused(lines)) => {
-            ("nginx", Err(format!("it refuses its configuration, as before: {}", reasons(&lines))))
-        }
-        Ok(Reloaded::NotSeen(lines)) => {
-            ("nginx", Err(format!("its workers of before still serve: {}", reasons(&lines))))
-        }
-        Err(fault) => ("nginx", Err(chain(&fault))),
-    };
-    if read.is_ok() {
-        // Until nginx has read them, the next undo finds that they are there, and asks again.
-        for step in back {
-            drop(journal.note(&Line::Undone { step }));
-        }
-    }
-    told.push(Told { subject: subject.into(), bytes: 0, outcome: read });
-    Ok(told)
 }
 
 /// What can be taken back, the last first.
@@ -256,7 +186,7 @@ fn said_of(back: Result<Back, String>, place: &Place) -> Result<&'static str, St
     }
 }
 
-pub(super) fn subject(undo: &Undo) -> String {
+fn subject(undo: &Undo) -> String {
     match undo {
         Undo::Nothing | Undo::Wanted(_) => String::new(),
         Undo::Moved { thing, .. } => thing.shown(),

@@ -10,7 +10,7 @@ use oh_host::quarantine::{Place, Thing};
 use oh_model::run::RunId;
 
 use crate::facts::generated::place;
-use crate::journal::{Line, Run, TOOL, Undo};
+use crate::journal::{LOOK_BYTES_MAX, Line, Run, TOOL, Undo};
 use crate::step::Step;
 
 /// How many runs are looked at, the last ones.
@@ -31,9 +31,10 @@ pub(crate) fn unread(host: &Host) -> Vec<Unread> {
     let mut found = Vec::new();
     // Without journals nothing was moved.
     let runs = journal::runs(&host.root, TOOL).unwrap_or_default();
+    let mut left_bytes = LOOK_BYTES_MAX;
     for id in runs.into_iter().rev().take(RUNS_MAX) {
-        // One whose first line is not whole did nothing; `runs` names it.
-        let Ok(run) = Run::read(&host.root, &id) else { continue };
+        // One whose first line is not whole did nothing; `runs` names it, and any other one too.
+        let Ok(run) = Run::read_up_to(&host.root, &id, &mut left_bytes) else { continue };
         if is_settled(&run) {
             break;
         }

@@ -14,7 +14,7 @@
 mod spare;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::time::SystemTime;
@@ -41,6 +41,15 @@ pub const JOURNALS_FOLDER: &str = "/var/lib/openhands-toolkit/journal";
 
 /// The largest journal that is read, in bytes: 100,000 steps have about 60 MB.
 const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// The longest first line, in bytes: it has all that a run is going to do.
+pub const HEAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The longest further line, in bytes.
+const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How much is read at once where the end of a journal is looked for, in bytes.
+const TAIL_BYTES: u64 = 64 * 1024;
 
 /// How a journal is called before its first line is whole.
 const TEMP_PREFIX: &str = ".new-";
@@ -85,12 +94,27 @@ pub enum JournalFault {
         /// What is wrong with it.
         fault: String,
     },
+    /// A journal, or a line of it, is longer than is read.
+    #[error("{path} is too long: {what} has more than {max} bytes")]
+    TooLong {
+        /// The journal.
+        path: String,
+        /// What of it.
+        what: &'static str,
+        /// How many bytes are read of that.
+        max: u64,
+    },
     /// There is no such run.
     #[error("there is no run {0}")]
     Unknown(RunId),
 }
 
 impl JournalFault {
+    /// Says whether there would be more in the journal than is ever read.
+    pub const fn is_too_long(&self) -> bool {
+        matches!(self, Self::TooLong { .. })
+    }
+
     /// Says whether the disk is full, or the user's part of it.
     pub fn is_no_space(&self) -> bool {
         let kind = match self {
@@ -142,13 +166,17 @@ impl Journal {
         atomic::create_dirs(&path, FOLDER).map_err(JournalFault::Folder)?;
         let folder = open_folder(&path)?;
         let named = named(now, &path)?;
+        let line = format!("{}\n", first(&named));
+        if line.len() as u64 > HEAD_BYTES_MAX {
+            // Nobody could read it, and so take nothing back.
+            return Err(too_long(&path, "the first line", HEAD_BYTES_MAX));
+        }
         // Whole before it has its name: one that was killed on the way left no journal.
         let temp = format!("{TEMP_PREFIX}{}", random::token()?);
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = rustix::fs::openat(&folder, &temp, flags, Mode::RUSR | Mode::WUSR);
         let file = File::from(made.map_err(|errno| fault("make", &path, errno))?);
-        let line = format!("{}\n", first(&named));
         let placed = written(&file, &line, room_bytes, &path)
             .and_then(|()| place(&folder, &temp, &path, tool, named));
         if placed.is_err() {
@@ -164,12 +192,10 @@ impl Journal {
     /// # Errors
     /// [`JournalFault`].
     pub fn reopen(root: &Root, tool: &str, run: &RunId) -> Result<Self, JournalFault> {
-        let length = text(root, tool, run)?.length;
-        let path = folder(root)?.join(&file_name(tool, run))?;
-        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path.as_str(), flags, Mode::empty())
-            .map_err(|errno| fault("open", &path, errno))?;
-        let (file, run) = (File::from(file), run.clone());
+        let (path, file) = open(root, tool, run, OFlags::RDWR)?;
+        let io = |source| JournalFault::Io { doing: "read", path: path.to_string(), source };
+        let length = whole_length(&file).map_err(io)?;
+        let run = run.clone();
         Ok(Self { path, file, length: Some(length), run, room: Room::Free })
     }
 
@@ -210,6 +236,9 @@ impl Journal {
         let Some(length) = self.length else {
             return Err(io("go on with", io::Error::other("its end is not known any more")));
         };
+        if bytes.split_inclusive('\n').any(|line| line.len() as u64 > LINE_BYTES_MAX) {
+            return Err(too_long(&self.path, "a line", LINE_BYTES_MAX));
+        }
         let grown = length.saturating_add(bytes.len() as u64);
         if grown > JOURNAL_BYTES_MAX {
             // It could not be read any more.
@@ -310,18 +339,83 @@ pub fn read<H: DeserializeOwned, E: DeserializeOwned>(
     tool: &str,
     run: &RunId,
 ) -> Result<Told<H, E>, JournalFault> {
-    let text = text(root, tool, run)?;
-    let path = folder(root)?.join(&file_name(tool, run))?;
+    read_up_to(root, tool, run, &mut JOURNAL_BYTES_MAX.clone())
+}
+
+/// The same, where no more than so many bytes are read, which are less afterwards: for a look at many
+/// journals, of which anybody may have made any as long as they like.
+///
+/// # Errors
+/// [`JournalFault`]; one that is longer is not read at all.
+pub fn read_up_to<H: DeserializeOwned, E: DeserializeOwned>(
+    root: &Root,
+    tool: &str,
+    run: &RunId,
+    left_bytes: &mut u64,
+) -> Result<Told<H, E>, JournalFault> {
+    let (path, file) = open(root, tool, run, OFlags::RDONLY)?;
+    let io = |source| JournalFault::Io { doing: "read", path: path.to_string(), source };
+    let length = file.metadata().map_err(io)?.len();
+    let max = JOURNAL_BYTES_MAX.min(*left_bytes);
+    let rest = left_bytes.checked_sub(length).filter(|_| length <= JOURNAL_BYTES_MAX);
+    *left_bytes = rest.ok_or_else(|| too_long(&path, "it", max))?;
+    // What is added meanwhile is not asked for.
+    let mut reader = BufReader::new(file.take(length));
+    let mut line = Vec::new();
     let bad =
         |line: usize, fault: String| JournalFault::Line { path: path.to_string(), line, fault };
-    let mut lines = text.text.lines().enumerate();
-    let (_, first) = lines.next().ok_or_else(|| bad(1, "it is empty".into()))?;
-    let head = serde_json::from_str(first).map_err(|fault| bad(1, fault.to_string()))?;
-    let entry = |(at, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|fault| bad(at + 1, fault.to_string()))
+    let first = next_line(&mut reader, &mut line, HEAD_BYTES_MAX).map_err(io)?;
+    let head = match first {
+        Next::Whole => serde_json::from_slice(&line).map_err(|fault| bad(1, fault.to_string()))?,
+        Next::End => return Err(bad(1, "it is empty".into())),
+        Next::TooLong => return Err(too_long(&path, "the first line", HEAD_BYTES_MAX)),
     };
-    let entries = lines.map(entry).collect::<Result<_, _>>()?;
-    Ok(Told { head, entries })
+    let mut entries = Vec::new();
+    loop {
+        match next_line(&mut reader, &mut line, LINE_BYTES_MAX).map_err(io)? {
+            Next::Whole => {}
+            Next::End => return Ok(Told { head, entries }),
+            Next::TooLong => return Err(too_long(&path, "a line", LINE_BYTES_MAX)),
+        }
+        let entry = serde_json::from_slice(&line);
+        entries.push(entry.map_err(|fault| bad(entries.len() + 2, fault.to_string()))?);
+    }
+}
+
+/// What the next line of a journal is.
+enum Next {
+    Whole,
+    /// There is none, or it was never finished.
+    End,
+    TooLong,
+}
+
+/// Reads a line of so many bytes at most, without its end.
+fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>, max: u64) -> io::Result<Next> {
+    line.clear();
+    reader.take(max).read_until(b'\n', line)?;
+    let is_whole = line.pop_if(|byte| *byte == b'\n').is_some();
+    Ok(match (is_whole, line.len() as u64 >= max) {
+        (true, _) => Next::Whole,
+        (false, false) => Next::End,
+        (false, true) => Next::TooLong,
+    })
+}
+
+/// How many bytes of a journal are whole lines.
+fn whole_length(file: &File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    while end > 0 {
+        let begin = end.saturating_sub(TAIL_BYTES);
+        bytes.resize(usize::try_from(end - begin).unwrap_or_default(), 0);
+        file.read_exact_at(&mut bytes, begin)?;
+        if let Some(at) = bytes.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(begin + at as u64 + 1);
+        }
+        end = begin;
+    }
+    Ok(0)
 }
 
 /// Returns the runs of a tool that left a journal, the oldest first.
@@ -377,13 +471,13 @@ pub fn forget(root: &Root, tool: &str, run: &RunId) -> Result<(), JournalFault> 
     }
 }
 
-/// The whole lines of a journal.
-struct Text {
-    text: String,
-    length: u64,
-}
-
-fn text(root: &Root, tool: &str, run: &RunId) -> Result<Text, JournalFault> {
+/// Opens the journal of a run, which is a file of ours.
+fn open(
+    root: &Root,
+    tool: &str,
+    run: &RunId,
+    how: OFlags,
+) -> Result<(RealPath, File), JournalFault> {
     let path = folder(root)?.join(&file_name(tool, run))?;
     let unknown = || JournalFault::Unknown(run.clone());
     match atomic::own_folder(&path.parent()) {
@@ -391,17 +485,21 @@ fn text(root: &Root, tool: &str, run: &RunId) -> Result<Text, JournalFault> {
         Err(FileFault::Way(WayFault::NoFolder { .. })) => return Err(unknown()),
         Err(fault) => return Err(JournalFault::Folder(fault)),
     }
-    let read = atomic::read_limited(&path, JOURNAL_BYTES_MAX).map_err(JournalFault::Folder)?;
-    let mut bytes = read.ok_or_else(unknown)?;
-    // Before it is taken for text: a line may end within a letter.
-    bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
-    let length = bytes.len() as u64;
-    let text = String::from_utf8(bytes).map_err(|fault| JournalFault::Line {
-        path: path.to_string(),
-        line: 0,
-        fault: fault.to_string(),
-    })?;
-    Ok(Text { text, length })
+    let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path.as_str(), flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Err(unknown()),
+        Err(errno) => return Err(fault("open", &path, errno)),
+    };
+    match file.metadata() {
+        Ok(told) if told.is_file() => Ok((path, file)),
+        Ok(_) => Err(fault("read", &path, Errno::INVAL)),
+        Err(source) => Err(JournalFault::Io { doing: "look at", path: path.to_string(), source }),
+    }
+}
+
+fn too_long(path: &RealPath, what: &'static str, max: u64) -> JournalFault {
+    JournalFault::TooLong { path: path.to_string(), what, max }
 }
 
 fn folder(root: &Root) -> Result<RealPath, JournalFault> {
@@ -497,6 +595,55 @@ mod tests {
         Journal::reopen(&root, TOOL, &run).unwrap().note(&4_u32).unwrap();
         let told: Told<String, u32> = read(&root, TOOL, &run).unwrap();
         assert_eq!(told.entries, [1, 4]);
+    }
+
+    #[test]
+    fn what_is_longer_than_any_of_ours_is_neither_written_nor_read() {
+        let (_dir, root) = root();
+        let now: Timestamp = "2026-11-20T03:02:11Z".parse().unwrap();
+        let long = |max: u64| "x".repeat(usize::try_from(max).unwrap());
+        let begun = Journal::begin(&root, TOOL, now, 1, |_| long(HEAD_BYTES_MAX));
+        assert!(begun.unwrap_err().is_too_long());
+        assert!(runs(&root, TOOL).unwrap().is_empty());
+        let mut journal = begin(&root);
+        assert!(journal.note(&long(LINE_BYTES_MAX)).unwrap_err().is_too_long());
+        journal.note(&1_u32).unwrap();
+        let (run, path) = (journal.run().clone(), journal.path().to_string());
+        drop(journal);
+        let told = |left: &mut u64| read_up_to::<String, u32>(&root, TOOL, &run, left);
+        let length = fs::metadata(&path).unwrap().len();
+        let mut left = length + 1;
+        assert_eq!(told(&mut left).unwrap().entries, [1]);
+        assert_eq!(left, 1);
+        // What is not read takes nothing of what others may have.
+        assert!(told(&mut left).unwrap_err().is_too_long());
+        assert_eq!(left, 1);
+        // Others' journals are sparse: they cost whoever made them nothing.
+        for (at, bytes) in [(0, HEAD_BYTES_MAX), (length, LINE_BYTES_MAX), (0, JOURNAL_BYTES_MAX)] {
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            file.set_len(at).unwrap();
+            file.set_len(at + bytes + 1).unwrap();
+            assert!(told(&mut u64::MAX.clone()).unwrap_err().is_too_long(), "{at} {bytes}");
+            file.set_len(0).unwrap();
+            let whole = format!("{}\n1\n", line(&run.to_string()));
+            fs::write(&path, whole).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_long_journal_is_found() {
+        let (_dir, root) = root();
+        let mut journal = begin(&root);
+        journal.note_all(0..40_000_u32).unwrap();
+        let (run, path) = (journal.run().clone(), journal.path().to_string());
+        drop(journal);
+        let whole = fs::read(&path).unwrap();
+        for torn in [0, 10, 3 * usize::try_from(TAIL_BYTES).unwrap()] {
+            fs::write(&path, [whole.as_slice(), &vec![b'1'; torn]].concat()).unwrap();
+            Journal::reopen(&root, TOOL, &run).unwrap().note(&7_u32).unwrap();
+            let told: Told<String, u32> = read(&root, TOOL, &run).unwrap();
+            assert_eq!((told.entries.len(), told.entries.last()), (40_001, Some(&7)));
+        }
     }
 
     #[test]

@@ -463,6 +463,22 @@ pub fn purge(thing: &Thing, place: &Place, rules: Rules<'_>) -> Result<Removed, 
     Ok(remove::remove_in(store.as_fd(), OsStr::from_bytes(name.as_bytes()), shown, rules))
 }
 
+/// Removes for good all that a run moved to the quarantine of the toolkit's own folder: for one whose
+/// journal says nothing any more. What it moved to those of other mounts is not looked for.
+///
+/// # Errors
+/// [`QuarantineFault`] where the quarantine is not ours. That nothing is there is none.
+pub fn purge_run(root: &Root, run: &RunId, rules: Rules<'_>) -> Result<Removed, QuarantineFault> {
+    let own = root.real(&InRoot::parse(QUARANTINE_FOLDER)?)?;
+    let store = match atomic::own_folder(&own) {
+        Ok(store) => store,
+        Err(FileFault::Way(WayFault::NoFolder { .. })) => return Ok(Removed::default()),
+        Err(fault) => return Err(fault.into()),
+    };
+    let (name, shown) = (run.to_string(), Path::new(own.as_str()));
+    Ok(remove::remove_in(store.as_fd(), OsStr::new(&name), shown, rules))
+}
+
 /// Removes the folder of a run where nothing is in it any more.
 pub fn close(folder: &RealPath) {
     // One that is not empty, or gone, is as it is to be.

@@ -16,6 +16,7 @@ pub mod editor_command;
 pub mod environment;
 pub mod escaped;
 pub mod exit;
+pub mod held_by;
 pub mod hint;
 pub mod id;
 pub mod idleness;

@@ -5,6 +5,8 @@ use oh_model::hint::Hint;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::text::escaped_lines;
+
 /// The answer of a run.
 #[derive(Debug)]
 pub struct Answer {
@@ -34,6 +36,14 @@ impl Answer {
     /// Ends a run all of whose answers were printed by [`show`](crate::show).
     pub fn shown(exit: Exit) -> Self {
         Self { is_shown: true, ..Self::new(String::new(), Value::Null) }.exit(exit)
+    }
+
+    /// Escapes in the text for people what would direct a terminal or turn what is read around: for
+    /// answers with names and words of others. What programs get stays as it is.
+    #[must_use]
+    pub fn escaped(mut self) -> Self {
+        self.human = escaped_lines(&self.human);
+        self
     }
 
     /// Sets how the run ended.

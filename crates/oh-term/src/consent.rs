@@ -5,6 +5,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use oh_model::exit::Exit;
 
 use crate::Failure;
+use crate::text::escaped_lines;
 
 /// How much of an answer is read, in bytes.
 const ANSWER_BYTES_MAX: u64 = 64;
@@ -19,7 +20,7 @@ pub fn consent(shown: &str, given: bool) -> Result<(), Failure> {
     }
     let mut stderr = io::stderr().lock();
     // What cannot be shown cannot be confirmed either, and the answer will be no.
-    drop(stderr.write_all(shown.as_bytes()));
+    drop(stderr.write_all(escaped_lines(shown).as_bytes()));
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         let what = "nobody is there to confirm this plan: stdin and stderr are no terminal";
         return Err(refused(what).hint("look with --dry-run, then confirm with --yes"));

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::text::escaped;
+
 /// How often the live line moves, in milliseconds.
 const TICK_MS: u64 = 100;
 
@@ -45,7 +47,7 @@ impl Progress {
 
     /// Says what is being done now.
     pub fn doing(&self, what: impl Into<String>) {
-        let what = what.into();
+        let what = escaped(&what.into());
         if let Some(bar) = &self.bar {
             bar.0.set_message(what.clone());
         }

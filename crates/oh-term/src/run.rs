@@ -9,6 +9,7 @@ use clap::Parser;
 use oh_model::exit::Exit;
 use serde_json::{Value, json};
 
+use crate::text::escaped_lines;
 use crate::{Answer, Failure, Format};
 
 /// The version of the JSON document around every result.
@@ -140,9 +141,10 @@ fn document<T: Tool>(
     stdout.write_all(format!("{document}\n").as_bytes())
 }
 
-/// Writes a line to stderr; where that cannot be written, nobody wants to read it.
-fn aside(stderr: &mut impl Write, line: &str) {
-    drop(writeln!(stderr, "{line}"));
+/// Writes lines to stderr, which people read and no program; where that cannot be written, nobody wants
+/// to read it.
+fn aside(stderr: &mut impl Write, lines: &str) {
+    drop(writeln!(stderr, "{}", escaped_lines(lines)));
 }
 
 fn delivered(shown: io::Result<()>, exit: Exit, stderr: &mut impl Write) -> ExitCode {

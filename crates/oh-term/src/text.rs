@@ -55,6 +55,17 @@ pub fn escaped(foreign: &str) -> String {
     harmless
 }
 
+/// The same for a text of several lines, which keeps its line breaks: the last net before a terminal.
+/// A line break in somebody else's word has to be escaped where that word is put in.
+pub fn escaped_lines(text: &str) -> String {
+    text.split_inclusive('\n')
+        .map(|line| match line.strip_suffix('\n') {
+            Some(line) => escaped(line) + "\n",
+            None => escaped(line),
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +81,18 @@ mod tests {
             [0, 1, 2].map(|n| several(n, "process")),
             ["0 processes", "1 process", "2 processes"]
         );
+    }
+
+    #[test]
+    fn foreign_words_turn_no_text_around() {
+        let directs = ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
+        for letter in directs.chain(['\u{200e}', '\u{200f}', '\u{61c}', '\u{2028}', '\u{2029}']) {
+            let escape = format!("\\u{{{:x}}}", u32::from(letter));
+            assert_eq!(escaped(&format!("a{letter}b")), format!("a{escape}b"));
+            let lines = escaped_lines(&format!("a{letter}\n\nb\tc"));
+            assert_eq!(lines, format!("a{escape}\n\nb\tc"));
+        }
+        assert_eq!(escaped_lines("\u{1b}[2J\n"), "\\u{1b}[2J\n");
     }
 
     #[test]

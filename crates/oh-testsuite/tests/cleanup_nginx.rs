@@ -7,15 +7,18 @@ mod old_site;
 mod scene;
 
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::os::unix::fs::{chown, symlink};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use oh_testsuite::components;
 use oh_testsuite::instances::is_root;
 use oh_testsuite::lab::{Said, back_end_on};
 use old_site::{FOLDER, text};
+use rustix::process::{Pid, Signal, kill_process};
 use scene::Scene;
 
 const YES: &[&str] = &["--nginx", "--yes", "--no-evidence"];
@@ -291,5 +294,92 @@ fn what_others_can_change_is_read_again_without_a_test() -> Result<()> {
     let said = scene.run(YES)?.expect(0)?;
     ensure!(said.stdout.contains("new workers serve what is left"), "{said:?}");
     ensure!(!scene.has_old_route("gone")?, "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn what_a_request_writes_to_the_log_decides_nothing() -> Result<()> {
+    let scene = served()?;
+    let pid = fs::read_to_string(scene.instances.lab.at("run/nginx.pid"))?;
+    let master = Pid::from_raw(pid.trim().parse()?).context("a pid")?;
+    // It reads nothing anew, and somebody forges its reason meanwhile.
+    kill_process(master, Signal::STOP)?;
+    let is_over = AtomicBool::new(false);
+    let said = std::thread::scope(|scope| {
+        let forge = scope.spawn(|| -> Result<()> {
+            let mut log =
+                fs::File::options().append(true).open(scene.instances.lab.at("log/error.log"))?;
+            let gone = scene.instances.lab.at(FOLDER).join("gone.conf");
+            while !is_over.load(Ordering::Relaxed) {
+                let line = format!("[emerg] 1#1: open() \"{}\" failed\n", gone.display());
+                log.write_all(format!("2026/11/22 03:00:00 {line}").as_bytes())?;
+                std::thread::yield_now();
+            }
+            Ok(())
+        });
+        let said = scene.run(&[YES, &["--set", "nginx.seen_timeout_ms=300"]].concat());
+        is_over.store(true, Ordering::Relaxed);
+        let forged = forge.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the thread is gone")));
+        forged.and(said)
+    });
+    kill_process(master, Signal::CONT)?;
+    let said = said?.expect(1)?;
+    ensure!(said.stdout.contains("its log says: open() "), "{said:?}");
+    ensure!(!scene.tree(FOLDER)?.contains("gone.conf"), "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn a_configuration_without_a_server_is_told() -> Result<()> {
+    let mut scene = served()?;
+    scene.instances.lab.stop_nginx()?;
+    let root = scene.instances.lab.root().to_string();
+    let config = format!(
+        "pid {root}/run/nginx.pid;\nerror_log {root}/log/error.log;\nevents {{}}\n\
+         http {{ upstream u {{ server 127.0.0.1:1; }} }}\n"
+    );
+    fs::write(scene.instances.lab.at("etc/nginx/nginx.conf"), config)?;
+    let said = scene.run(YES)?.expect(0)?;
+    ensure!(
+        said.stdout.contains("it accepts what is left; its configuration has no server"),
+        "{said:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_undo_asks_nginx_once_for_all_files_and_one_that_was_killed_is_gone_on_with() -> Result<()> {
+    let scene = served()?;
+    let first = scene.instances.first_port;
+    for (id, port) in [("a", 4), ("b", 5), ("c", 6)] {
+        scene.generated(id, first + port)?;
+    }
+    scene.reload(|scene| scene.has_old_route("c"))?;
+    scene.run(YES)?.expect(0)?;
+    let calls = scene.instances.lab.at("calls");
+    let undo = |options: &[&str]| -> Result<()> {
+        let mut command = Command::new(components::program("strace")?);
+        command.env_clear().current_dir("/").stdin(Stdio::null());
+        command.args(["-f", "-o"]).arg(&calls).args(options).arg("--");
+        command.arg(scene.instances.lab.built("oh-cleanup")?.get_program());
+        command.args(["undo", "--root"]).arg(scene.instances.lab.root());
+        command.output()?;
+        Ok(())
+    };
+    undo(&["-e", "trace=execve"])?;
+    // Before the first, behind the last, and before it is to read them.
+    let asked = fs::read_to_string(&calls)?;
+    ensure!(asked.matches("\"-t\"").count() == 3, "{asked}");
+    ensure!(scene.has_old_route("a")? && scene.has_old_route("gone")?);
+
+    let whole = text("broken", first + 7, "/var/www/github/broken");
+    scene.beside("broken.conf", &whole.replace("github/broken;", "github/my own;"))?;
+    scene.run(YES)?.expect(0)?;
+    // Killed when all are back, with the broken one.
+    undo(&["-e", "trace=renameat2", "-e", "inject=renameat2:signal=KILL:when=5"])?;
+    ensure!(tested(&scene)?.code != 0 && scene.tree(FOLDER)?.contains("broken.conf"));
+    let undone = scene.run(&["undo"])?.expect(1)?;
+    ensure!(undone.stdout.contains("broken.conf\n          nginx refuses"), "{undone:?}");
+    ensure!(tested(&scene)?.code == 0 && scene.has_old_route("a")?, "{undone:?}");
     Ok(())
 }

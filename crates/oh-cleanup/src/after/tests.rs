@@ -44,6 +44,7 @@ fn editor(leader: u32, on: u64, folder: &str) -> Editor {
         kind: Kind::Editor,
         kept: None,
         is_around_us: false,
+        starters: BTreeSet::new(),
         why: "it is ours".into(),
     }
 }
@@ -157,6 +158,34 @@ fn what_was_started_or_made_again_is_named() {
             "port 8889: pid 400 (node, user ubuntu) listens on it",
         ]
     );
+}
+
+#[test]
+fn what_somebody_starts_again_under_drawn_names_is_named() {
+    let started_by = |by: u32, editor: Editor| {
+        let starters = [(Pid::new(by).unwrap(), 1)].into();
+        Editor { starters, ..editor }
+    };
+    let before = Facts {
+        editors: vec![started_by(50, editor(100, 8888, "/tmp/code-server-a"))],
+        ..Facts::default()
+    };
+    let stopped = [deed(stop(100), Ok(Outcome::Done))];
+    let now = |by, change: fn(&mut Editor)| {
+        let mut again = started_by(by, editor(300, 9999, "/tmp/code-server-drawn"));
+        change(&mut again);
+        shown(&before, &stopped, &Facts { editors: vec![again], ..Facts::default() }, &[])
+    };
+    assert_eq!(
+        now(50, |_| {}),
+        [
+            "an editor on port 8888: pid 50, which had started it, has started an editor on port 9999 \
+             since (pid 300)"
+        ]
+    );
+    assert!(now(51, |_| {}).is_empty());
+    assert!(now(50, |it| it.uid = Some(4242)).is_empty());
+    assert!(now(50, |it| it.is_owned = false).is_empty());
 }
 
 #[test]

@@ -96,10 +96,23 @@ impl<'p> Meant<'p> {
             }
             _ => None,
         };
-        match reason {
+        match reason.or_else(|| self.how_changed(step)) {
             Some(reason) => format!("it is another way by now: {reason}"),
             None => "it is another way by now".into(),
         }
+    }
+}
+
+impl Meant<'_> {
+    /// Says how a thing is another one than was to be moved, and who can have made it so.
+    fn how_changed(&self, step: &Step) -> Option<String> {
+        let Step::Move(step) = step else { return None };
+        let now = self.moves.get(&(&step.thing.folder, &step.thing.name))?;
+        let uid = now.thing.uid;
+        Some(match step.thing.number == now.thing.number {
+            true => format!("it was changed since it was looked at, and is uid {uid}'s"),
+            false => format!("something else has its name, which is uid {uid}'s"),
+        })
     }
 }
 

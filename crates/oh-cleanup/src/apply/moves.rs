@@ -10,7 +10,7 @@ use std::sync::Arc;
 use oh_host::journal::JournalFault;
 use oh_host::process::{Pid, Processes};
 use oh_host::publish::Host;
-use oh_host::quarantine::{self, Place, Quarantine, QuarantineFault, Taken, Thing, Wanted};
+use oh_host::quarantine::{self, Keeps, Place, Quarantine, QuarantineFault, Taken, Thing, Wanted};
 use oh_host::users::Users as People;
 use oh_model::plan::Outcome;
 
@@ -107,7 +107,7 @@ impl Run<'_> {
             .collect();
         let mut lines = Vec::new();
         for ((number, step, place), taken) in placed.iter().zip(quarantine::take_all(&wanted)) {
-            let outcome = outcome(taken, place);
+            let outcome = outcome(taken, place, step.thing.uid);
             lines.extend(super::lines(*number, &outcome));
             self.moved(deeds, *number, step, outcome);
         }
@@ -184,10 +184,14 @@ fn used(host: &Host, moves: &[(usize, &Move)]) -> Result<BTreeMap<usize, String>
 pub(super) fn outcome(
     taken: Result<Taken, Arc<QuarantineFault>>,
     place: &Place,
+    uid: u32,
 ) -> Result<Outcome, NotDone> {
     match taken.map_err(|fault| NotDone::said(format!("could not move it: {}", chain(&fault))))? {
         Taken::Moved => Ok(Outcome::Done),
         Taken::Already | Taken::Gone => Ok(Outcome::AlreadyDone),
+        Taken::Kept(Keeps::Changed) => {
+            Err(NotDone::kept(format!("{}, and is uid {uid}'s", Keeps::Changed)))
+        }
         Taken::Kept(why) => Err(NotDone::kept(why.to_string())),
         Taken::Stranded(thing) => Err(stranded(Thing::clone(&thing), place.clone())),
     }

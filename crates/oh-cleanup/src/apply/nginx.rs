@@ -85,13 +85,15 @@ pub(super) fn reload(
             for place in still_routed(run.host, &unread) {
                 said.push_str(&format!("; {place}"));
             }
+            said.push_str(no_server(run.host));
             *told = Some(said);
             return Ok(Outcome::Done);
         }
         Reloaded::NoMaster => match publish::judge(run.host).map_err(Fault::from)? {
             Judged::Refused(complaints) => complaints,
             Judged::Accepted => {
-                *told = Some("no nginx runs; it accepts what is left".into());
+                let rest = no_server(run.host);
+                *told = Some(format!("no nginx runs; it accepts what is left{rest}"));
                 return Ok(Outcome::Done);
             }
             Judged::NotAsked(why) => {
@@ -100,16 +102,14 @@ pub(super) fn reload(
             }
         },
         Reloaded::Refused(complaints) => complaints,
-        Reloaded::NotSeen(complaints) => {
-            // It accepted what is left, or could not be asked: only what it says itself tells why.
-            if !names_one(&complaints, &unread) {
-                let why = reasons(&complaints);
-                return Err(NotDone::said(format!(
-                    "nginx was asked to read what is left, and its workers of before still serve: {why}; \
-                     the files stay in the quarantine"
-                )));
-            }
-            return Err(put_back(run, unread, &complaints, files, true));
+        Reloaded::NotSeen(logged) => {
+            // It accepted what is left, or could not be asked. Whoever sends it a request writes to its
+            // log as well: that is told, and decides nothing.
+            return Err(NotDone::said(format!(
+                "nginx was asked to read what is left, and its workers of before still serve; {}; the \
+                 files stay in the quarantine, and undo brings them back",
+                logged_reasons(&logged)
+            )));
         }
     };
     let guilty = guilty(unread, &complaints);
@@ -120,7 +120,7 @@ pub(super) fn reload(
             reasons(&complaints)
         )));
     }
-    Err(put_back(run, guilty, &complaints, files, false))
+    Err(put_back(run, guilty, &complaints, files))
 }
 
 /// The runs whose files nginx misses: those behind which it began to refuse.
@@ -143,13 +143,22 @@ pub(crate) fn reasons(complaints: &[String]) -> String {
     if complaints.is_empty() { "it gave no reason".into() } else { complaints.join("; ") }
 }
 
-/// Puts files back, and looks whether nginx accepts them and serves them.
+/// What the log of nginx has of the moment in which it was to read its configuration: a log is written to
+/// by whoever sends a request, so it is what the log says, and no more.
+pub(crate) fn logged_reasons(logged: &[String]) -> String {
+    if logged.is_empty() {
+        "its log gives no reason".into()
+    } else {
+        format!("its log says: {}", logged.join("; "))
+    }
+}
+
+/// Puts files back, and looks whether nginx accepts them.
 fn put_back(
     run: &mut Run<'_>,
     unread: Vec<Unread>,
     complaints: &[String],
     files: &mut Files,
-    was_asked: bool,
 ) -> NotDone {
     let own = run.journal.run().clone();
     let why = format!("nginx refuses what is left: {}", reasons(complaints));
@@ -176,7 +185,7 @@ fn put_back(
             }
         }
     }
-    let verified = if left.is_empty() { verified(run, was_asked) } else { Err(left.join("; ")) };
+    let verified = if left.is_empty() { verified(run) } else { Err(left.join("; ")) };
     let (why, exit) = match verified {
         Ok(state) => (format!("{why}; all is back, and {state}"), Exit::RolledBack),
         Err(state) => (format!("{why}; and not all is as it was: {state}"), Exit::RollbackFailed),
@@ -193,23 +202,27 @@ fn back(thing: &Thing, place: &Place) -> Result<(), String> {
     }
 }
 
-/// Looks whether nginx accepts what is back; where it was asked to read what was left, it reads it.
-fn verified(run: &Run<'_>, was_asked: bool) -> Result<&'static str, String> {
-    if was_asked {
-        return match publish::reload(run.host) {
-            Ok(Reloaded::Seen | Reloaded::NoMaster) => Ok("nginx has read it again"),
-            Ok(Reloaded::Refused(lines) | Reloaded::NotSeen(lines)) => {
-                Err(format!("nginx does not read it: {}", reasons(&lines)))
-            }
-            Err(fault) => Err(chain(&fault)),
-        };
-    }
+/// Looks whether nginx accepts what is back.
+fn verified(run: &Run<'_>) -> Result<&'static str, String> {
     match publish::judge(run.host) {
         Ok(Judged::Accepted) => Ok("nginx accepts it, and serves what it did"),
         Ok(Judged::NotAsked(_)) => Ok("nginx serves what it did"),
         Ok(Judged::Refused(lines)) => Err(format!("nginx refuses it too: {}", reasons(&lines))),
         Err(fault) => Err(chain(&fault)),
     }
+}
+
+/// Says so where nginx accepts a configuration that has it listen nowhere. No file of a generator's has a
+/// server, so that was so before; nobody sees it by what nginx answers to `nginx -t`.
+fn no_server(host: &Host) -> &'static str {
+    let Ok(config) = publish::real(&host.root, &host.settings.nginx.config) else { return "" };
+    let (tree, faults) = tree::read_leniently(&config);
+    let mut is_one = !faults.is_empty();
+    tree.visit(&mut |visit| {
+        // In an `upstream` a server is a line.
+        is_one |= visit.directive.name == "server" && visit.directive.block.is_some();
+    });
+    if is_one { "" } else { "; its configuration has no server, so it listens nowhere" }
 }
 
 /// Names the routes that were to go and that another file has too, as far as they can be read.

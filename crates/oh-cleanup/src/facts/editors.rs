@@ -113,6 +113,8 @@ fn of_record(look: &Look<'_>, record: &Record, family: &[Subject], usages: &[Usa
     let is_around_us = !look.own.is_disjoint(&pids);
     let unit = record.unit.as_ref().filter(|_| is_around_us);
     Editor {
+        // Its supervisor, which is a part of it, and the wish to have it running, which is recorded.
+        starters: BTreeSet::new(),
         what: format!("the {} {}", record.subject, record.id),
         kind: Kind::Editor,
         kept: unit.map(|unit| {
@@ -306,6 +308,10 @@ fn of_group(look: &Look<'_>, group: &[(Stray, Usage)], known: &BTreeSet<Pid>) ->
         is_around_us: !look.own.is_disjoint(&pids),
         connections: clients.as_ref().map(Vec::len),
         clients: clients.unwrap_or_default(),
+        starters: strays()
+            .filter_map(|stray| look.starter(stray.identity.pid))
+            .filter(|(pid, _)| !pids.contains(pid))
+            .collect(),
         ports,
         why: format!("its own folder is {}", shown.unwrap_or_default()),
         folders,

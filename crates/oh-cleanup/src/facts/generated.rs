@@ -18,7 +18,7 @@ use oh_nginx_conf::generated::{FILE_BYTES_MAX, Generated, recognise};
 use super::{Editor, GeneratedFile, Listening, Look};
 use crate::apply::chain;
 
-/// How many names are looked at in the folder: with more than that somebody floods it.
+/// How many files are looked at in the folder: with more than that somebody floods it.
 const NAMES_MAX: usize = 10_000;
 
 /// The folder of the files, and what their names have before and behind an id; `None` where each of
@@ -31,8 +31,12 @@ pub(crate) fn place(host: &Host) -> Option<(RealPath, String, String)> {
 }
 
 pub(super) fn gather(look: &mut Look<'_>, editors: &[Editor]) -> Vec<GeneratedFile> {
+    gather_up_to(NAMES_MAX, look, editors)
+}
+
+fn gather_up_to(names_max: usize, look: &mut Look<'_>, editors: &[Editor]) -> Vec<GeneratedFile> {
     let Some((folder, before, behind)) = place(look.host) else { return Vec::new() };
-    let things = match things(look, &folder, (&before, &behind)) {
+    let things = match things(names_max, look, &folder, (&before, &behind)) {
         Ok(things) => things,
         Err(why) => {
             look.miss(folder.to_string(), why);
@@ -60,29 +64,37 @@ pub(super) fn gather(look: &mut Look<'_>, editors: &[Editor]) -> Vec<GeneratedFi
 
 /// Looks at every name in the folder that could be one of theirs.
 fn things(
-    look: &Look<'_>,
+    names_max: usize,
+    look: &mut Look<'_>,
     folder: &RealPath,
     (before, behind): (&str, &str),
 ) -> Result<Vec<Thing>, String> {
     let open = folder::open_folder(folder, &look.owners).map_err(|fault| chain(&fault))?;
     let Some(open) = open else { return Ok(Vec::new()) };
-    let (mut names, mut count) = (BTreeSet::new(), 0);
+    let (mut names, mut is_flooded) = (BTreeSet::new(), false);
     let is_one = |name: &[u8]| {
         let is_long = name.len() > before.len() + behind.len() && !name.starts_with(b".");
         is_long && name.starts_with(before.as_bytes()) && name.ends_with(behind.as_bytes())
     };
+    // What has another name costs nothing, and hides nothing.
     each_name(open.as_fd(), |name| {
-        count += 1;
         names.extend(Name::new(name).filter(|_| is_one(name)));
-        count < NAMES_MAX
+        is_flooded = names.len() > names_max;
+        !is_flooded
     })
     .map_err(|errno| format!("it cannot be listed: {errno}"))?;
-    if count >= NAMES_MAX {
-        return Err(format!("it has {NAMES_MAX} names or more"));
+    if is_flooded {
+        look.miss(folder.to_string(), format!("it has more than {names_max} files"));
     }
-    let looked = names.iter().map(|name| quarantine::look_in(open.as_fd(), folder, name));
-    let things: Result<Vec<Option<Thing>>, _> = looked.collect();
-    Ok(things.map_err(|fault| chain(&fault))?.into_iter().flatten().collect())
+    let mut things = Vec::new();
+    for name in &names {
+        match quarantine::look_in(open.as_fd(), folder, name) {
+            Ok(thing) => things.extend(thing),
+            // One that cannot be looked at hides no other.
+            Err(fault) => look.miss(format!("{folder}/{name}"), chain(&fault)),
+        }
+    }
+    Ok(things)
 }
 
 /// Reads a file, and says why it is none of a generator's.
@@ -189,5 +201,65 @@ impl Holders {
         });
         self.known.insert(port, found.clone());
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use oh_host::settings::{self, Wish};
+
+    use super::*;
+
+    const FOLDER: &str = "etc/nginx/vscode-projects";
+
+    /// How many files are too many here.
+    const FILES: usize = 20;
+
+    /// What is found beside one good file and these.
+    fn found(others: &[&[u8]]) -> (Vec<String>, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let folder = dir.path().join(FOLDER);
+        fs::create_dir_all(&folder).unwrap();
+        let text = "# Auto-generated config for x\n";
+        for name in others.iter().chain([&b"good.conf".as_slice()]) {
+            fs::write(folder.join(OsStr::from_bytes(name)), text).unwrap();
+        }
+        let wish = Wish::of(None, Some(dir.path().display().to_string()), Vec::new());
+        let host = settings::find(&wish).unwrap().into_host();
+        let mut look = Look::begin(&host).unwrap();
+        let files = gather_up_to(FILES, &mut look, &[]);
+        let shown = files.iter().map(|file| match &file.content {
+            Ok(_) => file.thing.name.to_string(),
+            Err(why) => format!("{}: {why}", file.thing.name),
+        });
+        let unseen = look.unseen.iter().map(|one| one.reason.clone());
+        (shown.collect(), unseen.collect())
+    }
+
+    #[test]
+    fn a_name_that_is_none_hides_no_other() {
+        let bad = "its name is none that a generator gave";
+        let (files, unseen) = found(&[b"\xff.conf", b"a\nb.conf"]);
+        let expected =
+            [format!("a\\x0ab.conf: {bad}"), "good.conf".into(), format!("\\xff.conf: {bad}")];
+        assert_eq!((files.as_slice(), unseen.len()), (expected.as_slice(), 0));
+    }
+
+    #[test]
+    fn a_flood_of_names_is_told_and_hides_nothing_of_another_name() {
+        let names: Vec<String> = (0..=FILES).map(|number| format!("{number}.txt")).collect();
+        let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+        assert_eq!(found(&names), (vec!["good.conf".to_owned()], Vec::new()));
+        let names: Vec<String> = (0..=FILES).map(|number| format!("{number}.conf")).collect();
+        let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+        let (files, unseen) = found(&names);
+        assert_eq!(unseen, [format!("it has more than {FILES} files")]);
+        assert!(files.len() > FILES, "{}", files.len());
     }
 }

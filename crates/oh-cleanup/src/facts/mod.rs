@@ -76,6 +76,17 @@ pub(crate) struct Facts {
     pub(crate) is_unread: bool,
 }
 
+impl Facts {
+    /// Leaves files for nginx alone that were seen to change between two looks.
+    pub(crate) fn leave_changed(&mut self, changed: &[Thing]) {
+        for file in self.generated.iter_mut().filter(|file| changed.contains(&file.thing)) {
+            let why =
+                format!("it was changed while it was looked at, and is uid {}'s", file.thing.uid);
+            file.content = Err(why);
+        }
+    }
+}
+
 /// An editor, or what is left of one or of OpenHands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Editor {
@@ -94,6 +105,9 @@ pub(crate) struct Editor {
     pub(crate) leaders: Vec<Identity>,
     /// Its processes.
     pub(crate) pids: BTreeSet<Pid>,
+    /// Who started it and lives, each with the time of its start: not the first process, nor what takes the
+    /// orphans of its user.
+    pub(crate) starters: BTreeSet<(Pid, u64)>,
     /// How many browsers are connected; `None` where nobody can tell, and why is not asked.
     pub(crate) connections: Option<usize>,
     /// Who is connected, as far as that is known.
@@ -264,6 +278,13 @@ impl<'l> Look<'l> {
     pub(crate) fn is_owned(&self, uid: u32) -> bool {
         // Whom a set of owners believes is root too, whoever asks.
         self.owners.contains(uid) && (self.me == 0 || self.me == uid)
+    }
+
+    /// Who started a process, where that is neither the first process nor somebody's systemd.
+    fn starter(&self, pid: Pid) -> Option<(Pid, u64)> {
+        let parent = self.all.get(pid)?.parent.filter(|parent| *parent != Pid::INIT)?;
+        let stat = self.all.get(parent)?;
+        (stat.name != "systemd").then_some((parent, stat.start_time_ticks))
     }
 
     /// Says that something was not looked at.

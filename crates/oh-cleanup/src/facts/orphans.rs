@@ -7,6 +7,7 @@
 //! such folder belongs to what has one by descent, or by the process group that OpenHands had, and only
 //! where its command line is one that OpenHands starts. An orphan has no living parent but the first
 //! process, or its user's systemd: whatever else is above it keeps it, OpenHands itself first of all.
+//! What systemd itself started has no other parent either, and is no orphan while its service runs.
 
 use core::convert::Infallible;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use oh_host::members::Target;
 use oh_host::process::{Glance, Identity, Pid, ProcessDir, ProcessFault, ProcessStat, settle};
 use oh_host::usage::{self, Closely, Subject};
 use oh_model::container::Container;
+use oh_model::held_by::Service;
 use oh_model::openhands_command::{Part, takes_orphans};
 use oh_model::path::RealPath;
 use oh_model::port::Port;
@@ -24,6 +26,9 @@ use super::editors::leftover;
 use super::{Editor, Look, Unread};
 use crate::fault::Fault;
 use crate::step::Kind;
+use services::Services;
+
+mod services;
 
 /// The variables with which OpenHands starts the server of a conversation, and which what that starts
 /// inherits.
@@ -53,6 +58,8 @@ struct Piece {
     sockets: Option<String>,
     /// Whether it is in another pid or mount namespace, and in which container.
     elsewhere: Option<Option<Container>>,
+    /// The service of systemd that holds it.
+    service: Option<Service>,
 }
 
 /// A folder that proves nothing.
@@ -83,9 +90,15 @@ struct Tree<'p> {
     top: &'p Piece,
     pieces: Vec<&'p Piece>,
     above: Above,
+    /// Why a service of systemd keeps it.
+    served: Option<String>,
 }
 
-impl Tree<'_> {
+impl<'p> Tree<'p> {
+    const fn of(top: &'p Piece, pieces: Vec<&'p Piece>, above: Above) -> Self {
+        Self { top, pieces, above, served: None }
+    }
+
     fn is_proved(&self) -> bool {
         self.pieces.iter().any(|piece| !piece.proofs.is_empty())
     }
@@ -107,14 +120,22 @@ pub(super) fn gather(look: &mut Look<'_>, known: &BTreeSet<Pid>) -> Result<Vec<E
     let mut trees: BTreeMap<Pid, Tree<'_>> = BTreeMap::new();
     for piece in here.values() {
         let (top, above) = climb.of(piece);
-        let tree = trees.entry(top.stat.pid).or_insert(Tree { top, pieces: Vec::new(), above });
+        let tree = trees.entry(top.stat.pid).or_insert_with(|| Tree::of(top, Vec::new(), above));
         tree.pieces.push(piece);
+    }
+    let mut services = Services::of_machine();
+    for tree in trees.values_mut().filter(|tree| tree.above == Above::Nobody) {
+        // Of whom nothing is ended, nobody has to be asked.
+        if tree.top.uid.is_some_and(|uid| look.owners.contains(uid)) {
+            let mut pieces = tree.pieces.iter();
+            tree.served = pieces.find_map(|piece| services.keeping(piece, tree.top));
+        }
     }
     let (orphans, others): (Vec<Tree<'_>>, Vec<Tree<'_>>) =
         trees.into_values().partition(|tree| tree.above == Above::Nobody);
-    // Whatever else is in a tree, somebody's own folder keeps all of it.
+    // Whatever else is in a tree, somebody's own folder keeps all of it, and so does a service.
     let (mut strangers, orphans): (Vec<Tree<'_>>, Vec<Tree<'_>>) =
-        orphans.into_iter().partition(Tree::is_anothers);
+        orphans.into_iter().partition(|tree| tree.served.is_some() || tree.is_anothers());
     let (proved, rest): (Vec<Tree<'_>>, Vec<Tree<'_>>) =
         orphans.into_iter().partition(Tree::is_proved);
     let (related, unknown): (Vec<Tree<'_>>, Vec<Tree<'_>>) =
@@ -211,10 +232,11 @@ fn piece(look: &Look<'_>, process: &ProcessDir, part: Part) -> Result<Piece, Pro
         })
     };
     let uid = process.only_uid()?;
-    let elsewhere = if process.shares_our_namespaces()? {
-        None
+    let groups = process.control_groups()?;
+    let (elsewhere, service) = if process.shares_our_namespaces()? {
+        (None, Service::of_control_groups(&groups))
     } else {
-        Some(Container::of_control_groups(&process.control_groups()?))
+        (Some(Container::of_control_groups(&groups)), None)
     };
     let works_in = match process.working_folder() {
         Ok(folder) => Some(folder.to_string_lossy().into_owned()),
@@ -249,7 +271,18 @@ fn piece(look: &Look<'_>, process: &ProcessDir, part: Part) -> Result<Piece, Pro
     let stat = process.stat()?;
     // Last: what was read before was this very process's.
     let identity = process.identity()?;
-    Ok(Piece { stat, identity, part, uid, proofs, other_folder, is_marked, sockets, elsewhere })
+    Ok(Piece {
+        stat,
+        identity,
+        part,
+        uid,
+        proofs,
+        other_folder,
+        is_marked,
+        sockets,
+        elsewhere,
+        service,
+    })
 }
 
 impl Piece {
@@ -484,7 +517,7 @@ fn staying(look: &Look<'_>, tree: &Tree<'_>) -> Option<Editor> {
         format!("pid {pid} ({})", name.unwrap_or_default())
     };
     let keeps = tree.pieces.iter().find(|one| one.is_anothers()).unwrap_or(piece);
-    let kept = match (tree.above, &keeps.other_folder) {
+    let by_folder = || match (tree.above, &keeps.other_folder) {
         (Above::App(app), _) => format!("its OpenHands runs (pid {app})"),
         (Above::Another(parent), _) => format!("{} started it, and runs", shown(parent)),
         (Above::Outside, _) => "what started it cannot be seen from here".to_owned(),
@@ -496,6 +529,7 @@ fn staying(look: &Look<'_>, tree: &Tree<'_>) -> Option<Editor> {
             "nobody can tell in which folder it works".to_owned()
         }
     };
+    let kept = tree.served.clone().unwrap_or_else(by_folder);
     let pids = tree.pieces.iter().map(|piece| piece.stat.pid).collect();
     Some(Editor { kept: Some(kept), pids, ..named(look, tree) })
 }
@@ -513,11 +547,11 @@ fn contained(look: &Look<'_>, pieces: &[&Piece]) -> Vec<Editor> {
     }
     let nowhere = pieces.iter().filter(|piece| piece.elsewhere == Some(None));
     let nowhere = nowhere.filter(|piece| is_server(piece)).map(|piece| {
-        let tree = Tree { top: piece, pieces: vec![piece], above: Above::Nobody };
+        let tree = Tree::of(piece, vec![piece], Above::Nobody);
         Editor { is_elsewhere: true, ..named(look, &tree) }
     });
     let editor = |(container, piece): (&Container, &Piece)| {
-        let tree = Tree { top: piece, pieces: vec![piece], above: Above::Nobody };
+        let tree = Tree::of(piece, vec![piece], Above::Nobody);
         // Whoever has control groups of their own gives them any name.
         let why = format!(
             "its control group has the name of a container: --containers, or, where `{} ps` lists \
@@ -582,6 +616,7 @@ fn named(look: &Look<'_>, tree: &Tree<'_>) -> Editor {
         container: None,
         folders,
         is_around_us: false,
+        starters: BTreeSet::new(),
         why,
     }
 }

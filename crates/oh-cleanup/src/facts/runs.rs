@@ -11,7 +11,7 @@ use oh_model::id::InstanceId;
 use oh_model::run::RunId;
 
 use super::Look;
-use crate::journal::{Run, TOOL};
+use crate::journal::{LOOK_BYTES_MAX, Run, TOOL};
 use crate::step::Step;
 
 /// How late a run is one of late: what its editors wrote is older than any least age by then.
@@ -31,11 +31,12 @@ pub(super) fn gather(look: &mut Look<'_>) -> BTreeSet<Number> {
         }
     };
     let (mut left, mut unread) = (BTreeSet::new(), Vec::new());
+    let mut left_bytes = LOOK_BYTES_MAX;
     for id in runs.iter().rev().take(RUNS_MAX) {
         if !is_of_late(look.host, id) {
             continue;
         }
-        match Run::read(root, id) {
+        match Run::read_up_to(root, id, &mut left_bytes) {
             Ok(run) => left.extend(run.left()),
             // Purged meanwhile.
             Err(journal::JournalFault::Unknown(_)) => {}
@@ -51,12 +52,13 @@ pub(super) fn gather(look: &mut Look<'_>) -> BTreeSet<Number> {
 /// Says whether it was an unfinished run of late that recorded an instance as to be stopped. What the last
 /// run that came to it says counts.
 pub(crate) fn has_stopped(host: &Host, id: &InstanceId) -> Result<bool, JournalFault> {
+    let mut left_bytes = LOOK_BYTES_MAX;
     for run in journal::runs(&host.root, TOOL)?.iter().rev().take(RUNS_MAX) {
         if !is_of_late(host, run) {
             continue;
         }
         // One that cannot be read is named by the look at them all.
-        let Ok(run) = Run::read(&host.root, run) else { continue };
+        let Ok(run) = Run::read_up_to(&host.root, run, &mut left_bytes) else { continue };
         let is_it = |step: &Step| matches!(step, Step::WantStopped(wanted) if wanted == id);
         let Some(number) = run.head.steps.iter().position(is_it) else { continue };
         if run.is_over() {

@@ -57,6 +57,7 @@ fn editor(id: Option<&str>, first: u32, on: Option<u64>, folders: &[&str]) -> Ed
         container: None,
         folders: folders.iter().map(|path| RealPath::parse(path).unwrap()).collect(),
         is_around_us: false,
+        starters: BTreeSet::new(),
         why: "it is ours".into(),
     }
 }

@@ -22,6 +22,7 @@ fn piece(number: u32, parent: Option<u32>, part: Part) -> Piece {
         is_marked: false,
         sockets: None,
         elsewhere: None,
+        service: None,
     }
 }
 

@@ -149,3 +149,19 @@ fn what_nginx_has_not_read_is_read_by_the_next_run() {
     let temporary = Request { kinds: Kinds { temporary: true, ..Kinds::default() }, ..all() };
     assert_eq!(said(&facts, &temporary), "");
 }
+
+#[test]
+fn a_file_that_changed_between_two_looks_keeps_itself_and_nothing_else() {
+    let mut facts = facts_of_nginx();
+    let steps = |facts: &Facts| plan(facts, &nginx()).steps;
+    let before = steps(&facts);
+    let dead = facts.generated[1].thing.clone();
+    facts.leave_changed(std::slice::from_ref(&dead));
+    let is_dead = |step: &Step| matches!(step, Step::Move(step) if step.thing == dead);
+    let rest: Vec<Step> = before.iter().filter(|step| !is_dead(step)).cloned().collect();
+    assert!(before.len() == rest.len() + 1 && rest.len() > 1, "{before:?}");
+    assert_eq!(steps(&facts), rest);
+    let kept = plan(&facts, &nginx()).exclusions;
+    let kept = kept.iter().find(|one| one.subject == dead.shown()).unwrap();
+    assert_eq!(kept.reason, "it was changed while it was looked at, and is uid 0's");
+}
