@@ -26,6 +26,7 @@ use crate::facts::{self, Facts, Look};
 use crate::fault::Fault;
 use crate::guard::Guard;
 use crate::journal::{self, Run};
+use crate::limit;
 use crate::plan::plan;
 use crate::planfile::PlanFile;
 use crate::purge::Work;
@@ -39,6 +40,9 @@ pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// A plan names processes and files: it is its user's alone.
 const PLAN_FILE: Meta = Meta { mode: 0o600, owner: None };
+
+/// How a file is named that is not to be written, but printed.
+const STDOUT: &str = "-";
 
 /// What a command works with, and what people should know of its configuration.
 pub(crate) struct Context {
@@ -76,6 +80,9 @@ pub(crate) fn make(asked: &PlanArguments, common: &Common) -> Result<Answer, Fai
     let (facts, plan) = planned(&host, &request)?;
     let boot = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
     let file = PlanFile::of(&host, boot.clone(), &request, &plan);
+    if asked.output == STDOUT {
+        return Ok(report::printed(&facts, &plan, &file.render()).notes(warnings));
+    }
     let path = given(&asked.output).map_err(Failure::of)?;
     let written = atomic::replace(&path, file.render().as_bytes(), PLAN_FILE);
     written.map_err(|fault| Failure::of(Fault::Write(fault)))?;
@@ -177,7 +184,7 @@ fn carry_out(
     let after = after::look(host, &seen, &deeds);
     let done = report::Done { run: &run_id, deeds: &deeds, evidence, removed, after };
     let notes = unswept.into_iter().chain(dropped).chain(reserved(host, asked.no_evidence));
-    Ok(report::done(&facts, &told, &done).notes(notes))
+    Ok(limit::told(host, report::done(&facts, &told, &done)).notes(notes))
 }
 
 /// What would be done, for whoever is asked.

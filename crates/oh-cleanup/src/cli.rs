@@ -81,7 +81,7 @@ pub(crate) struct CleanArguments {
 pub(crate) struct PlanArguments {
     #[command(flatten)]
     pub(crate) wanted: WantedArguments,
-    /// Write the plan into this file
+    /// Write the plan into this file; - prints it, and says on stderr what it would do
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: String,
 }
@@ -169,8 +169,9 @@ pub(crate) struct DoingArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct PurgeArguments {
-    /// The runs; without one, all that --older-than names
-    #[arg(value_name = "RUN", required_unless_present = "older_than")]
+    /// The runs; without one, those that --older-than names, or else the oldest as long as all of them
+    /// have more room than cleanup.quarantine_max_mib, but never the last
+    #[arg(value_name = "RUN")]
     pub(crate) runs: Vec<String>,
     /// Purge the runs that began so long ago, e.g. 7d
     #[arg(long, value_name = "AGE", value_parser = duration::parse, conflicts_with = "runs")]

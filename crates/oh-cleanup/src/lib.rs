@@ -15,6 +15,7 @@ mod facts;
 mod fault;
 mod guard;
 mod journal;
+mod limit;
 mod lines;
 mod plan;
 mod planfile;

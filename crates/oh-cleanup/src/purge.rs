@@ -30,6 +30,7 @@ use crate::evidence;
 use crate::facts::owners;
 use crate::fault::Fault;
 use crate::journal::{Line, Run, TOOL, Undo};
+use crate::limit;
 use crate::runs::{held, ids};
 
 /// What is asked to go: runs, and those of which nobody can tell what they moved.
@@ -91,6 +92,7 @@ pub(crate) fn purge(asked: &PurgeArguments, common: &Common) -> Result<Answer, F
 
 fn choose(host: &Host, asked: &PurgeArguments) -> Result<Chosen, Fault> {
     let ids: Vec<RunId> = match asked.older_than {
+        None if asked.runs.is_empty() => limit::beyond(host)?,
         None => asked.runs.iter().map(|name| RunId::parse(name)).collect::<Result<_, _>>()?,
         Some(age) => {
             let age = jiff::SignedDuration::try_from(age).unwrap_or(jiff::SignedDuration::MAX);
@@ -105,7 +107,7 @@ fn choose(host: &Host, asked: &PurgeArguments) -> Result<Chosen, Fault> {
     for id in ids {
         match Run::read(&host.root, &id) {
             Ok(run) => chosen.runs.push(run),
-            Err(fault @ journal::JournalFault::Unknown(_)) if asked.older_than.is_none() => {
+            Err(fault @ journal::JournalFault::Unknown(_)) if !asked.runs.is_empty() => {
                 return Err(fault.into());
             }
             // One that cannot be read keeps no other's room.
