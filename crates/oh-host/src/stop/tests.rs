@@ -317,7 +317,7 @@ impl TestGroup {
         }
         let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
         let of_mount = |mount: &&str| std::fs::exists(format!("{mount}/cgroup.procs")).unwrap();
-        let mount = mounts.iter().find(of_mount).expect("environment: no control groups here");
+        let mount = mounts.into_iter().find(of_mount).expect("environment: no control groups here");
         let folder = std::path::Path::new(mount).join(format!("oh-host-test-{}", token()));
         std::fs::create_dir(&folder).expect("environment: no control group can be made here");
         Some(Self(folder))
