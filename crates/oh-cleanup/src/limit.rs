@@ -4,7 +4,7 @@
 //! says that there is more, and `purge` without a run removes what is beyond it, shown and asked for as
 //! any other. The oldest go first, and the last run that moved anything away stays, however large it is:
 //! it is the one that somebody takes back. So does one that was interrupted: what it was to take is taken by
-//! the next run.
+//! the next run. What counts is the room that was counted when things were moved.
 
 use core::num::NonZeroU64;
 
