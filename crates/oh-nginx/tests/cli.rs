@@ -79,6 +79,7 @@ fn help_names_every_command_and_option() {
               Possible values:
               - human: Text for people
               - json:  One JSON document
+              - lines: The same, one line for each value: its way, a tab, and the value as in JSON
 
               [default: human]
     --- exit 0
