@@ -29,6 +29,7 @@ use crate::fault::Fault;
 use crate::guard::Guard;
 use crate::interrupt::{self, From};
 use crate::journal::{self, Run};
+use crate::limit;
 use crate::plan::plan;
 use crate::planfile::PlanFile;
 use crate::purge::Work;
@@ -40,6 +41,9 @@ use crate::waits::{self, LOCK_WAIT};
 
 /// A plan names processes and files: it is its user's alone.
 const PLAN_FILE: Meta = Meta { mode: 0o600, owner: None };
+
+/// How a file is named that is not to be written, but printed.
+const STDOUT: &str = "-";
 
 /// What a command works with, and what people should know of its configuration.
 pub(crate) struct Context {
@@ -86,6 +90,9 @@ pub(crate) fn make(asked: &PlanArguments, common: &Common) -> Result<Answer, Fai
     let (facts, plan) = planned(&host, &request)?;
     let boot = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
     let file = PlanFile::of(&host, boot.clone(), &request, &plan);
+    if asked.output == STDOUT {
+        return Ok(report::printed(&facts, &plan, &file.render()).notes(warnings));
+    }
     let path = given(&asked.output).map_err(Failure::of)?;
     let written = atomic::replace(&path, file.render().as_bytes(), PLAN_FILE);
     written.map_err(|fault| Failure::of(Fault::Write(fault)))?;
@@ -192,7 +199,7 @@ fn carry_out(
     let after = after::look(host, &seen, &deeds);
     let done = report::Done { run: &run_id, deeds: &deeds, evidence, removed, after };
     let notes = unswept.into_iter().chain(dropped).chain(reserved(host, asked.no_evidence));
-    Ok(report::done(&facts, &told, &done).notes(notes))
+    Ok(limit::told(host, report::done(&facts, &told, &done)).notes(notes))
 }
 
 /// What would be done, for whoever is asked.

@@ -88,7 +88,7 @@ pub(crate) struct CleanArguments {
 pub(crate) struct PlanArguments {
     #[command(flatten)]
     pub(crate) wanted: WantedArguments,
-    /// Write the plan into this file
+    /// Write the plan into this file; - prints it, and says on stderr what it would do
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: String,
 }
@@ -189,7 +189,8 @@ pub(crate) struct UndoArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct PurgeArguments {
-    /// The runs; without one, all that --older-than names
+    /// The runs; without one, those that --older-than names, or else the oldest as long as all of them
+    /// have more room than cleanup.quarantine_max_mib, but never the last
     #[arg(value_name = "RUN")]
     pub(crate) runs: Vec<String>,
     /// Purge the runs that began so long ago, e.g. 7d

@@ -31,6 +31,7 @@ use crate::facts::owners;
 use crate::fault::Fault;
 use crate::interrupt::{self, From};
 use crate::journal::{Line, Run, TOOL, Undo};
+use crate::limit;
 use crate::runs::{held, ids};
 use crate::waits::{self, LOCK_WAIT};
 
@@ -105,6 +106,7 @@ pub(crate) fn purge(asked: &PurgeArguments, common: &Common) -> Result<Answer, F
 
 fn choose(host: &Host, asked: &PurgeArguments) -> Result<Chosen, Fault> {
     let ids: Vec<RunId> = match asked.older_than {
+        None if asked.runs.is_empty() => limit::beyond(host)?,
         None => asked.runs.iter().map(|name| RunId::parse(name)).collect::<Result<_, _>>()?,
         Some(age) => {
             let age = jiff::SignedDuration::try_from(age).unwrap_or(jiff::SignedDuration::MAX);
@@ -119,7 +121,7 @@ fn choose(host: &Host, asked: &PurgeArguments) -> Result<Chosen, Fault> {
     for id in ids {
         match Run::read(&host.root, &id) {
             Ok(run) => chosen.runs.push(run),
-            Err(fault @ journal::JournalFault::Unknown(_)) if asked.older_than.is_none() => {
+            Err(fault @ journal::JournalFault::Unknown(_)) if !asked.runs.is_empty() => {
                 return Err(fault.into());
             }
             Err(fault) if asked.older_than.is_none() => chosen.lost.push((id, chain(&fault))),

@@ -45,6 +45,13 @@ fn unheld(facts: &Facts, plan: &Plan<Step>) -> Exit {
     if plan.exclusions.iter().any(is_it) { Exit::No } else { Exit::Ok }
 }
 
+/// The answer to who wants the plan itself: its text, and on stderr what it would do.
+pub(crate) fn printed(facts: &Facts, plan: &Plan<Step>, text: &str) -> Answer {
+    let Answer { human, mut result, exit, .. } = planned(facts, plan, true);
+    result["plan"] = serde_json::from_str(text).unwrap_or(Value::Null);
+    Answer::new(text.to_owned(), result).exit(exit).notes(human.lines().map(str::to_owned))
+}
+
 /// What a plan would do, for whoever is asked: the sum, and each step.
 pub(crate) fn shown(facts: &Facts, plan: &Plan<Step>) -> String {
     let mut text = lines::sum(plan);

@@ -683,6 +683,13 @@ pub const KEYS: &[Key] = &[
         "How long nothing may have changed in a left-over of which nobody knows whose it was.",
     ),
     open(
+        "cleanup.quarantine_max_mib",
+        Kind::Integer { min: 0, max: 1_048_576_000, unit: "MiB" },
+        Preset::Integer(10_240),
+        "How much room what runs moved away may have before oh-cleanup says so, and oh-cleanup purge \
+         without a run removes the oldest; 0 for no limit. Nothing is removed without being asked for.",
+    ),
+    open(
         "wscheck.development_ports",
         Kind::Ports,
         Preset::Integers(&[12_000, 12_001]),

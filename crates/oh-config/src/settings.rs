@@ -315,6 +315,8 @@ pub struct Cleanup {
     pub grace_s: u64,
     /// How long nothing may have changed in what is nobody's, in seconds.
     pub age_min_s: u64,
+    /// How much room what runs moved away may have, in MiB; `None` is no limit.
+    pub quarantine_max_mib: Option<NonZeroU64>,
 }
 
 /// The WebSocket check.
@@ -405,6 +407,7 @@ pub(crate) fn build(merged: &Merged, file: &str) -> Option<Settings> {
             owners: take(merged, "cleanup.owners")?,
             grace_s: take(merged, "cleanup.grace_s")?,
             age_min_s: take(merged, "cleanup.age_min_s")?,
+            quarantine_max_mib: NonZeroU64::new(take(merged, "cleanup.quarantine_max_mib")?),
         },
         wscheck: Wscheck { development_ports: take(merged, "wscheck.development_ports")? },
     })

@@ -8,12 +8,15 @@
 //! stop is the caller's, and so is recording before that it is wanted stopped: something that
 //! restarts it would be stopped again and again only until the time is over.
 
+mod group;
+
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use thiserror::Error;
 
+use self::group::Group;
 use crate::boot::{BootFault, BootId, boot_id};
 use crate::members::{self, By, Key, Kin, Met, Tokens, is_candidate, key};
 use crate::process::{
@@ -30,6 +33,12 @@ pub const KILL_WAIT: Duration = Duration::from_secs(2);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 /// How many processes are held open at once; more are recognised by their start time alone.
 const HELD_MAX: usize = 512;
+
+/// How many control groups are ended as a whole: whoever may make more takes no descriptors that the looks
+/// at processes need.
+const GROUPS_MAX: usize = 32;
+/// How often in a row a control group is looked at whose processes become more meanwhile.
+const GROUP_LOOKS_MAX: usize = 8;
 
 /// What became of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +99,8 @@ pub enum StopFault {
 ///
 /// Sends SIGTERM (and SIGCONT, without which a stopped process would never see it), returns the
 /// moment everything is gone, and after `grace` sends SIGKILL to what is left and to what that
-/// has started meanwhile, for [`KILL_WAIT`] at most. A process that is dead and not yet reaped is
+/// has started meanwhile, for [`KILL_WAIT`] at most; a control group that has nothing else in it gets it
+/// as a whole (`cgroup.kill`). A process that is dead and not yet reaped is
 /// gone. The outcomes are sorted by target and pid.
 ///
 /// # Errors
@@ -403,6 +413,7 @@ impl<'t> Run<'t> {
         let mut pause = PAUSE.0;
         loop {
             let fresh = self.gather()?;
+            self.kill_groups()?;
             self.send(&[Signal::KILL], true)?;
             if fresh == 0 && !self.any_alive()? && self.gather()? == 0 {
                 return Ok(());
@@ -413,6 +424,54 @@ impl<'t> Run<'t> {
             std::thread::sleep(pause);
             pause = (2 * pause).min(PAUSE.1);
         }
+    }
+
+    /// Has the kernel end the control groups that have nothing but what is to end, each at once, with what
+    /// is forked from then on. Where there is none, and for what is in others, there are the signals.
+    fn kill_groups(&mut self) -> Result<(), StopFault> {
+        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        for (key, known) in self.known.iter().filter(|(_, known)| !known.protected) {
+            if groups.len() == GROUPS_MAX {
+                break;
+            }
+            let group = reach(key, known, |process| Ok(Group::of(process)));
+            // Whose group cannot be read is ended as one of none.
+            groups.extend(group.ok().flatten().flatten());
+        }
+        for group in groups.values() {
+            for _ in 0..GROUP_LOOKS_MAX {
+                let Some(members) = group.members().filter(|members| !members.is_empty()) else {
+                    break;
+                };
+                if let Some(keys) = self.all_known(&members) {
+                    if group.kill() {
+                        for key in keys {
+                            self.known.entry(key).and_modify(|one| one.sent = Some(Signal::KILL));
+                        }
+                    }
+                    break;
+                }
+                if self.gather()? == 0 {
+                    // Somebody else is in it.
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns which of those that are to end these processes are; `None` where one is none of them.
+    fn all_known(&self, members: &[Pid]) -> Option<Vec<Key>> {
+        let mut keys = Vec::new();
+        for pid in members {
+            // Of one that is gone nobody can tell what it has left in the group.
+            let key = key(&ProcessDir::open(*pid).and_then(|process| process.stat()).ok()?);
+            if self.known.get(&key)?.protected {
+                return None;
+            }
+            keys.push(key);
+        }
+        Some(keys)
     }
 
     /// Sends the signals to what lives: once to each, or again and again.

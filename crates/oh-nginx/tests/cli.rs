@@ -79,6 +79,7 @@ fn help_names_every_command_and_option() {
               Possible values:
               - human: Text for people
               - json:  One JSON document
+              - lines: The same, one line for each value: its way, a tab, and the value as in JSON
 
               [default: human]
     --- exit 0
@@ -228,7 +229,7 @@ fn without_a_command_the_short_help_is_on_stderr() {
           --root <DIR>       Put every path below this folder: a sandbox, a test, a mounted disk
           --set <KEY=VALUE>  Override one key of the configuration, e.g. --set site.port=8443
           --format <FORMAT>  Choose how the answer is written [default: human] [possible values: human,
-                             json]
+                             json, lines]
     ");
 }
 
@@ -277,7 +278,7 @@ fn what_was_typed_wrong_is_named() {
     assert_snapshot!(bare(&["plan", "--format", "xml"]).shown(), @"
     --- stderr
     error: invalid value 'xml' for '--format <FORMAT>'
-      [possible values: human, json]
+      [possible values: human, json, lines]
 
     For more information, try '--help'.
     --- exit 2

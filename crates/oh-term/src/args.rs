@@ -50,6 +50,8 @@ pub enum Format {
     Human,
     /// One JSON document
     Json,
+    /// The same, one line for each value: its way, a tab, and the value as in JSON
+    Lines,
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod args;
 mod consent;
 pub mod duration;
 mod failure;
+mod lines;
 mod progress;
 mod run;
 mod screen;

@@ -9,6 +9,7 @@ use clap::Parser;
 use oh_model::exit::Exit;
 use serde_json::{Value, json};
 
+use crate::lines::lines;
 use crate::text::escaped_lines;
 use crate::{Answer, Failure, Format};
 
@@ -64,9 +65,9 @@ pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Ok(Err(failure)) => {
             aside(&mut stderr, &failure.text(&carried));
-            if format == Format::Json {
+            if format != Format::Human {
                 // The failure keeps its code, whether or not anybody reads the document.
-                drop(show_failure::<T>(&failure, &carried, &mut stdout));
+                drop(show_failure::<T>(&failure, &carried, format, &mut stdout));
             }
             ExitCode::from(failure.exit.code())
         }
@@ -103,8 +104,9 @@ fn show_answer<T: Tool>(
             let text = std::iter::once(answer.human.clone()).chain(lines).collect::<String>();
             stdout.write_all(text.as_bytes())?;
         }
-        Format::Json => {
-            document::<T>(stdout, answer.exit, &answer.result, &json!(next), &Value::Null)?;
+        Format::Json | Format::Lines => {
+            let document = document::<T>(answer.exit, &answer.result, &json!(next), &Value::Null);
+            write(stdout, format, &document)?;
         }
     }
     stdout.flush()
@@ -113,21 +115,16 @@ fn show_answer<T: Tool>(
 fn show_failure<T: Tool>(
     failure: &Failure,
     carried: &[String],
+    format: Format,
     stdout: &mut impl Write,
 ) -> io::Result<()> {
     let error = failure.to_json(carried);
-    document::<T>(stdout, failure.exit, &Value::Null, &json!([]), &error)?;
+    write(stdout, format, &document::<T>(failure.exit, &Value::Null, &json!([]), &error))?;
     stdout.flush()
 }
 
-fn document<T: Tool>(
-    stdout: &mut impl Write,
-    exit: Exit,
-    result: &Value,
-    next: &Value,
-    error: &Value,
-) -> io::Result<()> {
-    let document = json!({
+fn document<T: Tool>(exit: Exit, result: &Value, next: &Value, error: &Value) -> Value {
+    json!({
         "schema_version": SCHEMA_VERSION,
         "tool": T::NAME,
         "tool_version": T::VERSION,
@@ -135,10 +132,18 @@ fn document<T: Tool>(
         "result": result,
         "next": next,
         "error": error,
-    });
+    })
+}
+
+/// Writes the document in a format for programs.
+fn write(stdout: &mut impl Write, format: Format, document: &Value) -> io::Result<()> {
     // As one text first: where serde_json is built without std, its Display panics when the writer
     // fails, and a reader who closed the pipe would make it look like a bug of ours.
-    stdout.write_all(format!("{document}\n").as_bytes())
+    let text = match format {
+        Format::Lines => lines(document),
+        Format::Human | Format::Json => format!("{document}\n"),
+    };
+    stdout.write_all(text.as_bytes())
 }
 
 /// Writes lines to stderr, which people read and no program; where that cannot be written, nobody wants

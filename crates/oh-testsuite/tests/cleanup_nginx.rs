@@ -9,7 +9,7 @@ mod scene;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -381,5 +381,34 @@ fn an_undo_asks_nginx_once_for_all_files_and_one_that_was_killed_is_gone_on_with
     let undone = scene.run(&["undo"])?.expect(1)?;
     ensure!(undone.stdout.contains("broken.conf\n          nginx refuses"), "{undone:?}");
     ensure!(tested(&scene)?.code == 0 && scene.has_old_route("a")?, "{undone:?}");
+    Ok(())
+}
+
+/// Is nginx, beside somebody who puts another file in the place of one that is gone.
+const RIVAL: &str = "#!/bin/sh\n[ -e PLACE ] || echo 'another one;' >PLACE\nexec NGINX \"$@\"\n";
+
+#[test]
+fn what_cannot_be_put_back_is_named() -> Result<()> {
+    let scene = Scene::new()?;
+    let lab = &scene.instances.lab;
+    let place = lab.at(&format!("{FOLDER}/named.conf")).display().to_string();
+    scene.old_site(&format!("include {place};"))?;
+    scene.generated("named", scene.instances.first_port + 3)?;
+    scene.reload(|scene| scene.has_old_route("named"))?;
+    let workers = scene.workers()?;
+    let nginx = components::program("nginx")?.display().to_string();
+    lab.write("rival", &RIVAL.replace("PLACE", &place).replace("NGINX", &nginx))?;
+    fs::set_permissions(lab.at("rival"), fs::Permissions::from_mode(0o755))?;
+    let rival = format!("nginx.program={}", lab.at("rival").display());
+    let said = scene.run(&[YES, &["--set", &rival]].concat())?.expect(8)?;
+    let kept = format!("named.conf: it stays as {}", lab.at("var").display());
+    ensure!(said.stdout.contains("and not all is as it was: "), "{said:?}");
+    ensure!(said.stdout.contains(&kept), "{kept}: {said:?}");
+    ensure!(fs::read_to_string(&place)? == "another one;\n", "{said:?}");
+    ensure!(scene.workers()? == workers && scene.has_old_route("named")?, "{said:?}");
+    // Whoever takes the other one away has it back.
+    fs::remove_file(&place)?;
+    scene.run(&["undo"])?.expect(0)?;
+    ensure!(tested(&scene)?.code == 0 && scene.has_old_route("named")?);
     Ok(())
 }

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use super::redact::Redactor;
-use super::{About, EvidenceFault, logs, processes};
+use super::{About, EvidenceFault, logs, processes, repositories};
 
 /// The largest item, in bytes.
 pub(super) const ITEM_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -90,6 +90,7 @@ pub(super) fn gather(about: &About<'_>) -> Result<Gathered, EvidenceFault> {
     disks(&mut collector, about);
     plan(&mut collector, about);
     files(&mut collector, about);
+    repositories::gather(&mut collector, about);
     logs::of_nginx(&mut collector, about.host);
     logs::of_editors(&mut collector, about.host);
     let kernel = std::fs::read_to_string(KERNEL).unwrap_or_default();

@@ -12,6 +12,7 @@ mod items;
 mod logs;
 mod processes;
 mod redact;
+mod repositories;
 mod room;
 mod store;
 

@@ -186,6 +186,7 @@ fn trusted_keys_come_from_the_file_or_the_command_line_alone() {
             "instances.supervision",
             "cleanup.grace_s",
             "cleanup.age_min_s",
+            "cleanup.quarantine_max_mib",
             "wscheck.development_ports",
         ]
     );

@@ -31,7 +31,7 @@ fn the_result_of_a_check_is_one_line_or_the_faults() {
     assert_snapshot!(report(&read(SOME)), @r#"
     warning: config.toml:3:8: toolkit.site.port: TLS is on, but 80 is where browsers expect a site without TLS
       also: default: toolkit.site.tls = "auto"
-    sound: 69 keys, 6 from the file, 0 from the environment, 0 from --set, 1 warning
+    sound: 70 keys, 6 from the file, 0 from the environment, 0 from --set, 1 warning
     "#);
     assert_snapshot!(report(&read("toolkit.site.port = 0")), @"
     config.toml:1:21: toolkit.site.port: 0 is no port, they go from 1 to 65535

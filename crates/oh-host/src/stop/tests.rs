@@ -305,3 +305,102 @@ fn a_group_that_ours_has_left_meanwhile_makes_no_stranger_ours() {
     child.wait().unwrap();
     stranger.wait().unwrap();
 }
+
+/// A control group for a test, which ends with it, and with all that is in it.
+struct TestGroup(std::path::PathBuf);
+
+impl TestGroup {
+    /// Makes one; `None` for anybody but root, who may not.
+    fn make() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+        let of_mount = |mount: &&str| std::fs::exists(format!("{mount}/cgroup.procs")).unwrap();
+        let mount = mounts.into_iter().find(of_mount).expect("environment: no control groups here");
+        let folder = std::path::Path::new(mount).join(format!("oh-host-test-{}", token()));
+        std::fs::create_dir(&folder).expect("environment: no control group can be made here");
+        Some(Self(folder))
+    }
+
+    fn take(&self, pid: u32) {
+        std::fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+
+    fn members(&self) -> String {
+        std::fs::read_to_string(self.0.join("cgroup.procs")).unwrap()
+    }
+}
+
+impl Drop for TestGroup {
+    fn drop(&mut self) {
+        drop(std::fs::write(self.0.join("cgroup.kill"), "1"));
+        let end = Instant::now() + Duration::from_secs(10);
+        while std::fs::remove_dir(&self.0).is_err() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Starts a shell in a group and waits until it says that it is ready.
+fn start_in(group: &TestGroup, script: &str) -> (Child, Target) {
+    let (child, target, _) =
+        start(&format!("echo $$ >{}/cgroup.procs; {script}", group.0.display()), None);
+    (child, target)
+}
+
+#[test]
+fn a_group_of_ours_alone_is_ended_as_a_whole_and_one_with_a_stranger_is_not() {
+    let Some(group) = TestGroup::make() else { return };
+    let script = "trap '' TERM; echo; for i in $N; do sleep 0.1; done";
+    let (mut ours, target) = start_in(&group, script);
+    let mut stranger = Command::new("sleep").arg("60").spawn().unwrap();
+    group.take(stranger.id());
+    let targets = [target];
+    let run = || {
+        let mut run = Run::new(&targets).unwrap();
+        run.meet_leaders().unwrap();
+        run.gather().unwrap();
+        run.kill_groups().unwrap();
+        run.known.values().any(|known| known.sent == Some(Signal::KILL))
+    };
+    assert!(!run());
+    assert!(stranger.try_wait().unwrap().is_none() && ours.try_wait().unwrap().is_none());
+    // One that is in a group below is in it too.
+    let below = group.0.join("below");
+    std::fs::create_dir(&below).unwrap();
+    std::fs::write(below.join("cgroup.procs"), stranger.id().to_string()).unwrap();
+    assert!(!run());
+    assert!(stranger.try_wait().unwrap().is_none() && ours.try_wait().unwrap().is_none());
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    wait_until(|| std::fs::remove_dir(&below).is_ok());
+    assert!(run());
+    // No signal was sent to it.
+    let status = ours.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    wait_until(|| group.members().is_empty());
+}
+
+#[test]
+fn a_group_with_what_must_not_end_is_not_ended() {
+    let Some(group) = TestGroup::make() else { return };
+    let script = "trap '' TERM; echo; for i in $N; do sleep 0.1; done";
+    let (mut ours, target) = start_in(&group, script);
+    let (mut around, other) = start_in(&group, script);
+    let protected = leader(&other).pid;
+    let targets = [target, other];
+    let mut run = Run::new(&targets).unwrap();
+    run.meet_leaders().unwrap();
+    run.gather().unwrap();
+    for (key, known) in &mut run.known {
+        known.protected = key.0 == protected;
+    }
+    run.kill_groups().unwrap();
+    assert!(run.known.values().all(|known| known.sent.is_none()));
+    assert!(ours.try_wait().unwrap().is_none() && around.try_wait().unwrap().is_none());
+    for child in [&mut ours, &mut around] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

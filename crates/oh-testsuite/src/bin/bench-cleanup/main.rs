@@ -6,11 +6,17 @@
 //!   alone in this one.
 //! - quarantine: the same tree moved away, as a whole process, with and without evidence.
 //! - nothing to do: the same command once more.
+//! - on fire: three real editors, what is left of others, and innocents, until all is clean; beside it
+//!   is its budget.
 //! - memory: the highest mark of each process.
 //!
 //! All take turns, so that a machine that slows down slows all of them. `--rounds N` for more or fewer.
 
+mod fire;
 mod place;
+#[path = "../../../tests/cleanup/scene.rs"]
+#[expect(dead_code, reason = "tests need all of it")]
+mod scene;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -45,6 +51,10 @@ fn main() -> Result<()> {
     writeln!(out, "| | best | median | beside | best | median | ratio of the best |")?;
     writeln!(out, "|---|---|---|---|---|---|---|")?;
     looks(&mut out, &places[0], rounds)?;
+    let fires = (0..rounds).map(|_| fire::put_out()).collect::<Result<_>>()?;
+    let (what, budget) =
+        (format!("on fire, {} editors", fire::EDITORS), fire::BUDGET + fire::GRACE);
+    row(&mut out, &what, fires, "its budget and the grace", vec![budget])?;
     for place in &places {
         removals(&mut out, place, rounds)?;
     }
