@@ -12,7 +12,7 @@ use oh_host::publish::Host;
 use oh_model::hint::{Command, Hint};
 use oh_model::run::RunId;
 use oh_term::Answer;
-use oh_term::text::{bytes, several};
+use oh_term::text::bytes;
 
 use crate::fault::Fault;
 use crate::journal::Run;
@@ -28,46 +28,57 @@ struct Room {
     is_over: bool,
 }
 
+/// What the runs keep, the oldest first.
+struct Looked {
+    runs: Vec<RunId>,
+    rooms: Vec<Room>,
+    /// Those of which nobody can tell.
+    unread: Vec<RunId>,
+}
+
 /// Returns the runs that have to go for the rest to be within the limit, the oldest first. One that
 /// cannot be read is among them, for whoever asks to be told so.
 pub(crate) fn beyond(host: &Host) -> Result<Vec<RunId>, Fault> {
     let Some(max) = host.settings.cleanup.quarantine_max_mib else { return Ok(Vec::new()) };
-    let (mut read, mut rooms, mut unread) = (Vec::new(), Vec::new(), Vec::new());
-    for id in ids(host)? {
-        match Run::read(&host.root, &id) {
-            Ok(run) => {
-                rooms.push(Room { bytes: held(&run).1, is_over: run.is_over() });
-                read.push(id);
-            }
-            Err(_) => unread.push(id),
-        }
+    let Looked { runs, rooms, unread } = look(host)?;
+    let mut all = unread;
+    for at in oldest_beyond(&rooms, limit(max)) {
+        all.extend(runs.get(at).cloned());
     }
-    let gone = oldest_beyond(&rooms, limit(max));
-    let gone = gone.into_iter().filter_map(|at| read.get(at).cloned());
-    Ok(gone.chain(unread).collect())
+    Ok(all)
 }
 
 /// Says in the answer of a run that there is more than the limit, and how that is looked at.
 pub(crate) fn told(host: &Host, answer: Answer) -> Answer {
     let Some(max) = host.settings.cleanup.quarantine_max_mib else { return answer };
-    // Who cannot be asked is told of by `runs` and `purge`; the run is over.
-    let runs: Vec<Run> = ids(host)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|id| Run::read(&host.root, id).ok())
-        .collect();
-    let rooms: Vec<Room> =
-        runs.iter().map(|run| Room { bytes: held(run).1, is_over: run.is_over() }).collect();
+    // Where nobody can tell, `runs` and `purge` say so; this run is over.
+    let Ok(Looked { rooms, .. }) = look(host) else { return answer };
     if oldest_beyond(&rooms, limit(max)).is_empty() {
         return answer;
     }
-    let room = rooms.iter().fold(0_u64, |sum, room| sum.saturating_add(room.bytes));
-    let count = rooms.iter().filter(|room| room.bytes > 0).count();
-    let (room, max, runs) = (bytes(room), bytes(limit(max)), several(count, "run"));
+    let (room, max) = (bytes(sum(&rooms)), bytes(limit(max)));
     let note =
-        format!("what {runs} moved away has {room}, more than cleanup.quarantine_max_mib ({max})");
+        format!("what runs moved away has {room}, more than cleanup.quarantine_max_mib ({max})");
     let look = Command::ours("oh-cleanup", &["purge", "--dry-run"]);
     answer.notes([note]).hint(Hint::run("see which of the oldest would go", look))
+}
+
+fn look(host: &Host) -> Result<Looked, Fault> {
+    let mut looked = Looked { runs: Vec::new(), rooms: Vec::new(), unread: Vec::new() };
+    for id in ids(host)? {
+        match Run::read(&host.root, &id) {
+            Ok(run) => {
+                looked.rooms.push(Room { bytes: held(&run).1, is_over: run.is_over() });
+                looked.runs.push(id);
+            }
+            Err(_) => looked.unread.push(id),
+        }
+    }
+    Ok(looked)
+}
+
+fn sum(rooms: &[Room]) -> u64 {
+    rooms.iter().fold(0, |sum, room| sum.saturating_add(room.bytes))
 }
 
 fn limit(max: NonZeroU64) -> u64 {
@@ -76,7 +87,7 @@ fn limit(max: NonZeroU64) -> u64 {
 
 /// Which of the runs, the oldest first, go until the rest is within the limit.
 fn oldest_beyond(rooms: &[Room], max: u64) -> Vec<usize> {
-    let mut sum = rooms.iter().fold(0_u64, |sum, room| sum.saturating_add(room.bytes));
+    let mut sum = sum(rooms);
     let last = rooms.iter().rposition(|room| room.bytes > 0);
     let mut gone = Vec::new();
     for (at, room) in rooms.iter().enumerate() {

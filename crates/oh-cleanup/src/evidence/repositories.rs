@@ -5,10 +5,12 @@
 //! was written last: HEAD, by which a branch is found again, and nothing that could be a link, on another
 //! file system, or large.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use oh_host::instances;
 use oh_host::way::Way;
@@ -37,21 +39,19 @@ const GIT: &str = ".git";
 pub(super) fn gather(collector: &mut Collector, about: &About<'_>) {
     let mut table = String::new();
     let mut count = 0_usize;
-    let left_over = about.facts.leftovers.iter().filter(|one| one.is_owned && !one.thing.is_mount);
-    let left_over = left_over.flat_map(|one| {
-        let name = one.thing.name.as_bytes();
-        let below = one.survey.repositories.iter();
-        below.map(move |below| {
-            let name =
-                Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name));
-            (one.thing.folder.clone(), name.join(below))
-        })
-    });
-    let records = instances::records(&about.host.root).unwrap_or_default();
-    let of_instances = records.into_iter().flatten();
-    let of_instances = of_instances.filter_map(|record| about.host.root.real(&record.folder).ok());
-    let of_instances = of_instances.map(|folder| (folder, Path::new(".").to_path_buf()));
-    for (folder, below) in left_over.chain(of_instances) {
+    let mut places: Vec<(RealPath, PathBuf)> = Vec::new();
+    for one in about.facts.leftovers.iter().filter(|one| one.is_owned && !one.thing.is_mount) {
+        let name = Path::new(OsStr::from_bytes(one.thing.name.as_bytes()));
+        for below in &one.survey.repositories {
+            places.push((one.thing.folder.clone(), name.join(below)));
+        }
+    }
+    for record in instances::records(&about.host.root).unwrap_or_default().into_iter().flatten() {
+        if let Ok(folder) = about.host.root.real(&record.folder) {
+            places.push((folder, ".".into()));
+        }
+    }
+    for (folder, below) in places {
         if count == REPOSITORIES_MAX {
             collector.miss("repositories", format!("there are more than {REPOSITORIES_MAX}"));
             break;
