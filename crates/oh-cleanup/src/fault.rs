@@ -20,6 +20,7 @@ use oh_model::run::{RunId, RunIdFault};
 use thiserror::Error;
 
 use crate::evidence::EvidenceFault;
+use crate::purge;
 
 /// Says why something was not done.
 #[derive(Debug, Error)]
@@ -132,13 +133,7 @@ impl Diagnostic for Fault {
     fn hints(&self) -> Vec<Hint> {
         let ours = |words: &[&str]| vec![Hint::run("", Command::ours("oh-cleanup", words))];
         match self {
-            Self::NoRunNamed => {
-                let all = Command::ours("oh-cleanup", &["purge", "--older-than", "7d"]);
-                vec![
-                    Hint::run("see them", Command::ours("oh-cleanup", &["runs"])),
-                    Hint::run("those of before this week", all),
-                ]
-            }
+            Self::NoRunNamed => purge::by_name().into(),
             Self::ResetsNothing => vec!["add --databases, or take --all".into()],
             Self::Runs(_) | Self::Lock(_) | Self::Record(_) | Self::Journal(_)
                 if self.is_not_ours() =>

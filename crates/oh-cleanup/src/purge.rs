@@ -55,13 +55,16 @@ struct Told {
 
 /// Purges, or says what would be removed.
 pub(crate) fn purge(asked: &PurgeArguments, common: &Common) -> Result<Answer, Failure> {
-    if asked.runs.is_empty() && asked.older_than.is_none() {
+    let Context { host, warnings } = context(common)?;
+    let is_by_room = asked.runs.is_empty() && asked.older_than.is_none();
+    if is_by_room && host.settings.cleanup.quarantine_max_mib.is_none() {
         return Err(Failure::of(Fault::NoRunNamed));
     }
-    let Context { host, warnings } = context(common)?;
     let chosen = choose(&host, asked).map_err(Failure::of)?;
     if asked.dry_run || (chosen.runs.is_empty() && chosen.lost.is_empty()) {
-        return Ok(would(&chosen, asked.dry_run).notes(warnings));
+        let would = would(&chosen, asked.dry_run).notes(warnings);
+        let hints = if is_by_room { by_name().into() } else { Vec::new() };
+        return Ok(hints.into_iter().fold(would, Answer::hint));
     }
     consent(&shown(&chosen), asked.yes)?;
     let progress = Progress::start();
@@ -124,7 +127,7 @@ fn choose(host: &Host, asked: &PurgeArguments) -> Result<Chosen, Fault> {
             Err(fault @ journal::JournalFault::Unknown(_)) if !asked.runs.is_empty() => {
                 return Err(fault.into());
             }
-            Err(fault) if asked.older_than.is_none() => chosen.lost.push((id, chain(&fault))),
+            Err(fault) if !asked.runs.is_empty() => chosen.lost.push((id, chain(&fault))),
             // One that cannot be read keeps no other's room.
             Err(fault) => chosen.unread.push((id, chain(&fault))),
         }
@@ -249,6 +252,15 @@ fn would(chosen: &Chosen, is_dry: bool) -> Answer {
     let all: Vec<String> = chosen.runs.iter().map(|run| run.id.to_string()).chain(lost).collect();
     let result = json!({ "dry_run": is_dry, "runs": all, "not_seen": not_seen(chosen) });
     Answer::new(human, result).exit(exit(chosen))
+}
+
+/// How runs are purged that are not beyond the limit.
+pub(crate) fn by_name() -> [Hint; 2] {
+    let all = Command::ours("oh-cleanup", &["purge", "--older-than", "7d"]);
+    [
+        Hint::run("see them", Command::ours("oh-cleanup", &["runs"])),
+        Hint::run("those of before this week", all),
+    ]
 }
 
 fn not_seen(chosen: &Chosen) -> Vec<Value> {

@@ -73,7 +73,7 @@ fn a_purge_without_a_name_takes_the_oldest_runs_beyond_the_limit() -> Result<()>
     let limit = ["--set", "cleanup.quarantine_max_mib=3"];
     let purge = [&["purge"][..], &limit].concat();
     let first = moved(&scene, "first-1", 2, &limit)?;
-    ensure!(scene.run(&purge)?.expect(0)?.stdout == "nothing to do\n");
+    ensure!(scene.run(&purge)?.expect(0)?.stdout.starts_with("nothing to do\n"));
     let second = moved(&scene, "second-2", 1, &limit)?;
     // A run that goes beyond it removes nothing by itself, and says so.
     scene.leave("tmp/vscode-agent-third-3/data/a", &"x".repeat(MIB))?;
@@ -102,10 +102,8 @@ fn a_purge_without_a_name_takes_the_oldest_runs_beyond_the_limit() -> Result<()>
     ensure!(runs(&scene)? == [last]);
     scene.run(&["undo"])?.expect(0)?;
     ensure!(scene.tree("tmp")?.contains("vscode-agent-fourth-4/data/a"));
-    // Without a limit nothing is beyond it.
-    let none =
-        scene.run(&["purge", "--yes", "--set", "cleanup.quarantine_max_mib=0"])?.expect(0)?;
-    ensure!(none.stdout == "nothing to do\n", "{none:?}");
+    // Without a limit nothing is beyond it, and somebody has to say what is to go.
+    scene.run(&["purge", "--yes", "--set", "cleanup.quarantine_max_mib=0"])?.expect(2)?;
     Ok(())
 }
 

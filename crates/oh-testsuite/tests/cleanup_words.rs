@@ -52,7 +52,14 @@ fn what_is_asked_for_at_the_wrong_place_is_said() -> Result<()> {
         "options of a cleanup stand before `runs`, which has its own",
         "hint: see them: oh-cleanup runs --help",
     )?;
-    refused(&["purge"], "nobody said what is to be purged", "oh-cleanup purge --older-than 7d")?;
+    refused(
+        &["purge", "--set", "cleanup.quarantine_max_mib=0"],
+        "nobody said what is to be purged",
+        "oh-cleanup purge --older-than 7d",
+    )?;
+    let nothing = scene.run(&["purge"])?.expect(0)?;
+    ensure!(nothing.stdout.starts_with("nothing to do\n"), "{nothing:?}");
+    ensure!(nothing.stdout.contains("oh-cleanup purge --older-than 7d"), "{nothing:?}");
     refused(
         &["--temp", "--reset-all", "--yes"],
         "--reset-all is about databases, and they are not asked for",
