@@ -11,7 +11,7 @@ const END_OF_FRAME: u8 = 0xff;
 ///
 /// # Panics
 /// Where something is taken behind the end, or a connection with a fault goes on.
-pub fn drive(bytes: &[u8]) {
+pub(crate) fn drive(bytes: &[u8]) {
     let transport =
         if bytes.first() == Some(&b'p') { Transport::Polling } else { Transport::WebSocket };
     let mut client = Client::new(Options { transport, ..Options::default() });
@@ -50,7 +50,7 @@ fn look(incoming: &Incoming<'_>) {
             drop((event_name(data), event_arguments(data, 4)));
         }
         Incoming::Refused { data } => {
-            drop((refusal(data.as_deref()), connected_sid(data.as_deref())))
+            drop((refusal(data.as_deref()), connected_sid(data.as_deref())));
         }
         _ => {}
     }

@@ -134,6 +134,29 @@ pub enum Incoming<'f> {
     Nothing,
 }
 
+impl Incoming<'_> {
+    /// Takes what it borrows into it.
+    pub fn into_owned(self) -> Incoming<'static> {
+        let owned = |data: Cow<'_, str>| Cow::Owned(data.into_owned());
+        match self {
+            Self::Opened(open) => Incoming::Opened(open),
+            Self::Connected { sid } => Incoming::Connected { sid },
+            Self::Refused { data } => Incoming::Refused { data: data.map(owned) },
+            Self::Event { ack, data, attachments } => {
+                Incoming::Event { ack, data: owned(data), attachments }
+            }
+            Self::Ack { id, data, attachments } => {
+                Incoming::Ack { id, data: owned(data), attachments }
+            }
+            Self::Ping => Incoming::Ping,
+            Self::ProbeAnswered => Incoming::ProbeAnswered,
+            Self::Disconnected => Incoming::Disconnected,
+            Self::Closed => Incoming::Closed,
+            Self::Nothing => Incoming::Nothing,
+        }
+    }
+}
+
 /// Says why what arrived ends the connection.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Fault {
