@@ -7,9 +7,13 @@
 pub mod dial;
 pub mod failure;
 pub mod http1;
+pub mod ladder;
 pub mod limits;
 pub mod reach;
 pub mod socketio;
 pub mod target;
 pub mod tls;
 pub mod websocket;
+
+#[cfg(test)]
+mod hostile;

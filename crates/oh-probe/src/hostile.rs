@@ -4,14 +4,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use oh_probe::dial::Route;
-use oh_probe::failure::Failure;
-use oh_probe::http1::{Answer, Request, exchange};
-use oh_probe::limits::Limits;
-use oh_probe::reach::{Stream, Way};
-use oh_probe::socketio::{Connection, End, Next};
-use oh_probe::target::Target;
-use oh_probe::websocket::{AcceptFault, Handshake, Upgraded, upgrade};
+use crate::dial::Route;
+use crate::failure::Failure;
+use crate::http1::{Answer, Request, exchange};
+use crate::limits::Limits;
+use crate::reach::{Stream, Way};
+use crate::socketio::{Connection, End, Next};
+use crate::target::Target;
+use crate::websocket::{AcceptFault, Handshake, Upgraded, upgrade};
 use oh_socketio::client::{Incoming, Options};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
