@@ -10,6 +10,7 @@ pub mod http1;
 pub mod ladder;
 pub mod limits;
 pub mod reach;
+pub mod signature;
 pub mod socketio;
 pub mod target;
 pub mod tls;
