@@ -61,7 +61,7 @@ pub(crate) fn context(common: &Common) -> Result<Context, Failure> {
             return failure;
         }
         // Without it nobody knows what is ours: neither what to take, nor where an undo publishes.
-        let way = "mend it, or name another file for now: --config FILE";
+        let way = "mend it, or name another file for now: --config FILE (/dev/null: the defaults)";
         failure.state("nothing was changed; what runs have moved stays where it is").hint(way)
     })?;
     let warnings = found.warnings();
