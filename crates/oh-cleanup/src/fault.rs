@@ -73,6 +73,8 @@ pub(crate) enum Fault {
     Publish(#[from] PublishFault),
     #[error("a path cannot be used")]
     Path(#[from] PathFault),
+    #[error("the copy of a database could not be removed")]
+    Copy(#[source] FileFault),
     #[error("could not write the plan")]
     Write(#[source] FileFault),
     #[error("could not listen to signals")]
@@ -118,14 +120,14 @@ impl Diagnostic for Fault {
             | Self::Record(_)
             | Self::Path(_) => Exit::CouldNotLook,
             Self::Write(_) => Exit::Intact,
-            Self::Quarantine(_) | Self::Stop(_) | Self::Signals(_) => Exit::No,
+            Self::Quarantine(_) | Self::Stop(_) | Self::Signals(_) | Self::Copy(_) => Exit::No,
         }
     }
 
     fn state(&self) -> Option<String> {
         match self {
             Self::Publish(fault) => fault.state(),
-            Self::Quarantine(_) | Self::Stop(_) => None,
+            Self::Quarantine(_) | Self::Stop(_) | Self::Copy(_) => None,
             _ => Some("nothing was changed".into()),
         }
     }

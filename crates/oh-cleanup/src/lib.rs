@@ -21,6 +21,7 @@ mod lines;
 mod plan;
 mod planfile;
 mod purge;
+mod remains;
 mod report;
 mod request;
 mod room;

@@ -7,6 +7,7 @@ use oh_host::lock::{self, Holder, LockFault};
 use oh_host::process::Pid;
 use oh_host::publish::Host;
 use oh_model::exit::Exit;
+use oh_model::hint::{Command, Hint};
 use oh_model::run::RunId;
 use oh_term::text::{bytes, several};
 use oh_term::{Answer, Common, Failure};
@@ -17,6 +18,7 @@ use crate::clean::{Context, context};
 use crate::evidence;
 use crate::fault::Fault;
 use crate::journal::{Run, TOOL, Undo};
+use crate::remains;
 
 /// Shows them, the oldest first.
 pub(crate) fn runs(common: &Common) -> Result<Answer, Failure> {
@@ -74,10 +76,29 @@ pub(crate) fn runs(common: &Common) -> Result<Answer, Failure> {
             }
         }
     }
+    let lost = remains::find(&host.root).map_err(Failure::of)?;
+    for (id, left) in &lost {
+        human.push_str(&format!("{id}  no journal knows it: {}\n", left.shown()));
+        rows.push(json!({
+            "run": id.to_string(),
+            "bytes": left.bytes,
+            "copies": left.copies.len(),
+            "state": "lost",
+        }));
+    }
     if rows.is_empty() {
         human.push_str("there is no run yet\n");
     }
-    Ok(Answer::new(human, json!({ "runs": rows })).exit(exit).notes(warnings))
+    let mut hints = Vec::new();
+    if !lost.is_empty() {
+        let all: Vec<String> = lost.keys().map(ToString::to_string).collect();
+        let words: Vec<&str> =
+            ["purge"].into_iter().chain(all.iter().map(String::as_str)).collect();
+        let purge = Command::ours("oh-cleanup", &words);
+        hints.push(Hint::run("remove for good what no journal knows", purge));
+    }
+    let answer = Answer::new(human, json!({ "runs": rows })).exit(exit).notes(warnings);
+    Ok(hints.into_iter().fold(answer, Answer::hint))
 }
 
 /// How far a run is.
