@@ -10,6 +10,7 @@ mod after;
 mod apply;
 mod clean;
 mod cli;
+mod elsewhere;
 mod evidence;
 mod facts;
 mod fault;
