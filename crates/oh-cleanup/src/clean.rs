@@ -199,7 +199,10 @@ fn carry_out(
     let after = after::look(host, &seen, &deeds);
     let done = report::Done { run: &run_id, deeds: &deeds, evidence, removed, after };
     let notes = unswept.into_iter().chain(dropped).chain(reserved(host, asked.no_evidence));
-    Ok(limit::told(host, report::done(&facts, &told, &done)).notes(notes))
+    let answer = report::done(&facts, &told, &done).notes(notes);
+    // What moved nothing away has made nothing more.
+    let is_more = deeds.iter().any(is_moved);
+    Ok(if is_more { limit::told(host, answer) } else { answer })
 }
 
 /// What would be done, for whoever is asked.
@@ -219,6 +222,11 @@ fn shown(facts: &Facts, plan: &Plan<Step>, asked: &DoingArguments) -> String {
     text
 }
 
+/// Says whether it took a left-over away.
+fn is_moved(deed: &Deed) -> bool {
+    deed.outcome.is_ok() && deed.step.is_leftover()
+}
+
 /// Removes the left-overs for good that were moved; records and session files have no room to speak of.
 fn removed(
     host: &Host,
@@ -227,7 +235,6 @@ fn removed(
     progress: &Progress,
     interrupts: &Interrupts,
 ) -> Result<Removed, String> {
-    let is_moved = |deed: &Deed| deed.outcome.is_ok() && deed.step.is_leftover();
     let steps = deeds.iter().enumerate().filter(|(_, deed)| is_moved(deed)).map(|(at, _)| at);
     let work = Work { host, progress, interrupts };
     let run = Run::read(&host.root, run).map_err(|fault| apply::chain(&fault))?;

@@ -23,8 +23,9 @@ pub(crate) fn listen(progress: &Progress, from: From) -> Result<Interrupts, Fail
         From::BeyondTheTerminal => Interrupts::listen_beyond_the_terminal(),
     };
     let interrupts = interrupts.map_err(deaf)?;
-    let progress = progress.clone();
-    interrupts.tell(move || progress.line(&told(&progress.under_way()))).map_err(deaf)?;
+    // Whoever listens does so until the process ends, and the live line is to go before that.
+    let beside = progress.beside();
+    interrupts.tell(move || beside.line(told)).map_err(deaf)?;
     Ok(interrupts)
 }
 

@@ -21,6 +21,9 @@ use crate::runs::{held, ids};
 /// The unit of the key, in bytes.
 const MIB_BYTES: u64 = 1 << 20;
 
+/// How many runs a run looks at behind itself, the last first: it is to end soon, however many there were.
+const LOOKED_BACK_MAX: usize = 64;
+
 /// What a run keeps from the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Room {
@@ -40,7 +43,7 @@ struct Looked {
 /// cannot be read is among them, for whoever asks to be told so.
 pub(crate) fn beyond(host: &Host) -> Result<Vec<RunId>, Fault> {
     let Some(max) = host.settings.cleanup.quarantine_max_mib else { return Ok(Vec::new()) };
-    let Looked { runs, rooms, unread } = look(host)?;
+    let Looked { runs, rooms, unread } = look(host, usize::MAX)?;
     let mut all = unread;
     for at in oldest_beyond(&rooms, limit(max)) {
         all.extend(runs.get(at).cloned());
@@ -52,7 +55,7 @@ pub(crate) fn beyond(host: &Host) -> Result<Vec<RunId>, Fault> {
 pub(crate) fn told(host: &Host, answer: Answer) -> Answer {
     let Some(max) = host.settings.cleanup.quarantine_max_mib else { return answer };
     // Where nobody can tell, `runs` and `purge` say so; this run is over.
-    let Ok(Looked { rooms, .. }) = look(host) else { return answer };
+    let Ok(Looked { rooms, .. }) = look(host, LOOKED_BACK_MAX) else { return answer };
     if oldest_beyond(&rooms, limit(max)).is_empty() {
         return answer;
     }
@@ -63,9 +66,11 @@ pub(crate) fn told(host: &Host, answer: Answer) -> Answer {
     answer.notes([note]).hint(Hint::run("see which of the oldest would go", look))
 }
 
-fn look(host: &Host) -> Result<Looked, Fault> {
+fn look(host: &Host, runs_max: usize) -> Result<Looked, Fault> {
     let mut looked = Looked { runs: Vec::new(), rooms: Vec::new(), unread: Vec::new() };
-    for id in ids(host)? {
+    let ids = ids(host)?;
+    let before = ids.len().saturating_sub(runs_max);
+    for id in ids.into_iter().skip(before) {
         match Run::read(&host.root, &id) {
             Ok(run) => {
                 looked.rooms.push(Room { bytes: held(&run).1, is_over: run.is_over() });

@@ -22,6 +22,6 @@ pub use args::{Common, Format};
 pub use consent::consent;
 pub use failure::Failure;
 pub use oh_model::hint::Hint;
-pub use progress::Progress;
+pub use progress::{Beside, Progress};
 pub use run::{Tool, run, say, show};
 pub use screen::Screen;

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -30,6 +30,21 @@ pub struct Progress {
 #[derive(Debug)]
 struct Live(ProgressBar);
 
+/// Somebody who has something to say beside it, and does not keep it.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    bar: Weak<Live>,
+    under_way: Arc<Mutex<String>>,
+}
+
+impl Beside {
+    /// Leaves a line that is made of what is being done now; see [`Progress::under_way`].
+    pub fn line(&self, line: impl FnOnce(&str) -> String) {
+        let progress = Progress { bar: self.bar.upgrade(), under_way: Arc::clone(&self.under_way) };
+        progress.line(&line(&progress.under_way()));
+    }
+}
+
 impl Progress {
     /// Looks whether stderr is a terminal and begins.
     pub fn start() -> Self {
@@ -52,6 +67,12 @@ impl Progress {
             bar.0.set_message(what.clone());
         }
         *self.under_way.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// Lets somebody say a line beside it who may be there for longer.
+    pub fn beside(&self) -> Beside {
+        let bar = self.bar.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        Beside { bar, under_way: Arc::clone(&self.under_way) }
     }
 
     /// Returns what is being done now, as it was said last; empty before.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -40,9 +40,11 @@ pub trait Tool: Parser {
 
 /// Reads the arguments, runs the tool, prints, and returns the exit code.
 ///
-/// A panic is a bug of ours and ends as 70. A reader who closed the pipe has seen enough: 0. That
-/// nobody reads stderr changes neither the answer nor the code.
+/// A panic, in whatever thread, is a bug of ours and ends the process as 70, at once: what a bug has made
+/// wrong is not tidied up by more of the same code, and what is left is what a kill leaves. A reader who
+/// closed the pipe has seen enough: 0. That nobody reads stderr changes neither the answer nor the code.
 pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    end_with_a_panic::<T>();
     let tool = match T::try_parse_from(arguments) {
         Ok(tool) => tool,
         Err(usage) if usage.use_stderr() => {
@@ -52,10 +54,10 @@ pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(help) => return delivered(help.print(), Exit::Ok, &mut io::stderr().lock()),
     };
     let (format, carried) = (tool.format(), tool.carried());
-    let outcome = catch_unwind(AssertUnwindSafe(|| tool.answer()));
+    let outcome = tool.answer();
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
     match outcome {
-        Ok(Ok(answer)) => {
+        Ok(answer) => {
             answer.notes.iter().for_each(|note| aside(&mut stderr, note));
             if answer.is_shown {
                 return ExitCode::from(answer.exit.code());
@@ -63,7 +65,7 @@ pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let shown = show_answer::<T>(&answer, &carried, format, &mut stdout);
             delivered(shown, answer.exit, &mut stderr)
         }
-        Ok(Err(failure)) => {
+        Err(failure) => {
             aside(&mut stderr, &failure.text(&carried));
             if format != Format::Human {
                 // The failure keeps its code, whether or not anybody reads the document.
@@ -71,11 +73,19 @@ pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             ExitCode::from(failure.exit.code())
         }
-        Err(_panic) => {
-            aside(&mut stderr, &format!("error: this is a bug of {} {}", T::NAME, T::VERSION));
-            ExitCode::from(Exit::Bug.code())
-        }
     }
+}
+
+/// Lets whichever thread panics say what the standard library says of it, and that it is a bug, and end
+/// the process.
+fn end_with_a_panic<T: Tool>() {
+    let said = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        said(panic);
+        aside(&mut io::stderr(), &format!("error: this is a bug of {} {}", T::NAME, T::VERSION));
+        #[expect(clippy::exit, reason = "nothing is to run behind a bug")]
+        std::process::exit(Exit::Bug.code().into());
+    }));
 }
 
 /// Writes a line to stderr while a tool goes on.
@@ -161,6 +171,67 @@ fn delivered(shown: io::Result<()>, exit: Exit, stderr: &mut impl Write) -> Exit
             let exit = if exit == Exit::Ok { Exit::No } else { exit };
             aside(stderr, &format!("error: could not write the answer\n  because: {fault}"));
             ExitCode::from(exit.code())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+    use std::thread;
+
+    use super::*;
+
+    /// Says to the test below that it is the process that panics.
+    const PANICS: &str = "OH_TERM_TEST_PANICS";
+
+    #[derive(Parser)]
+    struct Panics {
+        within: String,
+    }
+
+    impl Tool for Panics {
+        const NAME: &'static str = "oh-panics";
+        const VERSION: &'static str = "1";
+
+        fn format(&self) -> Format {
+            Format::Human
+        }
+
+        fn carried(&self) -> Vec<String> {
+            Vec::new()
+        }
+
+        fn answer(self) -> Result<Answer, Failure> {
+            if self.within == "main" {
+                panic!("a hole in the floor");
+            }
+            // Whoever waits for the thread would not learn of it.
+            let joined = thread::spawn(|| -> () { panic!("a hole in the floor") }).join();
+            Ok(Answer::new("went on\n".to_owned(), json!(joined.is_err())))
+        }
+    }
+
+    #[test]
+    fn a_panic_in_any_thread_ends_as_a_bug() {
+        if let Some(within) = std::env::var_os(PANICS) {
+            let code = run::<Panics>([OsString::from("oh-panics"), within]);
+            unreachable!("it goes on with {code:?}");
+        }
+        for within in ["main", "thread"] {
+            let mut child = Command::new(std::env::current_exe().expect("it runs"));
+            child.args([
+                "--exact",
+                "run::tests::a_panic_in_any_thread_ends_as_a_bug",
+                "--nocapture",
+            ]);
+            let output =
+                child.env(PANICS, within).stdin(Stdio::null()).output().expect("it starts");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(70), "{stderr}");
+            assert!(stderr.contains("a hole in the floor"), "{stderr}");
+            assert!(stderr.ends_with("error: this is a bug of oh-panics 1\n"), "{stderr}");
+            assert!(!String::from_utf8_lossy(&output.stdout).contains("went on"));
         }
     }
 }

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use oh_testsuite::alone::alone;
 use oh_testsuite::components;
 use oh_testsuite::instances::is_root;
@@ -189,4 +189,21 @@ fn nobody_is_promised_what_no_quarantine_can_hold() -> Result<()> {
         run("umount", &[&tmp])?;
         run("umount", &[&var])
     })
+}
+
+#[test]
+fn the_live_line_is_gone_before_the_answer() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.leave("tmp/vscode-agent-gone-1/a", "a")?;
+    let mut command = Command::new(components::program("script")?);
+    let tool = scene.instances.lab.built("oh-cleanup")?;
+    let tool = tool.get_program().to_string_lossy().into_owned();
+    let line = format!("{tool} --temp --yes --root {}", scene.instances.lab.root());
+    let output = command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).output()?;
+    let seen = String::from_utf8_lossy(&output.stdout);
+    let (before, _) = seen.split_once("done      move").with_context(|| seen.to_string())?;
+    ensure!(before.contains("keep evidence"), "it is a terminal: {seen}");
+    let at_start = before.rsplit(['\r', '\n']).next().unwrap_or_default();
+    ensure!(at_start.replace("\u{1b}[2K", "").trim().is_empty(), "{seen:?}");
+    Ok(())
 }
