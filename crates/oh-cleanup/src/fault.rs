@@ -41,8 +41,12 @@ pub(crate) enum Fault {
         "the journal of {0}, the last run, cannot be read: name the run that is to be taken back"
     )]
     Unread(RunId, #[source] JournalFault),
+    #[error("the journal of {0} cannot be read, and so nothing of it can be taken back")]
+    Unreadable(RunId, #[source] JournalFault),
     #[error("the run {0} has nothing that could be taken back")]
     NothingToUndo(RunId),
+    #[error("the run {0} has nothing that could be taken back: a purge of it was begun")]
+    HalfPurged(RunId),
     #[error("{path} cannot be used as a plan: {why}")]
     Plan { path: String, why: String },
     #[error("the plan was made {0}")]
@@ -73,6 +77,8 @@ pub(crate) enum Fault {
     Publish(#[from] PublishFault),
     #[error("a path cannot be used")]
     Path(#[from] PathFault),
+    #[error("the copy of a database could not be removed")]
+    Copy(#[source] FileFault),
     #[error("could not write the plan")]
     Write(#[source] FileFault),
     #[error("could not listen to signals")]
@@ -102,6 +108,7 @@ impl Diagnostic for Fault {
             | Self::NoRunNamed
             | Self::ResetsNothing
             | Self::NothingToUndo(_)
+            | Self::HalfPurged(_)
             | Self::Plan { .. }
             | Self::Stale(_) => Exit::Refused,
             Self::Lock(fault) if fault.is_held() => Exit::Locked,
@@ -110,6 +117,7 @@ impl Diagnostic for Fault {
             Self::Journal(_) | Self::Evidence(_) => Exit::Intact,
             Self::Publish(fault) => fault.exit(),
             Self::Unread(..)
+            | Self::Unreadable(..)
             | Self::Runs(_)
             | Self::Lock(_)
             | Self::Process(_)
@@ -118,14 +126,14 @@ impl Diagnostic for Fault {
             | Self::Record(_)
             | Self::Path(_) => Exit::CouldNotLook,
             Self::Write(_) => Exit::Intact,
-            Self::Quarantine(_) | Self::Stop(_) | Self::Signals(_) => Exit::No,
+            Self::Quarantine(_) | Self::Stop(_) | Self::Signals(_) | Self::Copy(_) => Exit::No,
         }
     }
 
     fn state(&self) -> Option<String> {
         match self {
             Self::Publish(fault) => fault.state(),
-            Self::Quarantine(_) | Self::Stop(_) => None,
+            Self::Quarantine(_) | Self::Stop(_) | Self::Copy(_) => None,
             _ => Some("nothing was changed".into()),
         }
     }
@@ -142,7 +150,22 @@ impl Diagnostic for Fault {
                            with --root DIR";
                 vec![own.into()]
             }
+            Self::HalfPurged(run) => {
+                let purge = Command::ours("oh-cleanup", &["purge", &run.to_string()]);
+                vec![Hint::run("end that purge", purge)]
+            }
+            Self::Unreadable(run, _) => {
+                let purge = Command::ours("oh-cleanup", &["purge", &run.to_string()]);
+                vec![Hint::run("remove for good what it moved away", purge)]
+            }
+            // The journal is what a run cannot do without, so other room has to be found.
+            Self::Journal(fault) if fault.is_no_space() => {
+                let see = Command::ours("oh-cleanup", &["runs"]);
+                let [_, old] = purge::by_name();
+                vec![Hint::run("make room on the disk, of earlier runs first", see), old]
+            }
             Self::RunId(_)
+            | Self::NoRun
             | Self::Unread(..)
             | Self::NothingToUndo(_)
             | Self::Journal(JournalFault::Unknown(_)) => ours(&["runs"]),

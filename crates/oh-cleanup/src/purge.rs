@@ -32,6 +32,7 @@ use crate::fault::Fault;
 use crate::interrupt::{self, From};
 use crate::journal::{Line, Run, TOOL, Undo};
 use crate::limit;
+use crate::remains;
 use crate::runs::{held, ids};
 use crate::waits::{self, LOCK_WAIT};
 
@@ -108,26 +109,41 @@ pub(crate) fn purge(asked: &PurgeArguments, common: &Common) -> Result<Answer, F
 }
 
 fn choose(host: &Host, asked: &PurgeArguments) -> Result<Chosen, Fault> {
-    let ids: Vec<RunId> = match asked.older_than {
+    let before = asked.older_than.map(|age| {
+        let age = jiff::SignedDuration::try_from(age).unwrap_or(jiff::SignedDuration::MAX);
+        let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
+        before.strftime("%Y%m%dT%H%M%SZ").to_string()
+    });
+    // Runs are named by the second: one of this very second is as old as can be told.
+    let is_old = |id: &RunId| {
+        let is_before = |before: &String| id.to_string().get(..before.len()) <= Some(before);
+        before.as_ref().is_none_or(is_before)
+    };
+    let ids: Vec<RunId> = match before {
         None if asked.runs.is_empty() => limit::beyond(host)?,
         None => asked.runs.iter().map(|name| RunId::parse(name)).collect::<Result<_, _>>()?,
-        Some(age) => {
-            let age = jiff::SignedDuration::try_from(age).unwrap_or(jiff::SignedDuration::MAX);
-            let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
-            let before = before.strftime("%Y%m%dT%H%M%SZ").to_string();
-            // Runs are named by the second: one of this very second is as old as can be told.
-            let second = |id: &RunId| id.to_string().get(..before.len()).map(str::to_owned);
-            ids(host)?.into_iter().filter(|id| second(id).is_some_and(|id| id <= before)).collect()
-        }
+        Some(_) => ids(host)?.into_iter().filter(is_old).collect(),
     };
     let mut chosen = Chosen { runs: Vec::new(), unread: Vec::new(), lost: Vec::new() };
+    let remains = remains::find(&host.root)?;
+    if asked.runs.is_empty() {
+        for (id, left) in remains.iter().filter(|(id, _)| is_old(id)) {
+            // What a run moved away may be the only one of its kind; a copy of a database that no
+            // journal knows can never come back.
+            let to = if left.has_folder { &mut chosen.unread } else { &mut chosen.lost };
+            to.push((id.clone(), lost::gone(left)));
+        }
+    }
     for id in ids {
         match Run::read(&host.root, &id) {
             Ok(run) => chosen.runs.push(run),
             Err(fault @ journal::JournalFault::Unknown(_)) if !asked.runs.is_empty() => {
-                return Err(fault.into());
+                let Some(left) = remains.get(&id) else { return Err(fault.into()) };
+                chosen.lost.push((id, lost::gone(left)));
             }
-            Err(fault) if !asked.runs.is_empty() => chosen.lost.push((id, chain(&fault))),
+            Err(fault) if !asked.runs.is_empty() => {
+                chosen.lost.push((id, format!("its journal cannot be read: {}", chain(&fault))));
+            }
             // One that cannot be read keeps no other's room.
             Err(fault) => chosen.unread.push((id, chain(&fault))),
         }
@@ -155,6 +171,11 @@ impl Work<'_> {
                 told.removed.files += 1;
                 told.removed.bytes += bytes;
             }
+            // What was taken back has copies too.
+            let (copies, bytes) = remains::remove_copies(&self.host.root, &now.id)?;
+            told.removed.files += copies;
+            told.removed.bytes += bytes;
+            remains::close(&self.host.root, &now.id);
             journal::forget(&self.host.root, TOOL, &now.id)?;
         }
         Ok(told)

@@ -181,6 +181,13 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
         unseen.extend(listed(&after.unseen));
     }
     let answer = Answer::new(human, result).exit(exit);
+    let is_interrupted = |deed: &Deed| {
+        deed.outcome.as_ref().is_err_and(|not_done| not_done.exit == Exit::Interrupted)
+    };
+    let answer = match deeds.iter().any(is_interrupted) {
+        true => answer.hint("run it again: that goes on with what was not begun"),
+        false => answer,
+    };
     if !is_undoable {
         let is_stopped = |deed: &Deed| matches!(deed.step, Step::Stop(_));
         let nobody = "nothing to undo: what was stopped is started by whoever had started it";

@@ -9,12 +9,13 @@ use oh_host::databases::{self, DATABASE_BYTES_MAX, Restored};
 use oh_host::entry::digest;
 use oh_host::inputs;
 use oh_host::instances::{self, Wanted};
-use oh_host::journal::Journal;
+use oh_host::journal::{Journal, JournalFault};
 use oh_host::lock::{Held, Share, World};
 use oh_host::publish::{self, Host};
 use oh_host::quarantine::{self, Back, Place, Thing};
 use oh_model::databases::{Document as _, PortDocument, RepositoriesDocument};
 use oh_model::exit::Exit;
+use oh_model::hint::{Command, Hint};
 use oh_model::id::InstanceId;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::run::RunId;
@@ -23,6 +24,7 @@ use oh_term::{Answer, Common, Failure, Progress};
 use crate::apply::{PURPOSE, chain};
 use crate::clean::{Context, context};
 use crate::cli::UndoArguments;
+use crate::elsewhere::{self, Elsewhere};
 use crate::fault::Fault;
 use crate::interrupt::{self, From};
 use crate::journal::{Line, Run, TOOL, Undo};
@@ -39,13 +41,19 @@ const BATCH: usize = 1000;
 /// Why something is not back that a signal kept from being begun.
 const INTERRUPTED: &str = "the command was interrupted before it came to it";
 
+/// Why something is not back that somebody can make way for.
+const OCCUPIED: &str = "something new has its name";
+const ANOTHER: &str = "the folder that it was in is another one";
+
 /// Takes a run back, or says what would come back.
 pub(crate) fn undo(asked: &UndoArguments, common: &Common) -> Result<Answer, Failure> {
     let Context { host, warnings } = context(common)?;
     let name = asked.run.as_deref();
     if asked.dry_run {
-        let run = find(&host, name).map_err(Failure::of)?;
-        return Ok(told::would(&run, &undoable(&run)?).notes(warnings));
+        let mut run = find(&host, name).map_err(Failure::of)?;
+        let elsewhere = elsewhere::leave_out(&host.root, &mut run);
+        let undoable = undoable(&run, &elsewhere)?;
+        return Ok(told::would(&run, &undoable, &elsewhere).notes(warnings));
     }
     let progress = Progress::start();
     let interrupts = interrupt::listen(&progress, From::Anywhere)?;
@@ -53,11 +61,15 @@ pub(crate) fn undo(asked: &UndoArguments, common: &Common) -> Result<Answer, Fai
     let world = locks.world(Share::Exclusive, PURPOSE, asked.wait.unwrap_or(LOCK_WAIT));
     let mut world = world.map_err(|fault| Failure::of(Fault::Lock(fault)))?;
     // Behind the lock: a run that is at work has not written all of it.
-    let run = find(&host, name).map_err(Failure::of)?;
-    let undoable = undoable(&run)?;
+    let mut run = find(&host, name).map_err(Failure::of)?;
+    let elsewhere = elsewhere::leave_out(&host.root, &mut run);
+    let undoable = undoable(&run, &elsewhere)?;
     let journal = Journal::reopen(&host.root, TOOL, &run.id);
     let mut journal = journal.map_err(|fault| Failure::of(Fault::Journal(fault)))?;
     let held_back = interrupts.hold();
+    let left_out = elsewhere.values().flatten().map(|step| Line::Undone { step: *step });
+    // Where it cannot be written down, the next undo finds it as this one did.
+    drop(journal.note_all(left_out));
     progress.doing(format!("take {} back", run.id));
     let mut told = nginx::bring_back(&host, &run, &mut journal, &mut world).map_err(Failure::of)?;
     let of_nginx: BTreeSet<usize> =
@@ -98,8 +110,24 @@ pub(crate) fn undo(asked: &UndoArguments, common: &Common) -> Result<Answer, Fai
     };
     held_back.answered();
     let is_cut = told.iter().any(|one| one.outcome.as_ref().is_err_and(|why| why == INTERRUPTED));
-    let answer = told::answer(&run, &told, &wanted, published.map(|fault| chain(&fault)));
-    let answer = if is_cut { answer.exit(Exit::Interrupted) } else { answer };
+    let done = told::Done {
+        told: &told,
+        wanted: &wanted,
+        elsewhere: &elsewhere,
+        published: published.map(|fault| chain(&fault)),
+    };
+    let answer = told::answer(&run, &done);
+    let again = || Command::ours("oh-cleanup", &["undo", &run.id.to_string()]);
+    let answer = match is_cut {
+        true => answer.exit(Exit::Interrupted).hint(Hint::run("take the rest back", again())),
+        false => answer,
+    };
+    let starts_with = |why: &String| [OCCUPIED, ANOTHER].iter().any(|one| why.starts_with(one));
+    let is_in_the_way = told.iter().any(|one| one.outcome.as_ref().is_err_and(starts_with));
+    let answer = match is_in_the_way {
+        true => answer.hint(Hint::run("move aside what is in the way, and again", again())),
+        false => answer,
+    };
     Ok(answer.notes(warnings))
 }
 
@@ -124,11 +152,16 @@ fn put_all_back(batch: &[(usize, Undo)]) -> Vec<Result<&'static str, String>> {
 }
 
 /// What can be taken back, the last first.
-fn undoable(run: &Run) -> Result<Vec<(usize, Undo)>, Failure> {
+fn undoable(run: &Run, elsewhere: &Elsewhere) -> Result<Vec<(usize, Undo)>, Failure> {
     let all: Vec<(usize, Undo)> =
         run.undoable().into_iter().rev().map(|(step, undo)| (step, undo.clone())).collect();
-    let is_none = all.is_empty() && run.wanted().is_empty();
-    if is_none { Err(Failure::of(Fault::NothingToUndo(run.id.clone()))) } else { Ok(all) }
+    if !all.is_empty() || !run.wanted().is_empty() || !elsewhere.is_empty() {
+        return Ok(all);
+    }
+    let run_id = run.id.clone();
+    let is_half_gone = half_gone(run).next().is_some();
+    let fault = if is_half_gone { Fault::HalfPurged(run_id) } else { Fault::NothingToUndo(run_id) };
+    Err(Failure::of(fault))
 }
 
 /// What somebody had begun to remove for good: it is not the whole thing any more.
@@ -149,7 +182,13 @@ fn half_gone(run: &Run) -> impl Iterator<Item = Told> {
 /// Finds a run: the one that is named, or the last one that can be taken back.
 fn find(host: &Host, name: Option<&str>) -> Result<Run, Fault> {
     if let Some(name) = name {
-        return Ok(Run::read(&host.root, &RunId::parse(name)?)?);
+        let id = RunId::parse(name)?;
+        return Run::read(&host.root, &id).map_err(|fault| match fault {
+            JournalFault::Line { .. } | JournalFault::TooLong { .. } => {
+                Fault::Unreadable(id, fault)
+            }
+            fault => fault.into(),
+        });
     }
     let runs = oh_host::journal::runs(&host.root, TOOL).map_err(Fault::Runs)?;
     for id in runs.iter().rev() {
@@ -175,14 +214,12 @@ fn said_of(back: Result<Back, String>, place: &Place) -> Result<&'static str, St
         Back::Unrecognised => {
             Err(format!("{}/{} is not what was moved there", place.folder, place.number))
         }
-        Back::Occupied => Err(format!(
-            "something new has its name; it is kept as {}/{}",
-            place.folder, place.number
-        )),
-        Back::AnotherFolder => Err(format!(
-            "the folder that it was in is another one; it is kept as {}/{}",
-            place.folder, place.number
-        )),
+        Back::Occupied => {
+            Err(format!("{OCCUPIED}; it is kept as {}/{}", place.folder, place.number))
+        }
+        Back::AnotherFolder => {
+            Err(format!("{ANOTHER}; it is kept as {}/{}", place.folder, place.number))
+        }
     }
 }
 

@@ -20,7 +20,8 @@ use super::{NotDone, PURPOSE, Run, chain};
 use crate::facts;
 use crate::facts::entries::is_coming;
 use crate::fault::Fault;
-use crate::journal::{TOOL, Undo};
+use crate::journal::Undo;
+use crate::remains::copy_name;
 use crate::step::{Database, Release};
 
 /// A copy is its user's alone, as the journal is.
@@ -172,7 +173,7 @@ fn parsed<D: Document>(bytes: &[u8]) -> D {
 /// Where the copy of a database is kept: beside the journal, one for each step.
 fn copy_path(run: &Run<'_>, number: usize, path: &InRoot) -> Result<RealPath, NotDone> {
     let folder = InRoot::parse(JOURNALS_FOLDER).and_then(|path| run.host.root.real(&path));
-    let name = format!("{TOOL}-{}.{number}.{}", run.journal.run(), path.name());
+    let name = copy_name(run.journal.run(), number, path.name());
     let copy = folder.and_then(|folder| folder.join(&name));
     Ok(copy.map_err(Fault::from)?)
 }

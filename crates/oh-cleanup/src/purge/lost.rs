@@ -1,4 +1,4 @@
-//! Runs whose journals cannot be read: what they moved can never be taken back, and they would keep their
+//! Runs whose journals cannot be read, or are gone: what they moved can never be taken back, and they would keep their
 //! room for ever. They go where they are asked for by their names, and not by their age.
 
 use oh_host::journal;
@@ -14,13 +14,19 @@ use crate::evidence;
 use crate::facts::owners;
 use crate::fault::Fault;
 use crate::journal::{Run, TOOL};
+use crate::remains::{self, Remains};
 
 /// What would be removed, for whoever is asked.
 pub(super) fn shown(run: &RunId, why: &str) -> String {
     format!(
-        "would remove {run} for good, with all that it moved to {}: its journal cannot be read: {why}\n",
+        "would remove {run} for good, with all that it moved to {}: {why}\n",
         quarantine::QUARANTINE_FOLDER
     )
+}
+
+/// Says of a run without a journal what is left of it.
+pub(super) fn gone(left: &Remains) -> String {
+    format!("its journal is gone; what is left of it is {}", left.shown())
 }
 
 /// Removes a run, unless it is gone or can be read by now; the journal goes last, so that what is left of
@@ -33,7 +39,14 @@ pub(super) fn remove(
 ) -> Option<Told> {
     let root = &host.root;
     match Run::read(root, run) {
-        Err(journal::JournalFault::Unknown(_)) => return None,
+        Err(journal::JournalFault::Unknown(_)) => match remains::find(root) {
+            Ok(left) if !left.contains_key(run) => return None,
+            Ok(_) => {}
+            Err(fault) => {
+                let removed = stays(format!("the run {run}"), &fault);
+                return Some(Told { run: run.clone(), removed, is_more: false });
+            }
+        },
         Err(_) => {}
         Ok(_) => {
             let (removed, is_more) = (Removed::default(), true);
@@ -63,6 +76,9 @@ fn removed(
         removed.files += 1;
         removed.bytes += bytes;
     }
+    let (copies, bytes) = remains::remove_copies(&host.root, run)?;
+    removed.files += copies;
+    removed.bytes += bytes;
     journal::forget(&host.root, TOOL, run)?;
     Ok(removed)
 }

@@ -3,13 +3,16 @@
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
 use oh_model::id::InstanceId;
+use oh_model::run::RunId;
 use oh_term::Answer;
 use oh_term::text::{bytes, several};
 use serde_json::{Value, json};
 
 use super::subject;
-use crate::journal::{Run, Undo};
+use crate::elsewhere::Elsewhere;
+use crate::journal::{Line, Run, Undo};
 use crate::lines;
+use crate::step::{Kind, Step};
 
 /// What became of a step that was to be taken back.
 pub(super) struct Told {
@@ -26,7 +29,45 @@ fn things(count: usize, room: u64) -> String {
     format!("{}{room}", several(count, "thing"))
 }
 
-pub(super) fn would(run: &Run, undoable: &[(usize, Undo)]) -> Answer {
+/// What became of all of them.
+pub(super) struct Done<'d> {
+    pub(super) told: &'d [Told],
+    /// The instances that are wanted again.
+    pub(super) wanted: &'d [InstanceId],
+    /// What other runs have.
+    pub(super) elsewhere: &'d Elsewhere,
+    /// Why the routes were not published, where they were not.
+    pub(super) published: Option<String>,
+}
+
+/// Says which runs have what this one did not come to move, and how that is taken back.
+fn with_elsewhere(human: &mut String, elsewhere: &Elsewhere) -> Vec<Hint> {
+    let say = |(run, steps): (&RunId, &Vec<usize>)| {
+        let things = several(steps.len(), "thing");
+        human.push_str(&format!(
+            "left out  {things}: it did not come to move them, and {run} did\n"
+        ));
+        let undo = Command::ours("oh-cleanup", &["undo", &run.to_string()]);
+        Hint::run("take back what a later run moved", undo)
+    };
+    elsewhere.iter().map(say).collect()
+}
+
+/// The editors that a run stopped, and that no record has started again.
+fn stopped(run: &Run) -> Vec<&str> {
+    let wanted: Vec<&InstanceId> = run.wanted().into_iter().map(|(_, id)| id).collect();
+    let steps = run.head.steps.iter().enumerate().filter_map(|(step, one)| match one {
+        Step::Stop(stop) if stop.kind == Kind::Editor => Some((step, stop)),
+        _ => None,
+    });
+    let stopped = steps.filter(|(step, stop)| {
+        let is_wanted = stop.id.as_ref().is_some_and(|id| wanted.contains(&id));
+        !is_wanted && run.lines.contains(&Line::Done { step: *step })
+    });
+    stopped.map(|(_, stop)| stop.what.as_str()).collect()
+}
+
+pub(super) fn would(run: &Run, undoable: &[(usize, Undo)], elsewhere: &Elsewhere) -> Answer {
     let wanted: Vec<&str> = run.wanted().into_iter().map(|(_, id)| id.as_str()).collect();
     let rooms: Vec<u64> = undoable.iter().map(|(step, _)| run.room_of(*step)).collect();
     let all: Vec<String> = undoable.iter().map(|(_, undo)| subject(undo)).collect();
@@ -38,6 +79,9 @@ pub(super) fn would(run: &Run, undoable: &[(usize, Undo)]) -> Answer {
     if !wanted.is_empty() {
         parts.push(format!("have {} wanted again", several(wanted.len(), "editor")));
     }
+    if parts.is_empty() {
+        parts.push("bring nothing back".into());
+    }
     let mut human = format!("would {} of {}\n", parts.join(", and "), run.id);
     let lines = all.iter().zip(rooms).map(|(subject, room)| lines::Said {
         head: "would bring back ",
@@ -47,6 +91,7 @@ pub(super) fn would(run: &Run, undoable: &[(usize, Undo)]) -> Answer {
     });
     lines::alike(lines).iter().for_each(|line| human.push_str(line));
     wanted.iter().for_each(|id| human.push_str(&format!("would have {id} wanted again\n")));
+    let hints = with_elsewhere(&mut human, elsewhere);
     let result = json!({
         "dry_run": true,
         "run": run.id.to_string(),
@@ -54,15 +99,11 @@ pub(super) fn would(run: &Run, undoable: &[(usize, Undo)]) -> Answer {
         "would_come_back": all,
         "would_be_wanted_again": wanted,
     });
-    Answer::new(human, result)
+    hints.into_iter().fold(Answer::new(human, result), Answer::hint)
 }
 
-pub(super) fn answer(
-    run: &Run,
-    told: &[Told],
-    wanted: &[InstanceId],
-    published: Option<String>,
-) -> Answer {
+pub(super) fn answer(run: &Run, done: &Done<'_>) -> Answer {
+    let Done { told, wanted, elsewhere, published } = done;
     let (back, not_back): (Vec<&Told>, Vec<&Told>) =
         told.iter().partition(|one| one.outcome.is_ok());
     let room = back.iter().map(|one| one.bytes).sum();
@@ -91,8 +132,16 @@ pub(super) fn answer(
         bytes: one.bytes,
     });
     lines::alike(lines).iter().for_each(|line| human.push_str(line));
-    if let Some(why) = &published {
+    if let Some(why) = published {
         human.push_str(&format!("not back  the routes\n          {why}\n"));
+    }
+    let hints = with_elsewhere(&mut human, elsewhere);
+    let stopped = stopped(run);
+    if !stopped.is_empty() {
+        let (count, what) = (several(stopped.len(), "editor"), stopped.join(", "));
+        human.push_str(&format!(
+            "still stopped: {count} ({what}), unless whoever had started them has done so again\n"
+        ));
     }
     let is_whole = published.is_none() && not_back.is_empty();
     let rows = told.iter().map(|one| {
@@ -107,9 +156,15 @@ pub(super) fn answer(
         "bytes": room,
         "things": rows.collect::<Vec<_>>(),
         "wanted_again": wanted.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+        "still_stopped": stopped,
+        "elsewhere": elsewhere
+            .iter()
+            .map(|(run, steps)| json!({ "run": run.to_string(), "things": steps.len() }))
+            .collect::<Vec<_>>(),
         "routes": published,
     });
     let answer = Answer::new(human, result).exit(if is_whole { Exit::Ok } else { Exit::No });
+    let answer = hints.into_iter().fold(answer, Answer::hint);
     if wanted.is_empty() {
         return answer;
     }
