@@ -29,6 +29,7 @@ use crate::fault::Fault;
 use crate::guard::Guard;
 use crate::interrupt::{self, From};
 use crate::journal::{self, Run};
+use crate::known;
 use crate::limit;
 use crate::plan::plan;
 use crate::planfile::PlanFile;
@@ -61,7 +62,7 @@ pub(crate) fn context(common: &Common) -> Result<Context, Failure> {
             return failure;
         }
         // Without it nobody knows what is ours: neither what to take, nor where an undo publishes.
-        let way = "mend it, or name another file for now: --config FILE";
+        let way = "mend it, or name another file for now: --config FILE (/dev/null: the defaults)";
         failure.state("nothing was changed; what runs have moved stays where it is").hint(way)
     })?;
     let warnings = found.warnings();
@@ -73,6 +74,7 @@ pub(crate) fn clean(asked: &CleanArguments, common: &Common) -> Result<Answer, F
     let Context { host, warnings } = context(common)?;
     let request = request(&host, &asked.wanted).map_err(Failure::of)?;
     let (facts, plan) = planned(&host, &request)?;
+    known::refuse_unknown(&facts, &request)?;
     if asked.dry_run || plan.steps.is_empty() {
         let answer = report::planned(&facts, &plan, asked.dry_run).notes(warnings);
         let is_more = !plan.steps.is_empty();
@@ -88,6 +90,7 @@ pub(crate) fn make(asked: &PlanArguments, common: &Common) -> Result<Answer, Fai
     let Context { host, warnings } = context(common)?;
     let request = request(&host, &asked.wanted).map_err(Failure::of)?;
     let (facts, plan) = planned(&host, &request)?;
+    known::refuse_unknown(&facts, &request)?;
     let boot = boot_id().map_err(|fault| Failure::of(Fault::Boot(fault)))?;
     let file = PlanFile::of(&host, boot.clone(), &request, &plan);
     if asked.output == STDOUT {
@@ -197,7 +200,8 @@ fn carry_out(
     let deeds = if part.is_some() { room::with_the_rest(plan, deeds) } else { deeds };
     progress.doing("look what came back");
     let after = after::look(host, &seen, &deeds);
-    let done = report::Done { run: &run_id, deeds: &deeds, evidence, removed, after };
+    let limits = request.limits();
+    let done = report::Done { run: &run_id, deeds: &deeds, evidence, removed, limits, after };
     let notes = unswept.into_iter().chain(dropped).chain(reserved(host, asked.no_evidence));
     let answer = report::done(&facts, &told, &done).notes(notes);
     // What moved nothing away has made nothing more.

@@ -17,6 +17,7 @@ mod fault;
 mod guard;
 mod interrupt;
 mod journal;
+mod known;
 mod limit;
 mod lines;
 mod plan;

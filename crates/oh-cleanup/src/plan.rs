@@ -5,6 +5,7 @@
 //! the plan. Nobody's file can keep others' things from being cleaned up.
 
 mod generated;
+mod named;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,10 +20,11 @@ use oh_term::duration;
 use oh_term::text::{escaped, several};
 
 use crate::facts::clients;
-use crate::facts::{Editor, Entry, Facts, Leftover, Life, Session};
+use crate::facts::{Editor, Entry, Facts, Leftover, Life, Listening, Session};
 use crate::journal;
 use crate::request::{Kinds, Request};
 use crate::step::{Database, Move, Release, Step, Stop, StopContainer};
+use named::Names;
 
 /// What is directly in an installed program, and in nothing that an editor leaves behind.
 const OF_PROGRAMS: [&[u8]; 4] = [b"package.json", b"node_modules", b"bin", b"out"];
@@ -49,12 +51,12 @@ pub(crate) fn plan_but(
     };
     for editor in &facts.editors {
         match stays(editor).map_or_else(|| stops(editor, facts, request), Err) {
-            Ok(true) => made.stop(editor, request),
-            Ok(false) => made.stay(editor),
+            Ok(true) => made.stop(editor, facts, request),
+            Ok(false) => made.stay(editor, facts),
             // It is stopped as a container.
             Err(_) if is_in_one_of(editor, containers) => {}
             Err(why) => {
-                made.stay(editor);
+                made.stay(editor, facts);
                 made.exclude(&editor.what, why);
             }
         }
@@ -85,7 +87,6 @@ fn is_in_one_of(editor: &Editor, containers: &[(Engine, Listed)]) -> bool {
 
 /// Says whether a word is the port of an entry of a database that is asked for, and of no other.
 fn is_port_of_named(word: &str, facts: &Facts, request: &Request) -> bool {
-    let word = word.strip_suffix(".log").unwrap_or(word);
     let Some(port) = word.parse().ok().and_then(Port::new) else { return false };
     let mut ids = facts.entries.iter().filter(|one| one.port == Some(port)).map(|one| &one.id);
     let is_known = ids.clone().next().is_some();
@@ -144,7 +145,7 @@ fn ignored(editor: &Editor) -> Option<String> {
 
 /// The ids of an editor, folded: its record's, those that databases and session files have with its port,
 /// and those of its folders' names.
-fn ids(editor: &Editor, facts: &Facts) -> BTreeSet<String> {
+pub(crate) fn ids(editor: &Editor, facts: &Facts) -> BTreeSet<String> {
     let own = editor.id.iter().map(|id| id.folded());
     let is_its = |port: &Option<Port>| port.is_some_and(|port| editor.ports.contains(&port));
     let entries = facts.entries.iter().filter(|entry| is_its(&entry.port)).map(|entry| &entry.id);
@@ -170,9 +171,11 @@ struct Made {
     exclusions: Vec<Exclusion>,
     /// The processes that end.
     ending: BTreeSet<Pid>,
-    /// The ids, folded, and the ports of editors that end.
+    /// The ids, folded, and the ports of editors that end, each of these with which it is.
     ended_ids: BTreeSet<String>,
-    ended_ports: BTreeSet<Port>,
+    ended_ports: BTreeMap<Port, String>,
+    /// What else is known of names of editors.
+    names: Names,
     /// Those of editors that stay, each with which it is.
     staying_ids: BTreeMap<String, String>,
     staying_ports: BTreeMap<Port, String>,
@@ -185,13 +188,15 @@ impl Made {
         self.exclusions.push(Exclusion { subject: subject.into(), reason: reason.into() });
     }
 
-    fn stop(&mut self, editor: &Editor, request: &Request) {
+    fn stop(&mut self, editor: &Editor, facts: &Facts, request: &Request) {
         if let Some(id) = &editor.id {
             self.wanted.push(Step::WantStopped(id.clone()));
             self.forgets.push(Step::Forget(id.clone()));
             self.ended_ids.insert(id.folded());
         }
-        self.ended_ports.extend(&editor.ports);
+        let what = || editor.what.clone();
+        self.ended_ports.extend(editor.ports.iter().map(|port| (*port, what())));
+        self.names.ending.extend(ids(editor, facts).into_iter().map(|id| (id, what())));
         self.ending.extend(&editor.pids);
         for folder in &editor.folders {
             self.folders.entry(folder.clone()).or_insert((editor.what.clone(), false));
@@ -217,7 +222,7 @@ impl Made {
         self.containers.push(Step::StopContainer(step));
     }
 
-    fn stay(&mut self, editor: &Editor) {
+    fn stay(&mut self, editor: &Editor, facts: &Facts) {
         if let Some(id) = &editor.id {
             self.staying_ids.insert(id.folded(), editor.what.clone());
         }
@@ -225,6 +230,7 @@ impl Made {
         if !editor.is_owned || editor.is_elsewhere {
             return;
         }
+        self.names.staying.extend(ids(editor, facts));
         if !editor.pids.is_empty() {
             let ports = editor.ports.iter();
             self.staying_ports.extend(ports.map(|port| (*port, editor.what.clone())));
@@ -252,6 +258,7 @@ impl Made {
             || matches!(self.of_editor(one), Some((_, false)))
             || request.names_one_of(&of_name())
             || of_name().iter().any(|port| is_port_of_named(port, facts, request))
+            || self.has_ended_port_alone(one)
     }
 
     /// The editor whose folder a left-over is, and whether that stays.
@@ -298,14 +305,15 @@ impl Made {
         // A clock that was set back makes nothing younger than now.
         let age_ns = facts.now_ns.saturating_sub(one.survey.newest_ns).max(0);
         let is_left = facts.left_by_runs.contains(&one.thing.number);
-        if of_editor.is_none() && !is_left && age_ns < request.age_min_ns {
+        let of = of_editor.map(|(what, _)| what.as_str()).or_else(|| self.named_after(one));
+        if of.is_none() && !is_left && age_ns < request.age_min_ns {
             // Without its own age: what is alike is one line.
             let least = u64::try_from(request.age_min_ns / 1_000_000).unwrap_or_default();
             let least = duration::shown(least);
             return Err(format!("it was changed less than {least} ago (--older-than)"));
         }
-        let what = match of_editor {
-            Some((what, _)) => journal::of_editor(what),
+        let what = match of {
+            Some(what) => journal::of_editor(what),
             None if is_left => "of an editor that an earlier run stopped".into(),
             None => format!("nobody uses it, user {}", one.owner),
         };
@@ -316,7 +324,7 @@ impl Made {
             is_session: false,
             is_of_nginx: false,
             is_more: !one.survey.is_whole,
-            may_change: of_editor.is_some() || is_left,
+            may_change: of.is_some() || is_left,
         })
     }
 
@@ -325,7 +333,9 @@ impl Made {
         if !request.names(&session.id) {
             return;
         }
-        let ends = self.ended_ids.contains(&folded);
+        let is_free = session.listening.iter().all(|one| self.is_ending(one));
+        let ends = self.ended_ids.contains(&folded) || self.has_ended(session, request);
+        let ends = ends && is_free;
         let what = match &session.life {
             _ if ends => "it announces an editor that is stopped".to_owned(),
             _ if !request.kinds.sessions || !request.of_user(Some(session.thing.uid)) => return,
@@ -339,7 +349,9 @@ impl Made {
                     .exclude(session.thing.shown(), "it is new: its editor may be starting");
             }
             Ok(Life::Gone) => "it announces an editor that is gone".to_owned(),
-            Ok(Life::Listens) => return self.exclude(session.thing.shown(), "its editor listens"),
+            Ok(Life::Listens) => {
+                return self.exclude(session.thing.shown(), self.who_listens(session));
+            }
             Err(why) => return self.exclude(session.thing.shown(), why.clone()),
         };
         self.moves.push(Step::Move(Move {
@@ -352,6 +364,29 @@ impl Made {
             // Its supervisor takes it away where it has the time.
             may_change: ends,
         }));
+    }
+
+    /// Says whether the editor that a session announces ends, by its port.
+    fn has_ended(&self, session: &Session, request: &Request) -> bool {
+        let ends = session.port.is_some_and(|port| {
+            self.ended_ports.contains_key(&port) && !self.staying_ports.contains_key(&port)
+        });
+        ends && session.life.is_ok()
+            && request.of_user(Some(session.thing.uid))
+            && !self.staying_ids.contains_key(&session.id.to_ascii_lowercase())
+    }
+
+    fn is_ending(&self, one: &Listening) -> bool {
+        one.pid.is_some_and(|pid| self.ending.contains(&pid))
+    }
+
+    /// Says why a session stays on whose port somebody listens.
+    fn who_listens(&self, session: &Session) -> String {
+        let is_ended = session.port.is_some_and(|port| self.ended_ports.contains_key(&port));
+        match session.listening.iter().find(|one| !self.is_ending(one)).filter(|_| is_ended) {
+            Some(other) => format!("{} listens on its port", other.shown),
+            None => "its editor listens".to_owned(),
+        }
     }
 
     fn entries(&mut self, facts: &Facts, request: &Request) {
@@ -396,7 +431,7 @@ impl Made {
         if !request.names(&entry.id) || !request.uids.is_empty() {
             return Ok(false);
         }
-        let ends = entry.port.is_some_and(|port| self.ended_ports.contains(&port));
+        let ends = entry.port.is_some_and(|port| self.ended_ports.contains_key(&port));
         if ends {
             return Ok(true);
         }

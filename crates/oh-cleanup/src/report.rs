@@ -25,7 +25,11 @@ pub(crate) fn planned(facts: &Facts, plan: &Plan<Step>, is_dry: bool) -> Answer 
     if plan.steps.is_empty() {
         human.push_str("nothing to do\n");
     }
-    human.push_str(&shown(facts, plan));
+    // Where nothing is done there is nothing that would be.
+    human.push_str(&match plan.steps.is_empty() && !is_dry {
+        true => kept(facts, plan),
+        false => shown(facts, plan),
+    });
     let result = json(facts, plan, &[], None, None, is_dry);
     let exit = if is_blind(facts) { Exit::CouldNotLook } else { Exit::Ok };
     let exit = exit.worst(unheld(facts, plan));
@@ -87,13 +91,15 @@ pub(crate) struct Done<'d> {
     pub(crate) evidence: Option<Written>,
     /// What was removed for good, where that was asked for; `Err` says why not all of it was.
     pub(crate) removed: Option<Result<Removed, String>>,
+    /// What it was limited to, where it was.
+    pub(crate) limits: Option<String>,
     /// What was seen behind all acts.
     pub(crate) after: After,
 }
 
 /// Tells it.
 pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer {
-    let Done { run, deeds, evidence, removed, after } = done;
+    let Done { run, deeds, evidence, removed, limits, after } = done;
     let deeds = *deeds;
     let mut human = String::new();
     let mut exit = Exit::Ok;
@@ -153,7 +159,7 @@ pub(crate) fn done(facts: &Facts, plan: &Plan<Step>, done: &Done<'_>) -> Answer 
         exit = Exit::CouldNotLook;
     }
     let is_clean = plan.exclusions.is_empty() && !is_blind;
-    human.push_str(&summary(deeds, is_clean, after.came_back.len()));
+    human.push_str(&summary(deeds, is_clean, limits.as_deref(), after.came_back.len()));
     let is_done = |deed: &&Deed| matches!(deed.outcome, Ok(Outcome::Done));
     let is_kept = removed.is_none();
     let moved = is_kept && deeds.iter().filter(is_done).any(|deed| deed.step.is_leftover());
@@ -209,7 +215,7 @@ fn is_undoable(step: &Step) -> bool {
 }
 
 /// What was done, in one line.
-fn summary(deeds: &[Deed], is_clean: bool, back: usize) -> String {
+fn summary(deeds: &[Deed], is_clean: bool, limits: Option<&str>, back: usize) -> String {
     let done = |phase: &str| {
         deeds.iter().filter(|deed| deed.outcome.is_ok() && deed.step.phase() == phase).count()
     };
@@ -248,10 +254,11 @@ fn summary(deeds: &[Deed], is_clean: bool, back: usize) -> String {
         parts.insert(4, format!("{} came back", several(back, "thing")));
     }
     let head = match (left + back, is_clean) {
-        (0, true) => "clean",
+        // Of the rest it says nothing.
+        (0, true) => limits.map_or("clean".into(), |limits| format!("clean ({limits})")),
         // Something is kept, or was not seen.
-        (0, false) => "done",
-        _ => "not clean",
+        (0, false) => "done".to_owned(),
+        _ => "not clean".to_owned(),
     };
     let parts: Vec<String> = parts.into_values().collect();
     if parts.is_empty() { format!("{head}\n") } else { format!("{head}: {}\n", parts.join(", ")) }

@@ -56,6 +56,25 @@ impl Request {
         self.ids.is_empty() || !self.ids.is_disjoint(ids)
     }
 
+    /// What it is limited to, as it is asked for on a command line; `None` for all.
+    pub(crate) fn limits(&self) -> Option<String> {
+        let Kinds { processes, temporary, databases, sessions, nginx } = self.kinds;
+        let kinds = [
+            (processes, "--processes"),
+            (temporary, "--temp"),
+            (databases, "--databases"),
+            (sessions, "--sessions"),
+            (nginx, "--nginx"),
+            (self.containers, "--containers"),
+        ];
+        let kinds = kinds.into_iter().filter(|(is_asked, _)| *is_asked && self.kinds != Kinds::ALL);
+        let kinds = kinds.map(|(_, kind)| kind.to_owned());
+        let ids = self.ids.iter().map(|id| format!("--only {}", id.escape_debug()));
+        let users = self.uids.iter().map(|uid| format!("--user {uid}"));
+        let all: Vec<String> = kinds.chain(ids).chain(users).collect();
+        (!all.is_empty()).then(|| all.join(" "))
+    }
+
     /// Says whether a user is one of those that are asked for.
     pub(crate) fn of_user(&self, uid: Option<u32>) -> bool {
         self.uids.is_empty() || uid.is_some_and(|uid| self.uids.contains(&uid))

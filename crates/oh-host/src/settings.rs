@@ -144,7 +144,7 @@ impl Found {
 
 /// Finds and reads the configuration.
 ///
-/// `--config FILE` replaces every other file. Without it, `/etc/openhands-toolkit/config.toml`
+/// `--config FILE` replaces every other file; `/dev/null` has the defaults alone. Without it, `/etc/openhands-toolkit/config.toml`
 /// below the root counts; where that is missing, a user other than root may have a `config.toml`
 /// of their own in the current folder. Root never reads one there, because anybody may have put
 /// it there.
@@ -168,8 +168,14 @@ pub fn find(wish: &Wish) -> Result<Found, SettingsFault> {
     Ok(Found { root, loaded, file: path, passed_over })
 }
 
+/// What is named where no file is to be read.
+const NO_FILE: &str = "/dev/null";
+
 /// Reads the file that `--config` names, from the current folder where it is relative.
 fn named(root: &Root, path: &str) -> Result<SourceText, SettingsFault> {
+    if path == NO_FILE {
+        return Ok(SourceText { path: path.into(), text: String::new() });
+    }
     let real = real(path)?;
     match read_trusted(root, &real, FILE_BYTES_MAX)? {
         Some(text) => Ok(SourceText { path: path.into(), text }),

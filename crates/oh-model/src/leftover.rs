@@ -13,6 +13,7 @@ use core::fmt;
 use thiserror::Error;
 
 use crate::path::{InRoot, PathFault};
+use crate::port::Port;
 
 /// How many characters a name has to begin with in a folder of the system.
 pub const PREFIX_CHARACTERS_MIN: usize = 5;
@@ -84,27 +85,71 @@ const NEVER: &[&str] = &[
 /// Where homes are: nothing is a left-over that is a home, or in a hidden folder of one.
 const HOMES: [&str; 2] = ["/home", "/root"];
 
+/// What the names of workspaces begin with, which have a random word behind the id.
+const OF_WORKSPACES: &str = "openhands_workspace_";
+
+/// How the names of logs end.
+const OF_LOGS: &str = ".log";
+
 /// What the names of left-overs begin with that have an id behind it, the longest first.
 const BEFORE_IDS: [&str; 8] = [
     "code-server-extensions-",
     "code-server-userdata-",
     "code-server-config-",
     "openhands-agent-server-",
-    "openhands_workspace_",
+    OF_WORKSPACES,
     "code-server-",
     "vscode-agent-",
     "",
 ];
 
 /// Returns the ids, folded, that the name of a left-over may speak of: what is behind the word that it
-/// begins with, with and without what applications put behind an id (`-PORT`, `_RANDOM`).
+/// begins with, with and without what applications put behind an id (`-PORT`, `_RANDOM`, `.log`).
 pub fn ids(name: &str) -> BTreeSet<String> {
-    let rest = BEFORE_IDS.iter().find_map(|before| name.strip_prefix(before)).unwrap_or(name);
-    let is_port = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let without_port = rest.rsplit_once('-').filter(|(_, port)| is_port(port)).map(|(id, _)| id);
-    let without_random = rest.rsplit_once('_').map(|(id, _)| id);
-    let all = [Some(rest), without_port, without_random].into_iter().flatten();
-    all.filter(|id| !id.is_empty()).map(str::to_ascii_lowercase).collect()
+    let rest = behind(name).1;
+    let bare = rest.strip_suffix(OF_LOGS).unwrap_or(rest);
+    let without_random = bare.rsplit_once('_').map(|(id, _)| id);
+    let all = [Some(rest), Some(bare), without_port(bare), without_random];
+    let all = all.into_iter().flatten().filter(|id| !id.is_empty());
+    all.map(str::to_ascii_lowercase).collect()
+}
+
+/// Returns the id, folded, that the name of a left-over most likely speaks of; `None` where it begins with
+/// no word that has an id behind it, or has but a port.
+pub fn id(name: &str) -> Option<String> {
+    let (before, rest) = behind(name);
+    let bare = rest.strip_suffix(OF_LOGS).unwrap_or(rest);
+    let id = match before {
+        "" => None,
+        OF_WORKSPACES => bare.rsplit_once('_').map(|(id, _)| id),
+        _ => without_port(bare),
+    };
+    let id = id.unwrap_or(bare);
+    (!before.is_empty() && !id.is_empty() && !is_digits(id)).then(|| id.to_ascii_lowercase())
+}
+
+/// Returns the port in the name of a left-over of an editor: its last word, or all that is behind what it
+/// begins with.
+pub fn port(name: &str) -> Option<Port> {
+    let (before, rest) = behind(name);
+    let bare = rest.strip_suffix(OF_LOGS).unwrap_or(rest);
+    let word = bare.rsplit_once('-').map_or(bare, |(_, word)| word);
+    let is_told = !before.is_empty() && before != OF_WORKSPACES && is_digits(word);
+    is_told.then(|| word.parse::<u64>().ok().and_then(Port::new)).flatten()
+}
+
+/// Parts the name of a left-over: what it begins with, and what is behind that.
+fn behind(name: &str) -> (&'static str, &str) {
+    let parted = BEFORE_IDS.iter().find_map(|before| Some((*before, name.strip_prefix(before)?)));
+    parted.unwrap_or(("", name))
+}
+
+fn without_port(text: &str) -> Option<&str> {
+    text.rsplit_once('-').filter(|(_, port)| is_digits(port)).map(|(id, _)| id)
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Says why a text is no pattern of left-overs.
@@ -319,6 +364,24 @@ mod tests {
             assert!(!others.iter().any(|other| ids.contains(*other)), "{name}: {ids:?}");
         }
         assert!(ids("code-server-").is_empty());
+    }
+
+    #[test]
+    fn a_log_speaks_of_the_id_and_the_port_of_its_editor() {
+        for (name, of, told, on) in [
+            ("code-server-one-8888.log", "one", Some("one"), Some(8888)),
+            ("code-server-A.log", "a", Some("a"), None),
+            ("code-server-8888.log", "8888", None, Some(8888)),
+            ("code-server-userdata-a_b-8889", "a_b", Some("a_b"), Some(8889)),
+            ("openhands_workspace_0123abc_8888", "0123abc", Some("0123abc"), None),
+            ("code-server-a-99999.log", "a", Some("a"), None),
+            ("vscode-agent-a-+8888", "a-+8888", Some("a-+8888"), None),
+            ("3f2c-8888", "3f2c", None, None),
+        ] {
+            assert!(ids(name).contains(of), "{name}: {:?}", ids(name));
+            let port = port(name).map(|port| u64::from(port.get()));
+            assert_eq!((id(name).as_deref(), port), (told, on), "{name}");
+        }
     }
 
     #[test]

@@ -67,6 +67,8 @@ fn help_names_every_command_and_option() {
           --config <FILE>
               Read this configuration file instead of /etc/openhands-toolkit/config.toml
 
+              With /dev/null the defaults count, and no file is read.
+
           --root <DIR>
               Put every path below this folder: a sandbox, a test, a mounted disk
 

@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// Read this configuration file instead of /etc/openhands-toolkit/config.toml
+    ///
+    /// With /dev/null the defaults count, and no file is read.
     #[arg(long, value_name = "FILE", global = true, help_heading = "Common options")]
     pub config: Option<String>,
     /// Put every path below this folder: a sandbox, a test, a mounted disk

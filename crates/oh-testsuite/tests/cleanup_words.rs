@@ -29,12 +29,14 @@ fn a_torn_configuration_is_named_with_what_can_be_done_without_it() -> Result<()
         let said = scene.run(words)?.expect(78)?;
         ensure!(said.stderr.contains("config.toml:1:9: unclosed table"), "{said:?}");
         ensure!(said.stderr.contains("what runs have moved stays where it is"), "{said:?}");
-        let hint = "hint: mend it, or name another file for now: --config FILE\n";
+        let hint = "hint: mend it, or name another file for now: --config FILE (/dev/null: the defaults)\n";
         ensure!(said.stderr.ends_with(hint), "{said:?}");
     }
     let other = scene.instances.lab.at("other.toml").display().to_string();
     fs::write(&other, whole)?;
     scene.run(&["--dry-run", "--config", &other])?.expect(0)?;
+    scene.run(&["--dry-run", "--config", "/dev/null"])?.expect(0)?;
+    scene.run(&["runs", "--config", "/dev/null"])?.expect(0)?;
     Ok(())
 }
 

@@ -16,8 +16,8 @@ use oh_model::plan::Outcome;
 
 use super::{Deed, NotDone, Run, chain, interrupted, stranded};
 use crate::facts::leftovers::untold;
-use crate::facts::owners;
 use crate::facts::users::{Places, Users, users};
+use crate::facts::{owners, sessions};
 use crate::fault::Fault;
 use crate::journal::{Line, Undo};
 use crate::step::{Move, Step};
@@ -43,8 +43,24 @@ impl Run<'_> {
         }
         self.progress.doing(format!("move {}", oh_term::text::several(moves.len(), "thing")));
         let used = used(self.host, &moves);
+        let has_sessions = moves.iter().any(|(_, step)| step.is_session);
+        let listened =
+            has_sessions.then(|| sessions::listened(self.host).map_err(|why| chain(&why)));
         let mut rest = Vec::new();
         for (at, (number, step)) in moves.into_iter().enumerate() {
+            let listened = listened.as_ref().filter(|_| step.is_session);
+            match listened.map(|all| all.as_ref().map(|all| all.get(&step.thing.number))) {
+                Some(Ok(Some(who))) => {
+                    self.keep(deeds, number, step, who.clone());
+                    continue;
+                }
+                Some(Err(why)) => {
+                    let why = format!("nobody can tell whether its editor listens: {why}");
+                    self.keep(deeds, number, step, why);
+                    continue;
+                }
+                Some(Ok(None)) | None => {}
+            }
             match used.as_ref().map(|used| used.get(&at)) {
                 Ok(None) => rest.push((number, step)),
                 Ok(Some(who)) => self.keep(deeds, number, step, format!("{who} uses it by now")),

@@ -18,6 +18,7 @@ use oh_model::leftover::Pattern;
 use oh_model::path::{InRoot, RealPath};
 use oh_model::port::Port;
 use oh_model::upstream::Target as Place;
+use oh_term::text::several;
 
 use super::clients::{self, Who};
 use super::{Editor, Look, Unread};
@@ -174,7 +175,7 @@ fn strays(look: &mut Look<'_>) -> Vec<Stray> {
     });
     unread.say(look);
     if denied > 0 {
-        look.miss(format!("{denied} processes"), "they are others', and are not shown to us");
+        look.miss(several(denied, "process"), "they are others', and are not shown to us");
     }
     strays
 }

@@ -1,6 +1,6 @@
 //! What the databases of the original application say of editors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oh_host::databases::{self, Place};
 use oh_host::inputs;
@@ -15,12 +15,14 @@ use oh_model::port::Port;
 use super::{Entry, Look};
 use crate::step::Database;
 
-/// The databases that are to be written anew: those that are torn, and those of which the application
-/// would make nothing.
+/// What is known of the databases themselves: those that are to be written anew, which are torn or of
+/// which the application would make nothing, and whom they know.
 #[derive(Debug, Default)]
 pub(super) struct Broken {
     pub(super) torn: Vec<(Database, InRoot)>,
     pub(super) unfit: Vec<(Database, InRoot)>,
+    /// The ids, folded, that they have.
+    pub(super) known_ids: BTreeSet<String>,
 }
 
 pub(super) fn gather(look: &mut Look<'_>) -> (Vec<Entry>, Broken) {
@@ -34,6 +36,7 @@ pub(super) fn gather(look: &mut Look<'_>) -> (Vec<Entry>, Broken) {
         for id in database.ids() {
             let port = database.port_of(&id);
             let pid = database.pid_of(&id).and_then(Pid::new);
+            broken.known_ids.insert(id.to_ascii_lowercase());
             said.push(Said { database: Database::Ports, path: &ports, id, port, pid });
         }
         match is_torn {
@@ -46,6 +49,7 @@ pub(super) fn gather(look: &mut Look<'_>) -> (Vec<Entry>, Broken) {
     }
     if let Some((database, is_torn)) = read::<RepositoriesDocument>(look, &repositories) {
         for id in database.ids() {
+            broken.known_ids.insert(id.to_ascii_lowercase());
             if let Some((true, port)) = database.state(&id) {
                 let (database, path) = (Database::Repositories, &repositories);
                 said.push(Said { database, path, id, port, pid: None });

@@ -162,14 +162,14 @@ fn owners_of(host: &Host) -> OwnerSet {
 }
 
 /// Who listens, found once.
-struct Holders {
+pub(super) struct Holders {
     /// The processes of editors, by the sockets that they hold.
     editors: BTreeMap<u64, Pid>,
     known: BTreeMap<Port, Result<Vec<Listening>, String>>,
 }
 
 impl Holders {
-    fn of(editors: &[Editor]) -> Self {
+    pub(super) fn of(editors: &[Editor]) -> Self {
         let mut of_editors = BTreeMap::new();
         for pid in editors.iter().flat_map(|editor| &editor.pids) {
             // Of one that is gone or hidden, the socket is somebody's who is not known: it stays.
@@ -180,7 +180,7 @@ impl Holders {
     }
 
     /// Says who listens on a port, at whichever address; `Err` where nobody can tell.
-    fn on(&mut self, look: &Look<'_>, port: Port) -> Result<Vec<Listening>, String> {
+    pub(super) fn on(&mut self, look: &Look<'_>, port: Port) -> Result<Vec<Listening>, String> {
         if let Some(known) = self.known.get(&port) {
             return known.clone();
         }

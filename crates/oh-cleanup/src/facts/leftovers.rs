@@ -9,6 +9,7 @@ use oh_host::survey;
 use oh_host::way::{Way, WayFault};
 use oh_model::escaped::Name;
 use oh_model::path::RealPath;
+use oh_term::text::several;
 use rustix::io::Errno;
 
 use super::users::{Places, Users};
@@ -137,7 +138,7 @@ fn add_users(look: &mut Look<'_>, editors: &[Editor], found: &mut [Leftover]) {
         one.users.extend(pids.into_iter().map(|(pid, uid)| (pid, untold(&look.shown(pid, uid)))));
     }
     if denied_count > 0 {
-        let what = format!("{denied_count} processes");
+        let what = several(denied_count, "process");
         look.miss(what, "they are others', and what they use cannot be seen");
     }
 }

@@ -12,7 +12,7 @@ mod held;
 pub(crate) mod leftovers;
 mod orphans;
 pub(crate) mod runs;
-mod sessions;
+pub(crate) mod sessions;
 pub(crate) mod users;
 mod work;
 
@@ -52,6 +52,8 @@ pub(crate) struct Facts {
     pub(crate) torn: Vec<(Database, InRoot)>,
     /// Those of which the application would make nothing, or whose ports it has lost.
     pub(crate) unfit: Vec<(Database, InRoot)>,
+    /// The ids, folded, that a database has, whatever it says of them.
+    pub(crate) known_ids: BTreeSet<String>,
     /// What an earlier run was to take of editors that it stopped, and did not.
     pub(crate) left_by_runs: BTreeSet<Number>,
     /// What could not be looked at, and why.
@@ -155,6 +157,8 @@ pub(crate) struct Session {
     pub(crate) room_bytes: u64,
     /// The port that it says its editor has, where it says one.
     pub(crate) port: Option<Port>,
+    /// Who listens on that port.
+    pub(crate) listening: Vec<Listening>,
     /// Whether its editor is there; `Err` says why that is not known.
     pub(crate) life: Result<Life, String>,
 }
@@ -338,8 +342,8 @@ impl Unread {
 pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
     let editors = running(look)?;
     let leftovers = leftovers::gather(look, &editors);
-    let sessions = sessions::gather(look);
-    let (entries, entries::Broken { torn, unfit }) = entries::gather(look);
+    let sessions = sessions::gather(look, &editors);
+    let (entries, entries::Broken { torn, unfit, known_ids }) = entries::gather(look);
     let generated = generated::gather(look, &editors);
     let is_unread = !unread::unread(look.host).is_empty();
     let left_by_runs = runs::gather(look);
@@ -357,6 +361,7 @@ pub(crate) fn gather(look: &mut Look<'_>) -> Result<Facts, Fault> {
         entries,
         torn,
         unfit,
+        known_ids,
         left_by_runs,
         more_of_others: look.more_of_others,
         is_partial: look.all.partial,

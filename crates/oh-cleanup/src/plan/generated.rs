@@ -103,7 +103,7 @@ impl Made {
             });
         }
         match listening.as_slice() {
-            [] if self.ended_ports.contains(&port) => Ok("whose editor is stopped"),
+            [] if self.ended_ports.contains_key(&port) => Ok("whose editor is stopped"),
             [] if facts.entries.iter().any(|entry| is_coming(&entry)) => {
                 Err(format!("an editor for port {port} runs, and does not listen yet"))
             }

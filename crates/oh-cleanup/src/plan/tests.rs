@@ -136,6 +136,7 @@ fn facts() -> Facts {
                 thing: thing("/tmp/openhands-sessions/gone.json", FileKind::Regular),
                 room_bytes: 4096,
                 port: None,
+                listening: Vec::new(),
                 life: Ok(Life::Gone),
             },
             Session {
@@ -143,6 +144,7 @@ fn facts() -> Facts {
                 thing: thing("/tmp/openhands-sessions/live.json", FileKind::Regular),
                 room_bytes: 4096,
                 port: None,
+                listening: Vec::new(),
                 life: Ok(Life::Listens),
             },
         ],
@@ -456,6 +458,7 @@ fn a_second_plan_over_what_is_left_is_empty() {
     assert_eq!(plan(&facts, &all()), Plan { steps: Vec::new(), exclusions: Vec::new() });
 }
 
+mod belongings;
 mod nginx;
 
 #[test]

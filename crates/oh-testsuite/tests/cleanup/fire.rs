@@ -179,6 +179,13 @@ impl Fire {
         scene.leave("tmp/vscode-agent-gone-8890/data/a", "a")?;
         scene.leave("tmp/vscode-ipc-gone.sock", "no socket any more")?;
         scene.leave("tmp/openhands-sessions/gone.json", "{\"vscode_port\": 1}")?;
+        // What announces one that ends, and what it logs as long as it lives.
+        for one in self.idle.iter().take(1) {
+            let text = format!("{{\"vscode_port\": {}}}", one.port);
+            scene.leave("tmp/openhands-sessions/idle.json", &text)?;
+            let log = format!("tmp/code-server-{}-{}.log", one.id, one.port);
+            scene.instances.lab.write(&log, "young")?;
+        }
         scene.enter_dead("gone", scene.instances.first_port + 12)?;
         // Last: nothing enters itself in what is torn.
         let whole = scene.text(PORTS)?;
