@@ -367,7 +367,8 @@ pub fn read_up_to<H: DeserializeOwned, E: DeserializeOwned>(
     let first = next_line(&mut reader, &mut line, HEAD_BYTES_MAX).map_err(io)?;
     let head = match first {
         Next::Whole => serde_json::from_slice(&line).map_err(|fault| bad(1, fault.to_string()))?,
-        Next::End => return Err(bad(1, "it is empty".into())),
+        Next::End if length == 0 => return Err(bad(1, "it is empty".into())),
+        Next::End => return Err(bad(1, "its first line is not whole".into())),
         Next::TooLong => return Err(too_long(&path, "the first line", HEAD_BYTES_MAX)),
     };
     let mut entries = Vec::new();
@@ -643,6 +644,20 @@ mod tests {
             Journal::reopen(&root, TOOL, &run).unwrap().note(&7_u32).unwrap();
             let told: Told<String, u32> = read(&root, TOOL, &run).unwrap();
             assert_eq!((told.entries.len(), told.entries.last()), (40_001, Some(&7)));
+        }
+    }
+
+    #[test]
+    fn a_first_line_that_was_cut_is_not_taken_for_nothing() {
+        let (_dir, root) = root();
+        let journal = begin(&root);
+        let (run, path) = (journal.run().clone(), journal.path().to_string());
+        drop(journal);
+        for (length, why) in [(5, "its first line is not whole"), (0, "it is empty")] {
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            file.set_len(length).unwrap();
+            let fault = read::<String, u32>(&root, TOOL, &run).unwrap_err().to_string();
+            assert!(fault.ends_with(why), "{fault}");
         }
     }
 
