@@ -1,7 +1,7 @@
 //! The handshake of TLS, and what the certificate is worth.
 //!
 //! The handshake takes every certificate for which the server proves that it has the key, and keeps the
-//! chain; [`judge`] says afterwards what a client that checks would have said, and why. Whoever goes on over a
+//! chain; [`Handshake::verdict`] is what a client that checks would have said, and why. Whoever goes on over a
 //! connection whose certificate was not found good answers for it: nothing secret belongs there.
 
 use std::io;
