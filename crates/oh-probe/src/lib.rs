@@ -4,6 +4,8 @@
 //! kept as it was answered, also where it is wrong: what it means is judged elsewhere. Nothing here follows
 //! a redirect, keeps a cookie, tries again or begins anything on a server.
 
+pub mod cause;
+pub mod diagnose;
 pub mod dial;
 pub mod failure;
 pub mod http1;

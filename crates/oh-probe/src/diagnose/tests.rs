@@ -1,0 +1,221 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use oh_socketio::engine::Open;
+
+use super::*;
+use crate::dial::Timed;
+use crate::http1::Answer;
+use crate::ladder::{Connected, UpgradeAnswer};
+use crate::tls::Handshake;
+
+/// A status, a media type and a body.
+type Said<'s> = (u16, &'s str, &'s str);
+
+const OPEN: Said<'_> =
+    (200, "text/plain", r#"0{"sid":"e","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#);
+const PAGE: Said<'_> = (200, "text/html", "<!doctype html>");
+const NOT_SEEN: Said<'_> = (400, "text/plain", "\"Invalid websocket upgrade\"");
+const REFUSED: Said<'_> = (403, "", "");
+
+fn timed<T>(value: T) -> Timed<T> {
+    Timed { took: Duration::ZERO, value }
+}
+
+fn answer((status, media_type, body): Said<'_>) -> Answer {
+    Answer {
+        status,
+        headers: vec![("Content-Type".to_owned(), media_type.to_owned())],
+        body: body.as_bytes().to_vec(),
+        is_whole: true,
+        rest: Vec::new(),
+    }
+}
+
+/// A hop that answers an upgrade so, and a poll so.
+fn seen(upgrade: Said<'_>, polling: Said<'_>) -> Ladder {
+    Ladder {
+        upgrade: Some(timed(Ok(UpgradeAnswer { answer: answer(upgrade), fault: None }))),
+        polling: Some(timed(Ok(answer(polling)))),
+        ..Ladder::default()
+    }
+}
+
+/// A hop that gives no answer to an upgrade.
+fn without_answer(failure: Failure, polling: Option<Said<'_>>) -> Ladder {
+    Ladder {
+        upgrade: Some(timed(Err(failure))),
+        polling: polling.map(|said| timed(Ok(answer(said)))),
+        ..Ladder::default()
+    }
+}
+
+/// A hop whose WebSocket opens, and what comes then.
+fn opened(connect: Option<Result<Connected, Ended>>) -> Ladder {
+    let open = Open {
+        sid: "e".to_owned(),
+        upgrades: Vec::new(),
+        ping_interval_ms: 25_000,
+        ping_timeout_ms: 20_000,
+        payload_bytes_max: None,
+    };
+    Ladder { open: Some(timed(Ok(open))), connect: connect.map(timed), ..seen((101, "", ""), OPEN) }
+}
+
+fn good() -> Ladder {
+    opened(Some(Ok(Connected { refused: None, events: Vec::new() })))
+}
+
+fn of_tcp(failure: Failure) -> Ladder {
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let reached = Reached {
+        dns: None,
+        tcp: vec![(address, timed(Err(failure)))],
+        proxy: None,
+        tls: None,
+        stream: None,
+    };
+    Ladder { reached: Some(reached), ..Ladder::default() }
+}
+
+fn of_tls(value: Result<Handshake, Failure>) -> Ladder {
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let reached = Reached {
+        dns: None,
+        tcp: vec![(address, timed(Ok(())))],
+        proxy: None,
+        tls: Some(timed(value)),
+        stream: None,
+    };
+    Ladder { reached: Some(reached), ..Ladder::default() }
+}
+
+/// Diagnoses hops, the outermost first; the id, how sure it is, and which hop it is.
+fn told(ladders: &[&Ladder]) -> Option<(&'static str, Certainty, String)> {
+    let names = ["public", "nginx", "upstream"];
+    let hops: Vec<_> =
+        ladders.iter().zip(names).map(|(ladder, name)| Hop { name, ladder }).collect();
+    diagnose(&hops).map(|found| (found.cause.id, found.certainty, found.hop))
+}
+
+#[test]
+fn what_connects_has_no_cause() {
+    assert_eq!(told(&[&good()]), None);
+    let refused = Connected { refused: Some("No conversation_id".to_owned()), events: Vec::new() };
+    assert_eq!(told(&[&opened(Some(Ok(refused)))]), None, "the refusal came all the way");
+    assert_eq!(told(&[&good(), &seen(NOT_SEEN, OPEN)]), None, "nobody comes by that way");
+    assert_eq!(told(&[]), None);
+}
+
+#[test]
+fn what_a_proxy_does_is_told_from_what_is_behind_it() {
+    for (proxied, id) in [
+        (seen(NOT_SEEN, OPEN), "UPG-1"),
+        (seen((400, "application/json", r#"{"code":3,"message":"Bad request"}"#), OPEN), "UPG-1"),
+        (seen((500, "text/plain", "Internal Server Error"), OPEN), "UPG-3"),
+        (seen(PAGE, OPEN), "MASK-1"),
+        (seen(PAGE, PAGE), "PATH-2"),
+        (seen(REFUSED, PAGE), "PATH-1"),
+        (without_answer(Failure::Closed { bytes: 0 }, Some(PAGE)), "PATH-1"),
+        (without_answer(Failure::Reset { bytes: 0 }, None), "LIM-3"),
+        (without_answer(Failure::Silent(Duration::from_secs(9)), None), "GW-2"),
+    ] {
+        let expected = |certainty, hop: &str| Some((id, certainty, hop.to_owned()));
+        assert_eq!(told(&[&proxied, &good()]), expected(Certainty::Certain, "public"));
+        let with_another = told(&[&proxied, &proxied, &good()]);
+        assert_eq!(with_another, expected(Certainty::Certain, "nginx"), "the innermost of both");
+    }
+    let alone = told(&[&seen(NOT_SEEN, OPEN)]);
+    assert_eq!(alone, Some(("UPG-1", Certainty::Likely, "public".to_owned())));
+    let everywhere = told(&[&seen(PAGE, PAGE), &seen(PAGE, PAGE)]);
+    assert_eq!(everywhere, Some(("KIND-1", Certainty::Likely, "nginx".to_owned())));
+}
+
+#[test]
+fn a_poll_tells_what_an_upgrade_is_refused_for() {
+    let version =
+        "\"The client is using an unsupported version of the Socket.IO or Engine.IO protocols\"";
+    for (body, id) in [
+        ("\"https://a is not an accepted origin.\"", "ORI-1"),
+        (version, "PATH-3"),
+        ("\"Invalid session e\"", "STK-1"),
+    ] {
+        let found = told(&[&seen(REFUSED, (400, "text/plain", body)), &good()]);
+        assert_eq!(found.map(|(id, _, _)| id), Some(id));
+    }
+    let application = told(&[&seen(REFUSED, OPEN)]);
+    assert_eq!(application.map(|(id, _, _)| id), Some("SIO-0"));
+}
+
+#[test]
+fn answers_of_proxies_are_known() {
+    for (status, body, id) in [
+        (301, "", "PATH-4"),
+        (401, "<html>", "AUTH-1"),
+        (403, "<html>", "AUTH-2"),
+        (404, "<html>", "PATH-5"),
+        (413, "<html>", "LIM-1"),
+        (503, "<html>", "LIM-2"),
+        (502, "<html>", "GW-1"),
+        (504, "<html>", "GW-2"),
+        (400, "The plain HTTP request was sent to HTTPS port", "GW-3"),
+        (418, "", "UNK-1"),
+    ] {
+        let said = (status, "text/html", body);
+        assert_eq!(told(&[&seen(said, said)]).map(|(id, _, _)| id), Some(id), "{status}");
+    }
+}
+
+#[test]
+fn below_http_the_first_that_fails_counts() {
+    for (ladder, id) in [
+        (of_tcp(Failure::Refused), "NET-2"),
+        (of_tcp(Failure::Silent(Duration::from_secs(5))), "NET-3"),
+        (of_tcp(Failure::Unreachable("no route".to_owned())), "NET-4"),
+        (of_tls(Err(Failure::Tls("received fatal alert: ProtocolVersion".to_owned()))), "TLS-8"),
+        (
+            of_tls(Err(Failure::Tls(
+                "received corrupt message of type InvalidContentType".to_owned(),
+            ))),
+            "TLS-9",
+        ),
+        (of_tls(Err(Failure::Certificate(Distrust::NoNames))), "TLS-7"),
+    ] {
+        assert_eq!(told(&[&ladder, &good()]).map(|(id, _, _)| id), Some(id));
+    }
+    for (distrust, id) in [
+        (Distrust::Expired, "TLS-1"),
+        (Distrust::NotYet, "TLS-2"),
+        (Distrust::Name { wanted: "a".to_owned(), names: Vec::new() }, "TLS-3"),
+        (Distrust::SelfSigned, "TLS-4"),
+        (Distrust::IntermediateMissing { issuer: "b".to_owned() }, "TLS-5"),
+        (Distrust::UnknownAuthority { issuer: "b".to_owned() }, "TLS-6"),
+    ] {
+        let handshake = Handshake {
+            version: "1.3",
+            alpn: None,
+            certificate: None,
+            chain_length: 1,
+            verdict: Err(distrust),
+        };
+        assert_eq!(told(&[&of_tls(Ok(handshake))]).map(|(id, _, _)| id), Some(id));
+    }
+}
+
+#[test]
+fn above_http_the_way_is_open_and_something_else_is_wrong() {
+    let quiet = Ended::Quiet(Duration::from_secs(5));
+    assert_eq!(told(&[&opened(Some(Err(quiet.clone())))]).map(|(id, _, _)| id), Some("SIO-2"));
+    assert_eq!(told(&[&opened(Some(Err(Ended::Dismissed)))]).map(|(id, _, _)| id), Some("TMO-1"));
+    let no_engine = Ladder { open: Some(timed(Err(quiet))), connect: None, ..opened(None) };
+    assert_eq!(told(&[&no_engine]).map(|(id, _, _)| id), Some("SIO-3"));
+}
+
+#[test]
+fn http_2_is_known_by_its_first_frame() {
+    let settings = vec![0, 0, 0x12, 4, 0, 0, 0, 0, 0, 0, 3];
+    let ladder = without_answer(Failure::NotHttp { first: settings }, None);
+    assert_eq!(told(&[&ladder]).map(|(id, _, _)| id), Some("H2-1"));
+    let ssh = without_answer(Failure::NotHttp { first: b"SSH-2.0".to_vec() }, None);
+    assert_eq!(told(&[&ssh]).map(|(id, _, _)| id), Some("UNK-1"));
+}
