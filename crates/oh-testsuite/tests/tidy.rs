@@ -78,7 +78,7 @@ fn test_exists(test: &str) -> bool {
         let Some((before, _)) = text.split_once(&format!("fn {name}(")) else { return false };
         let above = before.trim_end().lines().rev().map(str::trim);
         let mut above = above.take_while(|line| line.starts_with("#[") || line.starts_with("//"));
-        above.any(|line| line == "#[test]")
+        above.any(|line| matches!(line, "#[test]" | "#[tokio::test]"))
     })
 }
 
