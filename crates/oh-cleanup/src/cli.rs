@@ -154,8 +154,8 @@ pub(crate) struct WantedArguments {
 /// How it is done.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct DoingArguments {
-    /// Give processes so long to end by themselves, e.g. 5s
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    /// Give processes so long to end by themselves, e.g. 5s; 1h at most
+    #[arg(long, value_name = "TIME", value_parser = grace)]
     pub(crate) grace: Option<Duration>,
     /// Write down why
     #[arg(long, value_name = "TEXT")]
@@ -208,6 +208,17 @@ pub(crate) struct PurgeArguments {
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+/// The longest grace, as `cleanup.grace_s` has it.
+const GRACE_MAX: Duration = Duration::from_secs(3600);
+
+fn grace(text: &str) -> Result<Duration, String> {
+    let grace = duration::parse(text)?;
+    if grace > GRACE_MAX {
+        return Err("at most 1h: editors that end by themselves do so within seconds".to_owned());
+    }
+    Ok(grace)
 }
 
 impl Tool for Cli {

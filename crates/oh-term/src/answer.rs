@@ -60,6 +60,11 @@ impl Answer {
         self
     }
 
+    /// Returns what to go on with as lines; `carried` are the arguments that commands of ours carry.
+    pub(crate) fn next(&self, carried: &[String]) -> Vec<String> {
+        self.hints.iter().map(|hint| hint.line(carried)).collect()
+    }
+
     /// Adds lines for stderr.
     #[must_use]
     pub fn notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {

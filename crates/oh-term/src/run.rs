@@ -51,7 +51,7 @@ pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             drop(usage.print());
             return ExitCode::from(Exit::Refused.code());
         }
-        Err(help) => return delivered(help.print(), Exit::Ok, &mut io::stderr().lock()),
+        Err(help) => return delivered(help.print(), Exit::Ok, &[], &mut io::stderr().lock()),
     };
     let (format, carried) = (tool.format(), tool.carried());
     let outcome = tool.answer();
@@ -63,7 +63,7 @@ pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 return ExitCode::from(answer.exit.code());
             }
             let shown = show_answer::<T>(&answer, &carried, format, &mut stdout);
-            delivered(shown, answer.exit, &mut stderr)
+            delivered(shown, answer.exit, &answer.next(&carried), &mut stderr)
         }
         Err(failure) => {
             aside(&mut stderr, &failure.text(&carried));
@@ -107,7 +107,7 @@ fn show_answer<T: Tool>(
     format: Format,
     stdout: &mut impl Write,
 ) -> io::Result<()> {
-    let next: Vec<String> = answer.hints.iter().map(|hint| hint.line(carried)).collect();
+    let next = answer.next(carried);
     match format {
         Format::Human => {
             let lines = next.iter().map(|line| format!("{line}\n"));
@@ -162,7 +162,14 @@ fn aside(stderr: &mut impl Write, lines: &str) {
     drop(writeln!(stderr, "{}", escaped_lines(lines)));
 }
 
-fn delivered(shown: io::Result<()>, exit: Exit, stderr: &mut impl Write) -> ExitCode {
+/// Returns the code to end with. What was done was done, whether or not it could be told: what there is to
+/// do next, as to take it back, is told to whoever reads stderr.
+fn delivered(
+    shown: io::Result<()>,
+    exit: Exit,
+    next: &[String],
+    stderr: &mut impl Write,
+) -> ExitCode {
     match shown {
         Ok(()) => ExitCode::from(exit.code()),
         Err(fault) if fault.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -170,6 +177,7 @@ fn delivered(shown: io::Result<()>, exit: Exit, stderr: &mut impl Write) -> Exit
         Err(fault) => {
             let exit = if exit == Exit::Ok { Exit::No } else { exit };
             aside(stderr, &format!("error: could not write the answer\n  because: {fault}"));
+            next.iter().for_each(|line| aside(stderr, &format!("hint: {line}")));
             ExitCode::from(exit.code())
         }
     }

@@ -58,8 +58,7 @@ impl Screen {
     /// The system's.
     pub fn draw(&mut self, answer: &Answer, carried: &[String]) -> io::Result<()> {
         let size = self.size();
-        let hints = answer.hints.iter().map(|hint| hint.line(carried));
-        let foot: Vec<String> = hints.chain(answer.notes.iter().cloned()).collect();
+        let foot = [answer.next(carried), answer.notes.clone()].concat();
         let mut text = drawing(&answer.human, &foot, size);
         if !self.is_begun {
             // As many lines as bring the one with the cursor to the top.

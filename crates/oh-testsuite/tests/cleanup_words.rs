@@ -55,6 +55,11 @@ fn what_is_asked_for_at_the_wrong_place_is_said() -> Result<()> {
         "hint: see them: oh-cleanup runs --help",
     )?;
     refused(
+        &["--all", "--grace", "2h"],
+        "invalid value '2h' for '--grace <TIME>': at most 1h",
+        "For more information, try '--help'.",
+    )?;
+    refused(
         &["purge", "--set", "cleanup.quarantine_max_mib=0"],
         "nobody said what is to be purged",
         "oh-cleanup purge --older-than 7d",
@@ -191,6 +196,62 @@ fn nobody_is_promised_what_no_quarantine_can_hold() -> Result<()> {
         run("umount", &[&tmp])?;
         run("umount", &[&var])
     })
+}
+
+#[test]
+fn a_run_that_could_not_be_told_says_how_to_take_it_back() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.leave("tmp/vscode-agent-gone-1/a", "a")?;
+    let into_a_full_disk = |format| -> Result<String> {
+        let mut command = scene.instances.lab.built("oh-cleanup")?;
+        command.args([
+            "--temp",
+            "--yes",
+            "--root",
+            &scene.instances.lab.root(),
+            "--format",
+            format,
+        ]);
+        let full = fs::File::options().write(true).open("/dev/full")?;
+        let output = command.stdout(full).stderr(Stdio::piped()).spawn()?.wait_with_output()?;
+        ensure!(output.status.code() == Some(1), "{output:?}");
+        Ok(String::from_utf8(output.stderr)?)
+    };
+    for format in ["human", "json", "lines"] {
+        let said = into_a_full_disk(format)?;
+        ensure!(!scene.tree("tmp")?.contains("gone-1/a"), "{said}");
+        ensure!(said.contains("error: could not write the answer\n  because: No space"), "{said}");
+        let (_, undo) = said.split_once("oh-cleanup undo ").with_context(|| said.clone())?;
+        let run = undo.split_whitespace().next().unwrap_or_default();
+        scene.run(&["undo", run])?.expect(0)?;
+        ensure!(scene.tree("tmp")?.contains("gone-1/a"));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_runbook_names_only_what_there_is() -> Result<()> {
+    let page = fs::read_to_string(components::workspace()?.join("docs/operations/incident.md"))?;
+    let reference = fs::read_to_string(components::workspace()?.join("docs/cli.md"))?;
+    let config = fs::read_to_string(components::workspace()?.join("docs/config.md"))?;
+    // Behind the fences, whose commands other tests run, every odd piece is quoted.
+    let fenced = page.split("```").step_by(2).collect::<Vec<_>>().join("");
+    let quoted = fenced.split('`').skip(1).step_by(2);
+    let (mut options, mut keys) = (0, 0);
+    for quoted in quoted {
+        for word in quoted.split_whitespace().filter(|word| word.starts_with("--")) {
+            ensure!(reference.contains(word), "no command has {word}: {quoted}");
+            options += 1;
+        }
+        if let Some((section, key)) = quoted.split_once('.')
+            && ["cleanup", "nginx", "sessions", "instances"].contains(&section)
+        {
+            ensure!(config.contains(&format!("### `{section}.{key}`")), "no such key: {quoted}");
+            keys += 1;
+        }
+    }
+    ensure!(options > 10 && keys > 5, "{options} options and {keys} keys are looked at");
+    Ok(())
 }
 
 #[test]
