@@ -194,6 +194,14 @@ causes! {
         rules: &["OH-NGX-103"],
         mend: UPGRADE_LINES,
     }
+    OLD_HTTP {
+        id: "UPG-4",
+        title: "what is behind is asked by HTTP/1.0",
+        why: "HTTP/1.0 has no upgrade. uvicorn and Node take it all the same; other servers do not have to.",
+        seen: "the configuration; no answer tells it, and it works",
+        rules: &["OH-NGX-104"],
+        mend: &["proxy_http_version 1.1;"],
+    }
     UPGRADE_HIDDEN {
         id: "UPG-5",
         title: "the upgrade is answered with a page",

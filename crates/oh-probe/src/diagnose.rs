@@ -86,6 +86,13 @@ pub fn refined(cause: &'static Cause, tree: &Tree, known: &Known) -> &'static Ca
     cause
 }
 
+/// Returns what is wrong with the answers of a hop, and keeps no WebSocket from opening.
+pub fn warnings(ladder: &Ladder) -> Vec<&'static Cause> {
+    let polling = ladder.polling.as_ref().and_then(|polling| polling.value.as_ref().ok());
+    let origins = polling.map(|answer| answer.headers_of("Access-Control-Allow-Origin").count());
+    if origins.is_some_and(|count| count > 1) { vec![&cause::ORIGIN_TWICE] } else { Vec::new() }
+}
+
 /// Says whether a connection came to its end: the server gave the namespace, or refused it by itself.
 pub fn connects(ladder: &Ladder) -> bool {
     ladder.connect.as_ref().is_some_and(|connect| connect.value.is_ok())
