@@ -82,16 +82,17 @@ impl Authority {
         ])
     }
 
-    /// Makes a certificate that another signs, and that holds from then (`YYYYMMDDHHMMSSZ`) on, for a year.
+    /// Makes a certificate that another signs, and that holds from then until then, each
+    /// `YYYYMMDDHHMMSSZ`.
     ///
     /// # Errors
     ///
     /// With what openssl says.
-    pub fn signed_from(
+    pub fn signed_between(
         &self,
         name: &str,
         by: &str,
-        from: &str,
+        [from, until]: [&str; 2],
         extensions: &[&str],
     ) -> Result<()> {
         self.request(name, extensions)?;
@@ -101,7 +102,7 @@ impl Authority {
         let [authority, key] = [format!("{by}.pem"), format!("{by}.key")];
         let mut arguments = vec!["ca", "-batch", "-notext", "-config", "dated.cnf"];
         arguments.extend(["-cert", &authority, "-keyfile", &key, "-startdate", from]);
-        arguments.extend(["-days", "365", "-in", &request, "-out", &certificate]);
+        arguments.extend(["-enddate", until, "-in", &request, "-out", &certificate]);
         self.openssl(&arguments)
     }
 

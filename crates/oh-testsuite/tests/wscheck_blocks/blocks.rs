@@ -200,7 +200,7 @@ const UPGRADES: &[Block] = &[
     Block::good("HTTP/1.0", &PLAIN_SITE, &[("proxy_http_version 1.1", "proxy_http_version 1.0")])
         .shows("UPG-4")
         .warned_of(&["UPG-4"]),
-    Block::good("nothing about HTTP/1.1, Node", &NODE_SITE, &[("            proxy_http_version 1.1;\n", "")])
+    Block::good("nothing about HTTP/1.1, Node", &NODE_SITE, &[(VERSION, "")])
         .shows("UPG-4")
         .warned_of(&["UPG-4"]),
     Block::good("HTTP/2 beside HTTP/1.1", &TLS_SITE, &[]).shows("UPG-6"),
@@ -312,7 +312,7 @@ const PROXIES: &[Block] = &[
     Block::bad(&["LIM-3"], "all connections taken", &PLAIN_SITE, &[("worker_connections 4096", "worker_connections 8")])
         .beside(3)
         .at_line("worker_connections 8"),
-    Block::bad(&["LIM-3"], "one connection left, and two needed", &PLAIN_SITE, &[
+    Block::bad(&["GW-5"], "one connection left, and two needed", &PLAIN_SITE, &[
         ("worker_connections 4096", "worker_connections 9"),
     ])
     .beside(3)
@@ -415,7 +415,7 @@ const ABOVE_HTTP: &[Block] = &[
     Block::bad(&["SIO-0"], "a server that polls only, Node", &NODE_SITE, &[]).of_the_server("node-polling"),
     Block::bad(&["SIO-2"], "a handler that waits", &PLAIN_SITE, &[]).of_the_server("any").asking("hang=1").silent(),
     Block::bad(&["SIO-3"], "garbage behind the 101", &PLAIN_SITE, &[]).of_the_server("garbage"),
-    Block::bad(&["SIO-3"], "another protocol behind the 101", &PLAIN_SITE, &[]).of_the_server("another protocol"),
+    Block::bad(&["SIO-3"], "another protocol behind the 101", &PLAIN_SITE, &[]).of_the_server("another protocol").silent(),
     Block::bad(&["SIO-3"], "nothing behind the 101", &PLAIN_SITE, &[]).of_the_server("mute").silent(),
     Block::bad(&["KIND-1"], "a server without Socket.IO", &PLAIN_SITE, &[]).of_the_server("page"),
     Block::bad(&["TMO-1"], "cut while the handler works", &PLAIN_SITE, &[(READ, "proxy_read_timeout 1s;")])

@@ -32,7 +32,7 @@ use crate::sites::Base;
 const BOUND: Duration = Duration::from_secs(60);
 
 /// How long one is waited for that never comes; proxies wait a second in such blocks.
-const SILENCE: Duration = Duration::from_millis(2500);
+const SILENCE: Duration = Duration::from_millis(2000);
 
 /// The name by which sites are called.
 const NAME: &str = "oh.example";
@@ -302,7 +302,7 @@ fn certificates(folder: &Path) -> Result<()> {
     authority.signed("good", "between", "9", &[names])?;
     authority.chain("good.chain", &["good", "between"])?;
     authority.signed("expired", "root", "-1", &[names])?;
-    authority.signed_from("early", "root", "20900101000000Z", &[names])?;
+    authority.signed_between("early", "root", ["20900101000000Z", "20910101000000Z"], &[names])?;
     authority.signed("other", "root", "9", &["subjectAltName=DNS:other.example"])?;
     authority.signed("nameless", "root", "9", &[])?;
     authority.self_signed("self", &[names])?;

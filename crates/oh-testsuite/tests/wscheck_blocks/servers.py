@@ -22,7 +22,7 @@ def openhands(path='socket.io', **options):
         query = environ['QUERY_STRING']
         if 'refuse' in query:
             raise ConnectionRefusedError('No conversation_id in query params')
-        await asyncio.sleep(3600 if 'hang' in query else 3 if 'slow' in query else 0)
+        await asyncio.sleep(3600 if 'hang' in query else 1.5 if 'slow' in query else 0)
 
     @io.event
     async def ask(sid, data):

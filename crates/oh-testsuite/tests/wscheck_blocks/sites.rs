@@ -86,12 +86,12 @@ const PLAIN: &str = with_head!(
 const IN_THE_LOCATION: &str = with_head!(
     "        listen 127.0.0.1:@PORT@;\n",
     "        server_name oh.example;\n",
+    "        proxy_http_version 1.1;\n",
     "        location / {\n",
     "            proxy_pass http://openhands;\n",
     "        }\n",
     "        location /socket.io/ {\n",
     "            proxy_pass http://openhands;\n",
-    "            proxy_http_version 1.1;\n",
     "            proxy_set_header Host $http_host;\n",
     "            proxy_set_header Upgrade $http_upgrade;\n",
     "            proxy_set_header Connection $connection_upgrade;\n",
