@@ -194,11 +194,21 @@ mod tests {
             (403, "text/html", "<html>nginx</html>", Upgrade::Common(Common::Forbidden)),
             (200, "text/html; charset=utf-8", "<html>", Upgrade::Common(Common::Page)),
             (500, "text/html", "<html>500</html>", Upgrade::Common(Common::Other(500))),
-            (500, "text/html", "<hr><center>nginx/1.22.1</center>", Upgrade::Common(Common::OfNginx)),
+            (
+                500,
+                "text/html",
+                "<hr><center>nginx/1.22.1</center>",
+                Upgrade::Common(Common::OfNginx),
+            ),
             (400, "text/html", "Transport unknown", Upgrade::Told(Polling::Transport)),
             (400, "text/html", "Unsupported protocol version", Upgrade::Told(Polling::Version)),
             (400, "text/html", "Session ID unknown", Upgrade::Told(Polling::Session)),
-            (400, "text/html", "<title>400 No required SSL certificate was sent</title>", Upgrade::Common(Common::NoCertificate)),
+            (
+                400,
+                "text/html",
+                "<title>400 No required SSL certificate was sent</title>",
+                Upgrade::Common(Common::NoCertificate),
+            ),
             (
                 400,
                 "application/json",

@@ -5,7 +5,8 @@
 
 use crate::scene::Door;
 use crate::sites::{
-    BASE_PATH_SITE, Base, IPV6_SITE, NODE_SITE, OWN_SITE, PLAIN_SITE, SUB_PATH_SITE, TLS_SITE, TWO_PROXIES,
+    BASE_PATH_SITE, Base, IPV6_SITE, NODE_SITE, OWN_SITE, PLAIN_SITE, SUB_PATH_SITE, TLS_SITE,
+    TWO_PROXIES,
 };
 
 /// How a block is mended.
@@ -13,8 +14,10 @@ use crate::sites::{
 pub(crate) enum Mend {
     /// By the lines that the linter prints for the cause.
     Lines,
+    /// By the lines of the cause itself, pasted above the other locations, or in `http` where they say so.
+    Pasted,
     /// By what the cause says in words, done so.
-    By(Changes),
+    By(Changes<'static>),
     /// By the site's own address.
     OwnDoor,
     /// At the server; the proxies have no part in it.
@@ -22,21 +25,21 @@ pub(crate) enum Mend {
 }
 
 /// Texts, and what takes their place.
-pub(crate) type Changes = &'static [(&'static str, &'static str)];
+pub(crate) type Changes<'b> = &'b [(&'static str, &'static str)];
 
 /// One site, good or bad.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Block {
+pub(crate) struct Block<'b> {
     /// The row of the facts that it shows; empty where it shows that something is harmless.
     pub(crate) row: &'static str,
-    pub(crate) about: &'static str,
+    pub(crate) about: &'b str,
     pub(crate) base: &'static Base,
     pub(crate) upstream: &'static str,
-    pub(crate) changes: Changes,
+    pub(crate) changes: Changes<'b>,
     /// Which of the proxies is changed.
     pub(crate) at: usize,
     /// Its cause, and those that come to light when it is mended; none where it works.
-    pub(crate) causes: &'static [&'static str],
+    pub(crate) causes: &'b [&'static str],
     /// What is warned of, where it works.
     pub(crate) warnings: &'static [&'static str],
     /// What stands in the line that has the fault.
@@ -46,11 +49,13 @@ pub(crate) struct Block {
     pub(crate) query: &'static str,
     pub(crate) is_silent: bool,
     pub(crate) held: usize,
+    /// Whether it is made of two, of which one may undo the other.
+    pub(crate) is_pair: bool,
 }
 
-impl Block {
+impl<'b> Block<'b> {
     /// A site that works.
-    pub(crate) const fn good(about: &'static str, base: &'static Base, changes: Changes) -> Self {
+    pub(crate) const fn good(about: &'b str, base: &'static Base, changes: Changes<'b>) -> Self {
         Self {
             row: "",
             about,
@@ -66,15 +71,16 @@ impl Block {
             query: "",
             is_silent: false,
             held: 0,
+            is_pair: false,
         }
     }
 
     /// A site that does not work, for the cause that the row is called by.
     const fn bad(
-        causes: &'static [&'static str],
-        about: &'static str,
+        causes: &'b [&'static str],
+        about: &'b str,
         base: &'static Base,
-        changes: Changes,
+        changes: Changes<'b>,
     ) -> Self {
         Self { causes, row: causes[0], ..Self::good(about, base, changes) }
     }
@@ -83,8 +89,12 @@ impl Block {
         Self { line, ..self }
     }
 
-    const fn by(self, changes: Changes) -> Self {
+    const fn by(self, changes: Changes<'static>) -> Self {
         Self { mend: Mend::By(changes), ..self }
+    }
+
+    const fn pasted(self) -> Self {
+        Self { mend: Mend::Pasted, ..self }
     }
 
     /// The second proxy is changed, and not the first.
@@ -133,12 +143,14 @@ impl Block {
 
 const UPGRADE: &str = "        proxy_set_header Upgrade $http_upgrade;\n";
 const CONNECTION: &str = "        proxy_set_header Connection $connection_upgrade;\n";
+const MAP: &str = "    map $http_upgrade $connection_upgrade {\n        default upgrade;\n        '' close;\n    }\n";
 const VERSION: &str = "        proxy_http_version 1.1;\n";
 const HOST: &str = "        proxy_set_header Host $http_host;\n";
 const PROTO: &str = "        proxy_set_header X-Forwarded-Proto $scheme;\n";
 const PASS: &str = "            proxy_pass http://openhands;\n";
 const SUB_PASS: &str = "            proxy_pass http://openhands/;\n";
-const WHOLE: &str = "        location /socket.io/ {\n            proxy_pass http://openhands;\n        }\n";
+const WHOLE: &str =
+    "        location /socket.io/ {\n            proxy_pass http://openhands;\n        }\n";
 const LISTEN_TLS: &str = "listen 127.0.0.1:@PORT@ ssl http2;";
 const SERVER: &str = "        server 127.0.0.1:@UPSTREAM@;\n";
 const PROTOCOLS: &str = "        ssl_protocols TLSv1.2 TLSv1.3;\n";
@@ -150,9 +162,11 @@ const NODE_UPGRADE: &str = "            proxy_set_header Upgrade $http_upgrade;\
 const NODE_CONNECTION: &str = "            proxy_set_header Connection $connection_upgrade;\n";
 
 /// An upgrade that is lost on the way, or half of it.
-const UPGRADES: &[Block] = &[
+const UPGRADES: &[Block<'static>] = &[
     Block::bad(&["UPG-1"], "no Upgrade", &PLAIN_SITE, &[(UPGRADE, "")]),
     Block::bad(&["UPG-1"], "nothing of it", &PLAIN_SITE, &[(VERSION, ""), (UPGRADE, ""), (CONNECTION, "")]),
+    Block::bad(&["UPG-1"], "nothing of it, and no map", &PLAIN_SITE, &[(MAP, ""), (VERSION, ""), (UPGRADE, ""), (CONNECTION, "")])
+        .pasted(),
     Block::bad(&["UPG-1"], "HTTP/1.1 alone", &PLAIN_SITE, &[(UPGRADE, ""), (CONNECTION, "")]),
     Block::bad(&["UPG-1"], "Upgrade ''", &PLAIN_SITE, &[("Upgrade $http_upgrade", "Upgrade ''")])
         .at_line("Upgrade ''"),
@@ -179,7 +193,7 @@ const UPGRADES: &[Block] = &[
         (SUB_PASS, "            proxy_pass http://openhands/;\n            proxy_set_header X-Forwarded-Path /oh;\n"),
     ])
     .at_line("X-Forwarded-Path"),
-    Block::bad(&["UPG-2"], "Upgrade alone in the location", &PLAIN_SITE, &[
+    Block::bad(&["UPG-2", "UPG-3"], "Upgrade alone in the location", &PLAIN_SITE, &[
         (PASS, "            proxy_pass http://openhands;\n            proxy_set_header Upgrade $http_upgrade;\n"),
     ]),
     Block::bad(&["UPG-2"], "a header at the inner", &TWO_PROXIES, &[
@@ -211,7 +225,7 @@ const UPGRADES: &[Block] = &[
 ];
 
 /// A path, a query or a host that is changed on the way.
-const PATHS: &[Block] = &[
+const PATHS: &[Block<'static>] = &[
     Block::bad(&["PATH-1"], "the prefix stripped", &PLAIN_SITE, &[("http://openhands;", "http://openhands/;")])
         .at_line("http://openhands/;"),
     Block::bad(&["PATH-1"], "the prefix stripped, TLS", &TLS_SITE, &[("http://openhands;", "http://openhands/;")])
@@ -230,13 +244,27 @@ const PATHS: &[Block] = &[
     Block::bad(&["PATH-1"], "stripped twice", &SUB_PATH_SITE, &[
         ("location /oh/ {", "location /oh/socket.io/ {"),
     ])
-    .by(&[("location /oh/socket.io/ {", "location /oh/ {")]),
+    .at_line("http://openhands/;"),
     Block::bad(&["PATH-1"], "stripped, and the server has the path", &BASE_PATH_SITE, &[
         ("http://openhands;", "http://openhands/socket.io/;"),
     ])
     .by(&[("http://openhands/socket.io/;", "http://openhands;")]),
-    Block::bad(&["PATH-2"], "no location", &PLAIN_SITE, &[(WHOLE, "")])
-        .by(&[("        location / {\n", "        location /socket.io/ {\n            proxy_pass http://openhands;\n        }\n        location / {\n")]),
+    Block::bad(&["PATH-2"], "no location", &PLAIN_SITE, &[(WHOLE, "")]).pasted(),
+    Block::bad(&["PATH-2"], "no location, no header and no map", &OWN_SITE, &[
+        (WHOLE, ""),
+        (MAP, ""),
+        (VERSION, ""),
+        (HOST, ""),
+        (PROTO, ""),
+        (UPGRADE, ""),
+        (CONNECTION, ""),
+    ])
+    .pasted(),
+    Block::bad(&["PATH-2"], "files in the location, and OpenHands beside it", &NODE_SITE, &[
+        ("/socket.io/ {\n            proxy_pass http://openhands;\n", "/socket.io/ {\n            root @ROOT@/www;\n            try_files $uri /index.html;\n"),
+        ("        location / {\n", "        location = /index.html {\n            root @ROOT@/www;\n        }\n        location / {\n"),
+    ])
+    .at_line("location /socket.io/"),
     Block::bad(&["PATH-2"], "a location of another name", &PLAIN_SITE, &[("location /socket.io/", "location /socketio/")])
         .by(&[("location /socketio/", "location /socket.io/")]),
     Block::bad(&["PATH-2"], "a location that serves files", &PLAIN_SITE, &[
@@ -290,7 +318,7 @@ const PATHS: &[Block] = &[
 ];
 
 /// What proxies refuse, hide, limit, and cannot reach.
-const PROXIES: &[Block] = &[
+const PROXIES: &[Block<'static>] = &[
     Block::bad(&["LIM-2"], "limit_conn", &PLAIN_SITE, &[
         ("    server {\n", "    limit_conn_zone $binary_remote_addr zone=some:1m;\n    server {\n"),
         (PASS, "            proxy_pass http://openhands;\n            limit_conn some 1;\n"),
@@ -360,21 +388,31 @@ const PROXIES: &[Block] = &[
         (PASS, "            proxy_pass http://openhands;\n            proxy_intercept_errors on;\n            error_page 400 403 =200 /index.html;\n"),
     ])
     .at_line("proxy_intercept_errors"),
+    Block::bad(&["MASK-1", "AUTH-2"], "a page in the place of what nginx refuses", &PLAIN_SITE, &[
+        (PASS, "            proxy_pass http://openhands;\n            deny all;\n            proxy_intercept_errors on;\n            error_page 403 =200 /index.html;\n"),
+    ])
+    .at_line("proxy_intercept_errors"),
+    Block::bad(&["MASK-1", "PATH-1"], "a page in the place of a path that is not there", &TLS_SITE, &[
+        (PASS, "            proxy_pass http://openhands/;\n            proxy_intercept_errors on;\n            error_page 403 =200 /index.html;\n"),
+    ])
+    .at_line("proxy_intercept_errors"),
 ];
 
 /// Another certificate.
 macro_rules! certificate {
     ($id:literal, $about:literal, $file:literal, $key:literal) => {
-        Block::bad(&[$id], concat!("a certificate ", $about), &TLS_SITE, &[
-            ("good.chain", $file),
-            ("good.key", $key),
-        ])
+        Block::bad(
+            &[$id],
+            concat!("a certificate ", $about),
+            &TLS_SITE,
+            &[("good.chain", $file), ("good.key", $key)],
+        )
         .by(&[($file, "good.chain"), ($key, "good.key")])
     };
 }
 
 /// Certificates, and what stands below HTTP.
-const BELOW_HTTP: &[Block] = &[
+const BELOW_HTTP: &[Block<'static>] = &[
     Block::bad(&["NET-1"], "a name without an address", &PLAIN_SITE, &[]).through(Door::NoName),
     Block::bad(&["NET-2"], "nobody listens there", &PLAIN_SITE, &[]).through(Door::Beside),
     Block::bad(&["NET-2"], "the server does not run", &PLAIN_SITE, &[]).of_the_server("nobody"),
@@ -409,22 +447,37 @@ const BELOW_HTTP: &[Block] = &[
 ];
 
 /// What is open, and not as it should be above that.
-const ABOVE_HTTP: &[Block] = &[
-    Block::good("the application refuses by itself", &TLS_SITE, &[]).asking("refuse=1").shows("SIO-1"),
+const ABOVE_HTTP: &[Block<'static>] = &[
+    Block::good("the application refuses by itself", &TLS_SITE, &[])
+        .asking("refuse=1")
+        .shows("SIO-1"),
     Block::bad(&["SIO-0"], "a server that polls only", &PLAIN_SITE, &[]).of_the_server("polling"),
-    Block::bad(&["SIO-0"], "a server that polls only, Node", &NODE_SITE, &[]).of_the_server("node-polling"),
-    Block::bad(&["SIO-2"], "a handler that waits", &PLAIN_SITE, &[]).of_the_server("any").asking("hang=1").silent(),
+    Block::bad(&["SIO-0"], "a server that polls only, Node", &NODE_SITE, &[])
+        .of_the_server("node-polling"),
+    Block::bad(&["SIO-2"], "a handler that waits", &PLAIN_SITE, &[])
+        .of_the_server("any")
+        .asking("hang=1")
+        .silent(),
     Block::bad(&["SIO-3"], "garbage behind the 101", &PLAIN_SITE, &[]).of_the_server("garbage"),
-    Block::bad(&["SIO-3"], "another protocol behind the 101", &PLAIN_SITE, &[]).of_the_server("another protocol").silent(),
-    Block::bad(&["SIO-3"], "nothing behind the 101", &PLAIN_SITE, &[]).of_the_server("mute").silent(),
+    Block::bad(&["SIO-3"], "another protocol behind the 101", &PLAIN_SITE, &[])
+        .of_the_server("another protocol")
+        .silent(),
+    Block::bad(&["SIO-3"], "nothing behind the 101", &PLAIN_SITE, &[])
+        .of_the_server("mute")
+        .silent(),
     Block::bad(&["KIND-1"], "a server without Socket.IO", &PLAIN_SITE, &[]).of_the_server("page"),
-    Block::bad(&["TMO-1"], "cut while the handler works", &PLAIN_SITE, &[(READ, "proxy_read_timeout 1s;")])
-        .asking("slow=1")
-        .at_line("proxy_read_timeout 1s"),
+    Block::bad(
+        &["TMO-1"],
+        "cut while the handler works",
+        &PLAIN_SITE,
+        &[(READ, "proxy_read_timeout 1s;")],
+    )
+    .asking("slow=1")
+    .at_line("proxy_read_timeout 1s"),
 ];
 
 /// Good sites, and changes that break nothing.
-const HARMLESS: &[Block] = &[
+const HARMLESS: &[Block<'static>] = &[
     Block::good("as it is", &PLAIN_SITE, &[]),
     Block::good("as it is, one's own pages only", &OWN_SITE, &[]),
     Block::good("as it is, Node", &NODE_SITE, &[]),
@@ -432,33 +485,80 @@ const HARMLESS: &[Block] = &[
     Block::good("as it is, a base path", &BASE_PATH_SITE, &[]),
     Block::good("as it is, IPv6", &IPV6_SITE, &[]),
     Block::good("as it is, two proxies", &TWO_PROXIES, &[]),
-    Block::good("Connection upgrade", &PLAIN_SITE, &[("Connection $connection_upgrade", "Connection upgrade")]),
-    Block::good("Connection Upgrade, Node", &NODE_SITE, &[("Connection $connection_upgrade", "Connection Upgrade")]),
+    Block::good(
+        "Connection upgrade",
+        &PLAIN_SITE,
+        &[("Connection $connection_upgrade", "Connection upgrade")],
+    ),
+    Block::good(
+        "Connection Upgrade, Node",
+        &NODE_SITE,
+        &[("Connection $connection_upgrade", "Connection Upgrade")],
+    ),
     Block::good("Upgrade websocket", &TLS_SITE, &[("Upgrade $http_upgrade", "Upgrade websocket")]),
     Block::good("no limit of bodies: polling posts, and nobody polls", &PLAIN_SITE, &[(BODY, "")]),
-    Block::good("a location for exactly this", &PLAIN_SITE, &[("location /socket.io/", "location = /socket.io/")]),
-    Block::good("a location that patterns do not win over", &TLS_SITE, &[("location /socket.io/", "location ^~ /socket.io/")]),
-    Block::good("a location without the slash", &OWN_SITE, &[("location /socket.io/", "location /socket.io")]),
-    Block::good("$request_uri", &PLAIN_SITE, &[("http://openhands;", "http://openhands$request_uri;")]),
-    Block::good("the whole path named", &PLAIN_SITE, &[("http://openhands;", "http://openhands/socket.io/;")]),
+    Block::good(
+        "a location for exactly this",
+        &PLAIN_SITE,
+        &[("location /socket.io/", "location = /socket.io/")],
+    ),
+    Block::good(
+        "a location that patterns do not win over",
+        &TLS_SITE,
+        &[("location /socket.io/", "location ^~ /socket.io/")],
+    ),
+    Block::good(
+        "a location without the slash",
+        &OWN_SITE,
+        &[("location /socket.io/", "location /socket.io")],
+    ),
+    Block::good(
+        "$request_uri",
+        &PLAIN_SITE,
+        &[("http://openhands;", "http://openhands$request_uri;")],
+    ),
+    Block::good(
+        "the whole path named",
+        &PLAIN_SITE,
+        &[("http://openhands;", "http://openhands/socket.io/;")],
+    ),
     Block::good("no X-Forwarded-Proto where there is no TLS", &OWN_SITE, &[(PROTO, "")]),
     Block::good("no Host where any origin is taken", &PLAIN_SITE, &[(HOST, "")]),
-    Block::good("no buffers", &PLAIN_SITE, &[(READ, "proxy_read_timeout 1h;\n        proxy_buffering off;")]),
+    Block::good(
+        "no buffers",
+        &PLAIN_SITE,
+        &[(READ, "proxy_read_timeout 1h;\n        proxy_buffering off;")],
+    ),
     Block::good("TLS 1.3 alone", &TLS_SITE, &[(PROTOCOLS, "        ssl_protocols TLSv1.3;\n")]),
     Block::good("no HTTP/2", &TLS_SITE, &[(LISTEN_TLS, "listen 127.0.0.1:@PORT@ ssl;")]),
     Block { upstream: "websocket", ..Block::good("a server that polls not", &PLAIN_SITE, &[]) },
-    Block::good("posts refused", &PLAIN_SITE, &[
-        (PASS, "            proxy_pass http://openhands;\n            limit_except GET { deny all; }\n"),
-    ]),
-    Block::good("pages for faults that do not happen", &PLAIN_SITE, &[
-        (PASS, "            proxy_pass http://openhands;\n            proxy_intercept_errors on;\n            error_page 403 =200 /index.html;\n"),
-    ]),
-    Block::good("a listing of the site's own origin", &TLS_SITE, &[
-        (PASS, "            if ($http_origin !~ ^https://oh\\.example:) { return 403; }\n            proxy_pass http://openhands;\n"),
-    ]),
+    Block::good(
+        "posts refused",
+        &PLAIN_SITE,
+        &[(
+            PASS,
+            "            proxy_pass http://openhands;\n            limit_except GET { deny all; }\n",
+        )],
+    ),
+    Block::good(
+        "pages for faults that do not happen",
+        &PLAIN_SITE,
+        &[(
+            PASS,
+            "            proxy_pass http://openhands;\n            proxy_intercept_errors on;\n            error_page 403 =200 /index.html;\n",
+        )],
+    ),
+    Block::good(
+        "a listing of the site's own origin",
+        &TLS_SITE,
+        &[(
+            PASS,
+            "            if ($http_origin !~ ^https://oh\\.example:) { return 403; }\n            proxy_pass http://openhands;\n",
+        )],
+    ),
 ];
 
 /// Returns all of them.
-pub(crate) fn all() -> impl Iterator<Item = &'static Block> {
+pub(crate) fn all() -> impl Iterator<Item = &'static Block<'static>> {
     [HARMLESS, UPGRADES, PATHS, PROXIES, BELOW_HTTP, ABOVE_HTTP].into_iter().flatten()
 }

@@ -144,7 +144,13 @@ impl Scene {
     }
 
     /// Returns the configuration of a proxy of a site, with the ports and paths of this laboratory.
-    pub(crate) fn filled(&self, base: &Base, upstream: &str, at: usize, text: &str) -> Result<String> {
+    pub(crate) fn filled(
+        &self,
+        base: &Base,
+        upstream: &str,
+        at: usize,
+        text: &str,
+    ) -> Result<String> {
         let lab = &self.proxies[at];
         let next = match self.proxies.get(at + 1) {
             Some(inner) if at + 1 < base.texts.len() => inner.site_port,
