@@ -22,6 +22,8 @@ pub(crate) enum Mend {
     OwnDoor,
     /// At the server; the proxies have no part in it.
     AtTheServer,
+    /// By what only an operator knows.
+    Unknown,
 }
 
 /// Texts, and what takes their place.
@@ -388,10 +390,10 @@ const PROXIES: &[Block<'static>] = &[
         (PASS, "            proxy_pass http://openhands;\n            proxy_intercept_errors on;\n            error_page 400 403 =200 /index.html;\n"),
     ])
     .at_line("proxy_intercept_errors"),
-    Block::bad(&["MASK-1", "AUTH-2"], "a page in the place of what nginx refuses", &PLAIN_SITE, &[
+    Block::bad(&["PATH-2"], "a page in the place of what nginx refuses", &PLAIN_SITE, &[
         (PASS, "            proxy_pass http://openhands;\n            deny all;\n            proxy_intercept_errors on;\n            error_page 403 =200 /index.html;\n"),
     ])
-    .at_line("proxy_intercept_errors"),
+    .at_line("deny all"),
     Block::bad(&["MASK-1", "PATH-1"], "a page in the place of a path that is not there", &TLS_SITE, &[
         (PASS, "            proxy_pass http://openhands/;\n            proxy_intercept_errors on;\n            error_page 403 =200 /index.html;\n"),
     ])
@@ -557,6 +559,20 @@ const HARMLESS: &[Block<'static>] = &[
         )],
     ),
 ];
+
+/// Returns all good sites.
+pub(crate) fn bases() -> [&'static Base; 8] {
+    [
+        &PLAIN_SITE,
+        &OWN_SITE,
+        &NODE_SITE,
+        &TLS_SITE,
+        &SUB_PATH_SITE,
+        &BASE_PATH_SITE,
+        &IPV6_SITE,
+        &TWO_PROXIES,
+    ]
+}
 
 /// Returns all of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Block<'static>> {
