@@ -15,6 +15,10 @@ use anyhow::{Result, ensure};
 use blocks::{Block, Mend};
 use judge::{Tally, judge};
 use scene::{Door, Scene};
+use sites::{
+    BASE_PATH_SITE, Base, IPV6_SITE, NODE_SITE, OWN_SITE, PLAIN_SITE, SUB_PATH_SITE, TLS_SITE,
+    TWO_PROXIES,
+};
 
 /// What was planted, by its row of the facts where it has one. Not here is what does not show in one ladder: STK-1,
 /// TMO-1 of a connection that was open, TMO-2, LIM-1 and LIM-4 need more of them, UPG-5 is about another protocol,
@@ -32,6 +36,21 @@ const HEALED: (usize, usize) = (66, 45);
 
 /// How many break nothing.
 const SILENT: usize = 31;
+
+/// All good sites.
+const SITES: [&Base; 8] = [
+    &PLAIN_SITE,
+    &OWN_SITE,
+    &NODE_SITE,
+    &TLS_SITE,
+    &SUB_PATH_SITE,
+    &BASE_PATH_SITE,
+    &IPV6_SITE,
+    &TWO_PROXIES,
+];
+
+/// What stands in the place of a line that was taken away.
+const TAKEN: &str = "# taken away\n";
 
 /// Lines without which nginx would not start, or would write or listen elsewhere.
 const NEEDED: [&str; 6] = ["pid ", "_log ", "listen ", "ssl_certificate", "server 127", "'' close"];
@@ -103,7 +122,7 @@ fn two_faults_are_told_one_behind_the_other() -> Result<()> {
 fn each_line_of_a_good_site_that_is_missed_is_told() -> Result<()> {
     let mut scene = Scene::new()?;
     let (mut wrong, mut tally) = (Vec::new(), Tally::default());
-    for base in blocks::bases() {
+    for base in SITES {
         for (at, text) in base.texts.iter().enumerate() {
             for line in text.split_inclusive('\n').filter(|line| line.ends_with(";\n")) {
                 let is_alone = text.matches(line).count() == 1;
@@ -111,23 +130,21 @@ fn each_line_of_a_good_site_that_is_missed_is_told() -> Result<()> {
                     continue;
                 }
                 let known = MISSED.iter().find(|(part, _)| line.contains(part));
+                let (taken, given) = ([(line, TAKEN)], [(TAKEN, line)]);
                 let is_pass = line.contains("proxy_pass");
                 let block = Block {
                     at,
                     causes: known.map_or(&[], |(_, causes)| causes),
-                    mend: if is_pass { Mend::Unknown } else { Mend::Lines },
+                    mend: if is_pass { Mend::By(&given) } else { Mend::Lines },
                     is_pair: true,
-                    ..Block::good(line, base, &[(line, "")])
+                    ..Block::good(line, base, &taken)
                 };
                 wrong.extend(judge(&mut scene, &block, &mut tally)?);
             }
         }
     }
     ensure!(wrong.is_empty(), "{tally:#?}\n{}", wrong.join("\n"));
-    ensure!(
-        tally.healed_by_lines >= MISSED_MIN && tally.silent >= MISSED_MIN && tally.named > 0,
-        "{tally:#?}"
-    );
+    ensure!(tally.healed_by_lines >= MISSED_MIN && tally.silent >= MISSED_MIN, "{tally:#?}");
     Ok(())
 }
 

@@ -11,19 +11,17 @@ use crate::sites::{
 
 /// How a block is mended.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Mend {
+pub(crate) enum Mend<'b> {
     /// By the lines that the linter prints for the cause.
     Lines,
     /// By the lines of the cause itself, pasted above the other locations, or in `http` where they say so.
     Pasted,
     /// By what the cause says in words, done so.
-    By(Changes<'static>),
+    By(Changes<'b>),
     /// By the site's own address.
     OwnDoor,
     /// At the server; the proxies have no part in it.
     AtTheServer,
-    /// By what only an operator knows.
-    Unknown,
 }
 
 /// Texts, and what takes their place.
@@ -46,7 +44,7 @@ pub(crate) struct Block<'b> {
     pub(crate) warnings: &'static [&'static str],
     /// What stands in the line that has the fault.
     pub(crate) line: &'static str,
-    pub(crate) mend: Mend,
+    pub(crate) mend: Mend<'b>,
     pub(crate) door: Door,
     pub(crate) query: &'static str,
     pub(crate) is_silent: bool,
@@ -91,7 +89,7 @@ impl<'b> Block<'b> {
         Self { line, ..self }
     }
 
-    const fn by(self, changes: Changes<'static>) -> Self {
+    const fn by(self, changes: Changes<'b>) -> Self {
         Self { mend: Mend::By(changes), ..self }
     }
 
@@ -559,20 +557,6 @@ const HARMLESS: &[Block<'static>] = &[
         )],
     ),
 ];
-
-/// Returns all good sites.
-pub(crate) fn bases() -> [&'static Base; 8] {
-    [
-        &PLAIN_SITE,
-        &OWN_SITE,
-        &NODE_SITE,
-        &TLS_SITE,
-        &SUB_PATH_SITE,
-        &BASE_PATH_SITE,
-        &IPV6_SITE,
-        &TWO_PROXIES,
-    ]
-}
 
 /// Returns all of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Block<'static>> {

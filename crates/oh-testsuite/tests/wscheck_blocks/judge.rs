@@ -27,8 +27,6 @@ pub(crate) struct Tally {
     pub(crate) healed_by_lines: usize,
     /// It is not, the cause is named, and what it says heals it, done by an operator.
     pub(crate) healed_by_hand: usize,
-    /// It is not, the cause is named, and only an operator knows what to write.
-    pub(crate) named: usize,
     /// The causes that were named.
     pub(crate) causes: BTreeSet<&'static str>,
     /// The rows of the facts that were shown.
