@@ -116,10 +116,16 @@ impl Asked {
 /// Climbs as far as it goes, by three connections at most, one after the other.
 pub async fn climb(way: &Way, asked: &Asked) -> Ladder {
     let mut ladder = Ladder::default();
+    climb_into(way, asked, &mut ladder).await;
+    ladder
+}
+
+/// [`climb`], for whoever has no time for all of it: what was seen until then stands in the ladder.
+pub async fn climb_into(way: &Way, asked: &Asked, ladder: &mut Ladder) {
     let mut reached = way.reach().await;
     let stream = reached.stream.take();
     ladder.reached = Some(reached);
-    let Some(stream) = stream else { return ladder };
+    let Some(stream) = stream else { return };
 
     let upgraded = upgrade(stream, way, asked).await;
     ladder.polling = poll(way, asked).await;
@@ -134,9 +140,8 @@ pub async fn climb(way: &Way, asked: &Asked) -> Ladder {
     ladder.upgrade = Some(Timed { took, value });
     if let Some(socket) = socket {
         let connection = Connection::new(*socket, Options::default(), asked.keeps_frames);
-        speak(connection, &mut ladder, way.limits.packet).await;
+        speak(connection, ladder, way.limits.packet).await;
     }
-    ladder
 }
 
 async fn upgrade(
