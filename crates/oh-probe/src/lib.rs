@@ -12,6 +12,7 @@ pub mod http1;
 pub mod ladder;
 pub mod limits;
 pub mod reach;
+pub mod reference;
 pub mod signature;
 pub mod socketio;
 pub mod target;
