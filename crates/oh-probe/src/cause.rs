@@ -323,6 +323,23 @@ causes! {
         rules: &["OH-NGX-305"],
         mend: &["worker_connections 8192;    # in events { }", "worker_rlimit_nofile 20000;"],
     }
+    BACKLOG {
+        id: "LIM-4",
+        title: "connections wait before they are accepted",
+        why: "The queue of the listening socket is full: the kernel drops the first packet, and it comes again after a \
+              second.",
+        seen: "many connections take a second and some milliseconds, and the other steps as long as ever",
+        rules: &[],
+        mend: &["listen … backlog=4096;    # and as much in net.core.somaxconn"],
+    }
+    DESCRIPTORS {
+        id: "LIM-5",
+        title: "this machine lets the check open no further connection",
+        why: "Each connection is a descriptor, of which a process may have so many.",
+        seen: "a connection is not even begun",
+        rules: &[],
+        mend: &["ulimit -n 20000    # in the shell that runs the check"],
+    }
     BACK_END {
         id: "GW-1",
         title: "the proxy cannot reach what is behind it",
@@ -385,6 +402,14 @@ causes! {
         title: "the connection is cut while it is silent",
         why: "A proxy ends what has been silent for as long as its time limit; the server's heartbeat comes later.",
         seen: "the end comes without a word, after the same time each time",
+        rules: &["OH-NGX-302"],
+        mend: &["proxy_read_timeout 3600s;"],
+    }
+    POLL_CUT {
+        id: "TMO-2",
+        title: "a poll is answered by the proxy before the server has something to say",
+        why: "Long polling waits for the server's heartbeat, and the proxy's time limit comes before.",
+        seen: "504 after the same time each time, where a poll is held",
         rules: &["OH-NGX-302"],
         mend: &["proxy_read_timeout 3600s;"],
     }
