@@ -157,8 +157,16 @@ causes! {
         title: "the port does not speak TLS",
         why: "https or wss is asked of a port that speaks plain HTTP.",
         seen: "what comes back is no handshake",
-        rules: &["OH-NGX-405"],
+        rules: &["OH-NGX-403", "OH-NGX-404", "OH-NGX-405"],
         mend: &["listen 443 ssl;", "ssl_certificate FILE;", "ssl_certificate_key FILE;"],
+    }
+    CLIENT_CERTIFICATE {
+        id: "TLS-10",
+        title: "the proxy wants a certificate of the client",
+        why: "A browser that has one sends it along; pages of people who have none stay empty too.",
+        seen: "the handshake of TLS goes well, and then 400 \"No required SSL certificate was sent\"",
+        rules: &[],
+        mend: &["leave the path out of ssl_verify_client (optional, and asked where it is wanted), or go without the proxy"],
     }
     HTTP_2 {
         id: "H2-1",
@@ -194,6 +202,14 @@ causes! {
         rules: &["OH-NGX-103"],
         mend: UPGRADE_LINES,
     }
+    OLD_HTTP {
+        id: "UPG-4",
+        title: "what is behind is asked by HTTP/1.0",
+        why: "HTTP/1.0 has no upgrade. uvicorn and Node take it all the same; other servers do not have to.",
+        seen: "the configuration; no answer tells it, and it works",
+        rules: &["OH-NGX-104"],
+        mend: &["proxy_http_version 1.1;"],
+    }
     UPGRADE_HIDDEN {
         id: "UPG-5",
         title: "the upgrade is answered with a page",
@@ -224,7 +240,7 @@ causes! {
         title: "no location leads to Socket.IO",
         why: "The path falls to the files of a page, and is answered with it.",
         seen: "upgrade and polling are answered with a page, and what is behind answers rightly",
-        rules: &["OH-NGX-207", "OH-NGX-213", "OH-NGX-215"],
+        rules: &["OH-NGX-207", "OH-NGX-213", "OH-NGX-214", "OH-NGX-215"],
         mend: &[
             "location /socket.io/ {",
             "    proxy_pass http://127.0.0.1:3000;",
@@ -248,7 +264,7 @@ causes! {
         title: "the path is redirected",
         why: "A WebSocket follows no redirect.",
         seen: "301, 302, 307 or 308",
-        rules: &["OH-NGX-206", "OH-NGX-209"],
+        rules: &["OH-NGX-206", "OH-NGX-207", "OH-NGX-209"],
         mend: &["use the address that it names: https and not http, and /socket.io/ with its last slash"],
     }
     MISSING {
@@ -256,7 +272,7 @@ causes! {
         title: "there is nothing at the path",
         why: "Whoever answers knows the path for nothing.",
         seen: "404",
-        rules: &["OH-NGX-204", "OH-NGX-213"],
+        rules: &["OH-NGX-204", "OH-NGX-207", "OH-NGX-213", "OH-NGX-215"],
         mend: &["name the path of the server: --path /socket.io/"],
     }
     ORIGIN {
@@ -296,7 +312,7 @@ causes! {
         title: "the proxy forbids it",
         why: "deny, limit_except or a rule of a firewall for the web stands at the path.",
         seen: "403 with a page; the application's own has no word",
-        rules: &["OH-NGX-311", "OH-NGX-509"],
+        rules: &["OH-NGX-207", "OH-NGX-311", "OH-NGX-509"],
         mend: &["let the path pass for those who may use it: allow, limit_except"],
     }
     BODY {
@@ -361,8 +377,26 @@ causes! {
         title: "plain HTTP is spoken to a port of TLS",
         why: "The scheme of the address, or of proxy_pass, is not that of the port.",
         seen: "400 \"The plain HTTP request was sent to HTTPS port\"",
-        rules: &["OH-NGX-216"],
+        rules: &[],
         mend: &["proxy_pass https://…;    # or https in the address"],
+    }
+    NO_HTTP {
+        id: "GW-4",
+        title: "what listens there gives no answer of HTTP",
+        why: "It ends the connection, or says something else: another program has the port, or it breaks at the \
+              request.",
+        seen: "nothing, half an answer, an answer without end, or what is none",
+        rules: &[],
+        mend: &["look who has the port, and at its log: ss --listening --tcp --numeric --processes"],
+    }
+    OF_NGINX {
+        id: "GW-5",
+        title: "nginx itself fails",
+        why: "It has no connection left for what is behind it, goes round in redirects of its own, or cannot read a \
+              file that it needs.",
+        seen: "500 with a page of nginx, and what is behind answers",
+        rules: &["OH-NGX-305"],
+        mend: &["look at the error_log of nginx, which says why", "worker_connections 8192;    # where it has none left"],
     }
     MASKED {
         id: "MASK-1",
@@ -417,9 +451,12 @@ causes! {
         id: "KIND-1",
         title: "the server has no Socket.IO",
         why: "OpenHands has none since 1.7: pages connect to the agent servers themselves.",
-        seen: "upgrade and polling are answered with a page by the server itself",
+        seen: "polling is answered with a page or 404 by the server itself, and so is an upgrade, if it is not refused",
         rules: &[],
-        mend: &["check an agent server instead, or the address of an older OpenHands"],
+        mend: &[
+            "check an agent server instead, or the address of an older OpenHands",
+            "where the server has it at another path, name that: --path",
+        ],
     }
     NO_WEBSOCKET {
         id: "KIND-2",

@@ -206,7 +206,9 @@ fn below_http_the_first_that_fails_counts() {
 fn above_http_the_way_is_open_and_something_else_is_wrong() {
     let quiet = Ended::Quiet(Duration::from_secs(5));
     assert_eq!(told(&[&opened(Some(Err(quiet.clone())))]).map(|(id, _, _)| id), Some("SIO-2"));
-    assert_eq!(told(&[&opened(Some(Err(Ended::Dismissed)))]).map(|(id, _, _)| id), Some("TMO-1"));
+    let cut = opened(Some(Err(Ended::Dismissed)));
+    assert_eq!(told(&[&cut]).map(|(id, _, _)| id), Some("SIO-2"));
+    assert_eq!(told(&[&cut, &good()]).map(|(id, _, _)| id), Some("TMO-1"), "the server waits");
     let no_engine = Ladder { open: Some(timed(Err(quiet))), connect: None, ..opened(None) };
     assert_eq!(told(&[&no_engine]).map(|(id, _, _)| id), Some("SIO-3"));
 }
@@ -217,5 +219,48 @@ fn http_2_is_known_by_its_first_frame() {
     let ladder = without_answer(Failure::NotHttp { first: settings }, None);
     assert_eq!(told(&[&ladder]).map(|(id, _, _)| id), Some("H2-1"));
     let ssh = without_answer(Failure::NotHttp { first: b"SSH-2.0".to_vec() }, None);
-    assert_eq!(told(&[&ssh]).map(|(id, _, _)| id), Some("UNK-1"));
+    assert_eq!(told(&[&ssh]).map(|(id, _, _)| id), Some("GW-4"));
+}
+
+#[test]
+fn a_server_is_told_from_a_proxy_by_what_stands_before_it() {
+    let refusal = "<html><center>nginx</center>";
+    for (server, alone, behind) in [
+        (without_answer(Failure::Reset { bytes: 0 }, None), "LIM-3", "GW-4"),
+        (without_answer(Failure::Closed { bytes: 0 }, None), "LIM-3", "GW-4"),
+        (without_answer(Failure::Closed { bytes: 0 }, Some(PAGE)), "PATH-1", "KIND-1"),
+        (without_answer(Failure::Closed { bytes: 9 }, None), "GW-4", "GW-4"),
+        (seen(REFUSED, PAGE), "PATH-1", "KIND-1"),
+        (seen(REFUSED, (404, "text/plain", "")), "PATH-1", "KIND-1"),
+        (seen((500, "text/html", refusal), (500, "text/html", refusal)), "GW-5", "GW-5"),
+    ] {
+        assert_eq!(told(&[&server]).map(|(id, _, _)| id), Some(alone));
+        assert_eq!(told(&[&server, &server]).map(|(id, _, _)| id), Some(behind));
+    }
+}
+
+#[test]
+fn what_engine_io_says_of_an_upgrade_counts() {
+    let transport = (400, "application/json", r#"{"code":0,"message":"Transport unknown"}"#);
+    let origin = (400, "application/json", "\"https://a is not an accepted origin.\"");
+    for (upgrade, polling, id) in [
+        ((400, "text/html", "Transport unknown"), transport, "PATH-3"),
+        (transport, OPEN, "SIO-0"),
+        (origin, origin, "ORI-1"),
+        ((502, "text/html", "<html>"), PAGE, "PATH-1"),
+        ((502, "text/html", "<html>"), (502, "text/html", "<html>"), "GW-1"),
+    ] {
+        assert_eq!(told(&[&seen(upgrade, polling), &good()]).map(|(id, _, _)| id), Some(id));
+    }
+}
+
+#[test]
+fn a_second_origin_is_warned_of() {
+    let mut ladder = good();
+    assert_eq!(warnings(&ladder), Vec::<&Cause>::new());
+    let Some(Timed { value: Ok(answer), .. }) = &mut ladder.polling else { panic!("it polled") };
+    for origin in ["*", "https://a"] {
+        answer.headers.push(("access-control-allow-origin".to_owned(), origin.to_owned()));
+    }
+    assert_eq!(warnings(&ladder), [&cause::ORIGIN_TWICE]);
 }
