@@ -120,10 +120,16 @@ impl First {
 /// Climbs as far as it goes, by two connections at most, one after the other.
 pub async fn climb(way: &Way, asked: &Asked) -> Ladder {
     let mut ladder = Ladder::default();
+    climb_into(way, asked, &mut ladder).await;
+    ladder
+}
+
+/// [`climb`], for whoever has no time for all of it: what was seen until then stands in the ladder.
+pub async fn climb_into(way: &Way, asked: &Asked, ladder: &mut Ladder) {
     let mut reached = way.reach().await;
     let stream = reached.stream.take();
     ladder.reached = Some(reached);
-    let Some(stream) = stream else { return ladder };
+    let Some(stream) = stream else { return };
 
     let began = Instant::now();
     let authority = asked.visitor.authority(way);
@@ -144,10 +150,9 @@ pub async fn climb(way: &Way, asked: &Asked) -> Ladder {
     let value = value.map(|(answer, fault)| UpgradeAnswer { answer, fault });
     ladder.upgrade = Some(Timed { took, value });
     match socket {
-        Some(socket) => listen(*socket, asked.first_frame, way.limits.packet, &mut ladder).await,
+        Some(socket) => listen(*socket, asked.first_frame, way.limits.packet, ladder).await,
         None => ladder.page = Some(ask(way, &asked.visitor, "GET", &asked.target).await),
     }
-    ladder
 }
 
 /// Waits for what comes first, and ends the connection with its goodbye.

@@ -2,11 +2,11 @@
 
 use oh_nginx_conf::lint::Finding;
 use oh_probe::cause::Cause;
-use oh_probe::diagnose::{self, Certainty, Hop as SeenHop};
-use oh_probe::ladder::Ladder;
+use oh_probe::diagnose::{self, Certainty};
 
 use crate::check::Seen;
 use crate::cli::HopName;
+use crate::climbed::{Climbed, diagnosis};
 use crate::hops::Hop;
 use crate::rungs::{answered, polled};
 
@@ -25,9 +25,7 @@ pub(crate) struct Found {
 
 /// Finds the cause of what was seen; nothing where it connects.
 pub(crate) fn find(seen: &Seen) -> Option<Found> {
-    let hops: Vec<_> =
-        seen.hops.iter().map(|(hop, ladder)| SeenHop { name: hop.name.word(), ladder }).collect();
-    let diagnosis = diagnose::diagnose(&hops)?;
+    let diagnosis = diagnosis(&seen.hops)?;
     let configuration = seen.configuration.as_ref().and_then(|read| read.as_ref().ok());
     let is_of_proxy = diagnosis.hop != HopName::Upstream.word();
     let mut cause = diagnosis.cause;
@@ -53,27 +51,26 @@ pub(crate) fn find(seen: &Seen) -> Option<Found> {
     })
 }
 
-/// Says what the hop behind answers, and what polling answers here.
-fn evidence(hops: &[(Hop, Ladder)], failing: usize) -> Vec<String> {
+/// Says what the hop behind answers, and what is answered here without an upgrade.
+fn evidence(hops: &[(Hop, Climbed)], failing: usize) -> Vec<String> {
     let mut out = Vec::new();
-    if let Some((hop, ladder)) = hops.get(failing + 1) {
-        let answer = upgrade_text(ladder);
-        out.push(format!(
-            "the same straight to {} ({}): {answer}",
-            hop.way.target,
-            hop.name.word()
-        ));
+    if let Some((hop, climbed)) = hops.get(failing + 1) {
+        let (target, name) = (&hop.way.target, hop.name.word());
+        out.push(format!("the same straight to {target} ({name}): {}", upgrade_text(climbed)));
     }
-    if let Some((_, ladder)) = hops.get(failing)
-        && let Some(Ok(answer)) = ladder.polling.as_ref().map(|polling| &polling.value)
+    if let Some((_, climbed)) = hops.get(failing)
+        && let Some(answer) = climbed.plain()
     {
-        out.push(format!("polling there: {}", polled(answer)));
+        out.push(match climbed {
+            Climbed::SocketIo(_) => format!("polling there: {}", polled(answer)),
+            Climbed::Raw(_) => format!("without an upgrade: {}", answered(answer)),
+        });
     }
     out
 }
 
-fn upgrade_text(ladder: &Ladder) -> String {
-    match ladder.upgrade.as_ref().map(|upgrade| &upgrade.value) {
+fn upgrade_text(climbed: &Climbed) -> String {
+    match climbed.upgrade().map(|upgrade| &upgrade.value) {
         Some(Ok(upgrade)) if upgrade.is_open() => "101".to_owned(),
         Some(Ok(upgrade)) => answered(&upgrade.answer),
         Some(Err(failure)) => failure.to_string(),

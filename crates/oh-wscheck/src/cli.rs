@@ -33,6 +33,9 @@ pub(crate) struct CheckArguments {
     /// The address of the site, as a browser has it; without one, that of the configuration
     #[arg(value_name = "URL")]
     pub(crate) url: Option<String>,
+    /// Take it for this kind of server, and do not ask what it is
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub(crate) kind: Option<KindName>,
     /// Ask these hops, the outermost first, even where the first connects: public, nginx, upstream
     #[arg(long, value_name = "HOPS", value_delimiter = ',', value_enum)]
     pub(crate) via: Vec<HopName>,
@@ -75,6 +78,17 @@ pub(crate) struct CheckArguments {
     /// Explain a cause, such as UPG-1, and ask nobody
     #[arg(long, value_name = "ID", conflicts_with = "url")]
     pub(crate) explain: Option<String>,
+}
+
+/// A kind of server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KindName {
+    /// Socket.IO, as OpenHands up to 1.6 has it
+    SocketIo,
+    /// An agent server of OpenHands, at /sockets/events/ below the path of the URL
+    AgentServer,
+    /// Any WebSocket, at the path of the URL itself
+    WebSocket,
 }
 
 /// A hop on the way.

@@ -7,7 +7,8 @@ use oh_model::redact::Redactor;
 use oh_nginx_conf::lint::Finding;
 use oh_probe::diagnose::Certainty;
 use oh_probe::failure::Failure;
-use oh_probe::ladder::{Ended, Ladder};
+use oh_probe::kind::Family;
+use oh_probe::ladder::Ended;
 use oh_probe::socketio::End;
 use oh_term::checks::Checked;
 use oh_term::text::wrapped;
@@ -16,7 +17,9 @@ use oh_term::{Answer, CheckFormat};
 use crate::cause::Found;
 use crate::check::Seen;
 use crate::cli::CheckArguments;
+use crate::climbed::Climbed;
 use crate::document;
+use crate::hops::Speech;
 use crate::rungs::{answered, rungs};
 
 /// How wide a line for people is, in characters.
@@ -34,8 +37,8 @@ const NO_CONVERSATION: &str = "No conversation_id in query params";
 /// Makes the answer, in the format that was asked for.
 pub(crate) fn answer(seen: &Seen, arguments: &CheckArguments, format: CheckFormat) -> Answer {
     let mut checks = Vec::new();
-    for (hop, ladder) in &seen.hops {
-        let mut rungs = rungs(hop, ladder);
+    for (hop, climbed) in &seen.hops {
+        let mut rungs = rungs(hop, climbed);
         if let Some(found) = seen.found.as_ref().filter(|found| found.hop == hop.name.word()) {
             blame(&mut rungs, found);
         }
@@ -83,31 +86,33 @@ fn blame(rungs: &mut [Check], found: &Found) {
 
 /// It connects, or it does not; where nothing but time was missing, that is said.
 fn exit(seen: &Seen) -> Exit {
-    let Some((_, ladder)) = seen.hops.first() else { return Exit::CouldNotLook };
+    let Some((_, climbed)) = seen.hops.first() else { return Exit::CouldNotLook };
     if seen.connects() {
         return Exit::Ok;
     }
-    if seen.is_cut_short.is_some() || is_only_late(ladder) { Exit::Deadline } else { Exit::No }
+    if seen.is_cut_short || is_only_late(climbed) { Exit::Deadline } else { Exit::No }
 }
 
 /// Says whether the last rung that was reached had no answer in time.
-fn is_only_late(ladder: &Ladder) -> bool {
+fn is_only_late(climbed: &Climbed) -> bool {
     let is_late = |failure: &Failure| matches!(failure, Failure::Silent(_));
     let is_quiet = |ended: &Ended| match ended {
         Ended::Quiet(_) => true,
         Ended::End(End::Cut(failure)) => is_late(failure),
         _ => false,
     };
-    if let Some(connect) = &ladder.connect {
-        return connect.value.as_ref().is_err_and(is_quiet);
+    if let Climbed::SocketIo(ladder) = climbed {
+        if let Some(connect) = &ladder.connect {
+            return connect.value.as_ref().is_err_and(is_quiet);
+        }
+        if let Some(open) = &ladder.open {
+            return open.value.as_ref().is_err_and(is_quiet);
+        }
     }
-    if let Some(open) = &ladder.open {
-        return open.value.as_ref().is_err_and(is_quiet);
-    }
-    if let Some(upgrade) = &ladder.upgrade {
+    if let Some(upgrade) = climbed.upgrade() {
         return upgrade.value.as_ref().is_err_and(is_late);
     }
-    let Some(reached) = &ladder.reached else { return true };
+    let Some(reached) = climbed.reached() else { return true };
     let tls = reached.tls.as_ref().map(|tls| tls.value.as_ref().is_err_and(is_late));
     let proxy = reached.proxy.as_ref().map(|proxy| proxy.value.as_ref().is_err_and(is_late));
     let tcp = reached.tcp.last().map(|(_, tcp)| tcp.value.as_ref().is_err_and(is_late));
@@ -131,30 +136,48 @@ fn verdict(seen: &Seen, exit: Exit, checks: &[Vec<Check>]) -> Verdict {
 
 /// Says in one line what was found, and where.
 fn head(seen: &Seen) -> String {
-    let Some((hop, ladder)) = seen.hops.first() else { return String::new() };
-    let connected =
-        seen.hops.iter().filter_map(|(_, ladder)| ladder.connect.as_ref()?.value.as_ref().ok());
-    let is_openhands = connected.into_iter().any(|connected| {
-        connected.refused.as_deref().is_some_and(|reason| reason.contains(NO_CONVERSATION))
-    });
-    let kind = if is_openhands { "OpenHands V0 (Socket.IO)" } else { "Socket.IO" };
+    let Some((hop, climbed)) = seen.hops.first() else { return String::new() };
     let answers = [
-        ladder.upgrade.as_ref().and_then(|upgrade| Some(&upgrade.value.as_ref().ok()?.answer)),
-        ladder.polling.as_ref().and_then(|polling| polling.value.as_ref().ok()),
+        climbed.upgrade().and_then(|upgrade| Some(&upgrade.value.as_ref().ok()?.answer)),
+        climbed.plain(),
     ];
     let server = answers.into_iter().flatten().find_map(|answer| answer.header("Server"));
     let through = match server {
         Some(server) if server.starts_with("nginx") => ", through nginx",
         _ => "",
     };
-    format!("{kind} at {}{through}", hop.way.target)
+    format!("{} at {}{through}", kind(seen), hop.way.target)
+}
+
+/// Names what was found, by what it said of itself, or by its own words on the way.
+fn kind(seen: &Seen) -> String {
+    let known = seen.kind.as_ref().filter(|kind| {
+        !matches!(kind.family, Family::Other | Family::Silent | Family::Locked | Family::Moved)
+    });
+    if let Some(kind) = known {
+        let version = kind.version.as_deref().map(|version| format!(" {version}"));
+        return format!("{}{}", kind.family, version.unwrap_or_default());
+    }
+    let is_openhands = seen.hops.iter().any(|(_, climbed)| match climbed {
+        Climbed::SocketIo(ladder) => ladder.connect.as_ref().is_some_and(|connect| {
+            let refused = connect.value.as_ref().ok().and_then(|one| one.refused.as_deref());
+            refused.is_some_and(|reason| reason.contains(NO_CONVERSATION))
+        }),
+        Climbed::Raw(_) => false,
+    });
+    match seen.speech {
+        Speech::SocketIo if is_openhands => Family::OpenHandsV0.to_string(),
+        Speech::SocketIo => Family::SocketIo.to_string(),
+        Speech::AgentServer => Family::AgentServer.to_string(),
+        Speech::Raw => Family::WebSocket.to_string(),
+    }
 }
 
 fn human(seen: &Seen, head: &str, checks: &[Vec<Check>]) -> String {
     let outcome = match (seen.connects(), seen.is_cut_short) {
         (true, _) => "connects",
-        (false, Some(_)) => "not seen in time",
-        (false, None) => "does not connect",
+        (false, true) => "not seen in time",
+        (false, false) => "does not connect",
     };
     let mut out = format!("{head}: {outcome}\n");
     for ((hop, _), rungs) in seen.hops.iter().zip(checks) {
@@ -165,7 +188,7 @@ fn human(seen: &Seen, head: &str, checks: &[Vec<Check>]) -> String {
         }
         rungs.iter().for_each(|rung| out.push_str(&line(rung)));
     }
-    if seen.is_cut_short.is_some() {
+    if seen.is_cut_short {
         out.push_str("\nthe time was over before the end was reached; give more: --timeout 60s\n");
     }
     if let Some(found) = &seen.found {
@@ -249,7 +272,8 @@ fn cause(seen: &Seen, found: &Found) -> String {
 fn frames(seen: &Seen) -> String {
     let redactor = Redactor::default();
     let mut out = String::new();
-    for (hop, ladder) in &seen.hops {
+    for (hop, climbed) in &seen.hops {
+        let Climbed::SocketIo(ladder) = climbed else { continue };
         if let Some(Ok(upgrade)) = ladder.upgrade.as_ref().map(|upgrade| &upgrade.value) {
             out.push_str(&format!(
                 "\nframes of {}: {}\n",
