@@ -13,12 +13,15 @@ pub mod http1;
 pub mod kind;
 pub mod ladder;
 pub mod limits;
+mod random;
 pub mod raw;
 pub mod reach;
+pub mod remote_agent;
 pub mod signature;
 pub mod socketio;
 pub mod target;
 pub mod tls;
+pub mod vscode;
 pub mod websocket;
 
 #[cfg(test)]
