@@ -475,6 +475,44 @@ causes! {
         rules: &[],
         mend: &["give the key of that sandbox: it is the session_api_key of GET /api/v1/sandboxes"],
     }
+    LEAVES {
+        id: "PATH-6",
+        title: "a redirect leads out of the prefix",
+        why: "An editor redirects within what it believes to be its own; where its prefix was stripped and it was \
+              not told, that is the whole site, and nginx's own redirects name the port that it listens on.",
+        seen: "the Location of an answer below the prefix",
+        rules: &["OH-NGX-206", "OH-NGX-208", "OH-NGX-209", "OH-NGX-217"],
+        mend: &[
+            "proxy_set_header X-Forwarded-Prefix /vscode/ID;",
+            "proxy_redirect / /vscode/ID/;",
+            "absolute_redirect off;",
+        ],
+    }
+    EDITOR_FILES {
+        id: "EDIT-1",
+        title: "the files of the editor do not come",
+        why: "The page comes, and its files fall to another location, or are answered with a page.",
+        seen: "a file below the prefix that is no style and no script",
+        rules: &["OH-NGX-201", "OH-NGX-203", "OH-NGX-206", "OH-NGX-207", "OH-NGX-214"],
+        mend: &["location ^~ /vscode/ID/ {    # so that no pattern goes before it", "    proxy_pass http://127.0.0.1:8080/;", "}"],
+    }
+    TOKEN {
+        id: "KEY-2",
+        title: "the editor does not take the token, or was given none",
+        why: "A server of VS Code opens to its connection token alone, in the first address or in a cookie.",
+        seen: "403 for its page, or \"auth mismatch\" in its handshake",
+        rules: &[],
+        mend: &["give the token of that server: it is in the address that it logs when it starts"],
+    }
+    OPEN_ORIGIN {
+        id: "ORI-3",
+        title: "pages of others may open the editor",
+        why: "code-server compares Origin with its host, unless it is told to trust all, or a proxy takes Origin \
+              away: then every page that its user visits has a shell.",
+        seen: "an upgrade from a foreign page is let in",
+        rules: &["OH-NGX-507"],
+        mend: &["proxy_set_header Origin $http_origin;    # and no --trusted-origins '*'"],
+    }
     UNKNOWN {
         id: "UNK-1",
         title: "something that was not met before",

@@ -18,13 +18,16 @@ pub mod polling;
 pub mod raw;
 pub mod reach;
 pub mod reference;
+pub mod remote_agent;
 pub mod signature;
 pub mod soak;
 pub mod socketio;
 pub mod sticky;
 pub mod target;
 pub mod tls;
+pub mod vscode;
 pub mod websocket;
+mod random;
 
 #[cfg(test)]
 mod hostile;
