@@ -2,6 +2,10 @@
 //! python-socketio and socket.io.
 
 mod probe {
+    mod load;
+    mod peer;
+    mod soak;
     mod socket_io;
+    mod sticky;
     mod tls;
 }
