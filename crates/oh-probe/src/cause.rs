@@ -421,6 +421,23 @@ causes! {
         rules: &[],
         mend: &["check an agent server instead, or the address of an older OpenHands"],
     }
+    NO_WEBSOCKET {
+        id: "KIND-2",
+        title: "there is no WebSocket at the path",
+        why: "The server itself answers upgrades there with a page, or not at all: the path is another, or it is \
+              the app server of OpenHands 1.7 and later, whose pages connect to agent servers.",
+        seen: "the server itself answers an upgrade with a page, 500 or nothing, and the same without one with a page",
+        rules: &[],
+        mend: &["name the path of the WebSocket: --path; or the address of an agent server"],
+    }
+    KEY {
+        id: "KEY-1",
+        title: "the agent server does not take the key",
+        why: "It accepts the WebSocket, waits for its key, and ends it with 4001 where it is another or none.",
+        seen: "4001 \"Authentication failed\", or 403 before the upgrade",
+        rules: &[],
+        mend: &["give the key of that sandbox: it is the session_api_key of GET /api/v1/sandboxes"],
+    }
     UNKNOWN {
         id: "UNK-1",
         title: "something that was not met before",

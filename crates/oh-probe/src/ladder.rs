@@ -118,16 +118,21 @@ impl Asked {
 /// Climbs as far as it goes, by three connections at most, one after the other.
 pub async fn climb(way: &Way, asked: &Asked) -> Ladder {
     let mut ladder = Ladder::default();
-    let socket = reach_socket(way, asked, &mut ladder).await;
+    climb_into(way, asked, &mut ladder).await;
+    ladder
+}
+
+/// [`climb`], for whoever has no time for all of it: what was seen until then stands in the ladder.
+pub async fn climb_into(way: &Way, asked: &Asked, ladder: &mut Ladder) {
+    let socket = reach_socket(way, asked, ladder).await;
     if ladder.upgrade.is_some() {
         ladder.polling = poll(way, asked).await;
     }
     if let Some(socket) = socket {
         let mut connection = Connection::new(*socket, Options::default(), asked.keeps_frames);
-        speak(&mut connection, &mut ladder, way.limits.packet).await;
+        speak(&mut connection, ladder, way.limits.packet).await;
         ladder.frames = connection.close(Deadline::now() + way.limits.packet).await;
     }
-    ladder
 }
 
 /// Climbs without the poll, by one connection, and leaves it open where the server gave the namespace or refused

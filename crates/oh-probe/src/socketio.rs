@@ -200,18 +200,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn end_of(&self, fault: &Error) -> End {
-        match fault {
-            Error::Io(fault) => End::Cut(Failure::of_io(fault, self.bytes)),
-            Error::ConnectionClosed | Error::AlreadyClosed => closed(None),
-            Error::Protocol(
-                tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-            ) => End::Cut(Failure::Closed { bytes: self.bytes }),
-            other => End::NoFrame(other.to_string()),
-        }
+        end_of(fault, self.bytes)
     }
 }
 
-fn closed(frame: Option<&CloseFrame>) -> End {
+/// Says how a connection ended over which so many bytes had come.
+pub(crate) fn end_of(fault: &Error, bytes: usize) -> End {
+    match fault {
+        Error::Io(fault) => End::Cut(Failure::of_io(fault, bytes)),
+        Error::ConnectionClosed | Error::AlreadyClosed => closed(None),
+        Error::Protocol(
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ) => End::Cut(Failure::Closed { bytes }),
+        other => End::NoFrame(other.to_string()),
+    }
+}
+
+/// Says how a connection ended by a frame that says so.
+pub(crate) fn closed(frame: Option<&CloseFrame>) -> End {
     let code = frame.map(|frame| frame.code.into());
     End::Closed { code, reason: frame.map(|frame| frame.reason.to_string()).unwrap_or_default() }
 }
