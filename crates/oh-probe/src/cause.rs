@@ -38,9 +38,13 @@ macro_rules! causes {
     };
 }
 
+/// What `$connection_upgrade` needs, once for all servers.
+const MAP_LINE: &str =
+    "map $http_upgrade $connection_upgrade { default upgrade; '' close; }    # in http { }";
+
 /// What an upgrade needs of nginx, complete with the map, which stands in `http`.
 const UPGRADE_LINES: &[&str] = &[
-    "map $http_upgrade $connection_upgrade { default upgrade; '' close; }    # in http { }",
+    MAP_LINE,
     "proxy_http_version 1.1;",
     "proxy_set_header Upgrade $http_upgrade;",
     "proxy_set_header Connection $connection_upgrade;",
@@ -242,10 +246,12 @@ causes! {
         seen: "upgrade and polling are answered with a page, and what is behind answers rightly",
         rules: &["OH-NGX-207", "OH-NGX-213", "OH-NGX-214", "OH-NGX-215"],
         mend: &[
+            MAP_LINE,
             "location /socket.io/ {",
             "    proxy_pass http://127.0.0.1:3000;",
             "    proxy_http_version 1.1;",
             "    proxy_set_header Host $http_host;",
+            "    proxy_set_header X-Forwarded-Proto $scheme;",
             "    proxy_set_header Upgrade $http_upgrade;",
             "    proxy_set_header Connection $connection_upgrade;",
             "}",
@@ -281,7 +287,7 @@ causes! {
         why: "It compares Origin with the scheme and host that it believes to have; behind a proxy it has to be told.",
         seen: "polling says that the origin is not accepted; without one both work",
         rules: &["OH-NGX-105", "OH-NGX-106", "OH-NGX-107", "OH-NGX-112"],
-        mend: &["proxy_set_header Host $http_host;", "proxy_set_header X-Forwarded-Proto $scheme;"],
+        mend: &["proxy_set_header Host $http_host;", "proxy_set_header X-Forwarded-Proto $scheme;    # $http_x_forwarded_proto behind another proxy"],
     }
     ORIGIN_TWICE {
         id: "ORI-2",

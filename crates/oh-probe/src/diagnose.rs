@@ -78,16 +78,25 @@ pub fn lines_of(cause: &Cause, tree: &Tree, known: &Known) -> Vec<Finding> {
     findings
 }
 
-/// Tells an inherited loss from a plain one, where the configuration can be read: of what an upgrade needs, and of
-/// what a server compares with the page's origin.
+/// Tells apart what looks the same from outside, where the configuration can be read: an inherited loss from a plain
+/// one, and a page in the place of an answer from a page that was asked for.
 pub fn refined(cause: &'static Cause, tree: &Tree, known: &Known) -> &'static Cause {
-    let may_be_lost =
-        [&cause::UPGRADE_LOST, &cause::CONNECTION_LOST, &cause::ORIGIN].contains(&cause);
+    let has_lines = |cause: &Cause| !lines_of(cause, tree, known).is_empty();
+    if cause == &cause::NO_LOCATION {
+        // Without its upgrade, a path that was changed shows the server's own page too.
+        return match () {
+            () if has_lines(&cause::MASKED) => &cause::MASKED,
+            () if !has_lines(cause) && has_lines(&cause::PREFIX) => &cause::PREFIX,
+            () => cause,
+        };
+    }
     // A line that breaks it by itself is named before one that may be about another location.
     let breaks = |finding: &Finding| finding.severity == Severity::Error && finding.sure;
+    let may_be_lost =
+        [&cause::UPGRADE_LOST, &cause::CONNECTION_LOST, &cause::ORIGIN].contains(&cause);
     if may_be_lost
+        && has_lines(&cause::UPGRADE_INHERITED)
         && !lines_of(cause, tree, known).iter().any(breaks)
-        && !lines_of(&cause::UPGRADE_INHERITED, tree, known).is_empty()
     {
         return &cause::UPGRADE_INHERITED;
     }
@@ -173,7 +182,7 @@ fn of_hop(ladder: &Ladder, standing: Standing) -> Found {
         ) => (&cause::PREFIX, sure),
         (Upgrade::Common(Common::Page), Some(Polling::Opened(_))) => (&cause::MASKED, sure),
         (Upgrade::Common(Common::Page), _) if standing == Standing::Proxy => {
-            (&cause::NO_LOCATION, Certain)
+            (&cause::NO_LOCATION, Likely)
         }
         (Upgrade::Common(Common::Page), _) => (&cause::NO_SOCKET_IO, Likely),
         (Upgrade::Common(common), _) => (of_common(&common), Certain),

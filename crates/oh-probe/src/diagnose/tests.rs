@@ -114,7 +114,6 @@ fn what_a_proxy_does_is_told_from_what_is_behind_it() {
         (seen((400, "application/json", r#"{"code":3,"message":"Bad request"}"#), OPEN), "UPG-1"),
         (seen((500, "text/plain", "Internal Server Error"), OPEN), "UPG-3"),
         (seen(PAGE, OPEN), "MASK-1"),
-        (seen(PAGE, PAGE), "PATH-2"),
         (seen(REFUSED, PAGE), "PATH-1"),
         (without_answer(Failure::Closed { bytes: 0 }, Some(PAGE)), "PATH-1"),
         (without_answer(Failure::Reset { bytes: 0 }, None), "LIM-3"),
@@ -125,6 +124,8 @@ fn what_a_proxy_does_is_told_from_what_is_behind_it() {
         let with_another = told(&[&proxied, &proxied, &good()]);
         assert_eq!(with_another, expected(Certainty::Certain, "nginx"), "the innermost of both");
     }
+    let pages = told(&[&seen(PAGE, PAGE), &good()]);
+    assert_eq!(pages, Some(("PATH-2", Certainty::Likely, "public".to_owned())), "or two faults");
     let alone = told(&[&seen(NOT_SEEN, OPEN)]);
     assert_eq!(alone, Some(("UPG-1", Certainty::Likely, "public".to_owned())));
     let everywhere = told(&[&seen(PAGE, PAGE), &seen(PAGE, PAGE)]);
@@ -263,4 +264,41 @@ fn a_second_origin_is_warned_of() {
         answer.headers.push(("access-control-allow-origin".to_owned(), origin.to_owned()));
     }
     assert_eq!(warnings(&ladder), [&cause::ORIGIN_TWICE]);
+}
+
+/// A site whose pages are files, with these lines in the location of Socket.IO and in its server.
+fn tree(location: &str, server: &str) -> Tree {
+    let text = format!(
+        "http {{ server {{ listen 80; server_name a.example; {server} location / {{ root /srv; }} \
+         location /socket.io/ {{ {location} }} }} }}"
+    );
+    let directives = oh_nginx_conf::parse::parse(&text).expect("it can be read");
+    let path = "/etc/nginx/nginx.conf".to_owned();
+    let file = oh_nginx_conf::inspect::File { path, text, directives, includes: Vec::new() };
+    Tree { files: vec![file] }
+}
+
+#[test]
+fn the_configuration_tells_apart_what_looks_the_same() {
+    let headers = "proxy_http_version 1.1; proxy_set_header Host $http_host; \
+                   proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;";
+    let pass = "proxy_pass http://127.0.0.1:3000;";
+    let hidden = format!("{pass} proxy_intercept_errors on; error_page 400 =200 /index.html;");
+    let own = format!("{pass} proxy_set_header X-Real-IP $remote_addr;");
+    let refused = format!("{pass} deny all;");
+    for (cause, location, server, id) in [
+        (&cause::NO_LOCATION, "proxy_pass http://127.0.0.1:3000/;", headers, "PATH-1"),
+        (&cause::NO_LOCATION, &hidden, headers, "MASK-1"),
+        (&cause::NO_LOCATION, &refused, headers, "PATH-2"),
+        (&cause::NO_LOCATION, pass, headers, "PATH-2"),
+        (&cause::UPGRADE_LOST, &own, headers, "UPG-2"),
+        (&cause::CONNECTION_LOST, &own, headers, "UPG-2"),
+        (&cause::ORIGIN, &own, headers, "UPG-2"),
+        (&cause::UPGRADE_LOST, pass, "proxy_set_header Host $http_host;", "UPG-1"),
+        (&cause::UPGRADE_LOST, &own, "", "UPG-1"),
+        (&cause::BACK_END, &own, headers, "GW-1"),
+    ] {
+        let told = refined(cause, &tree(location, server), &Known::default());
+        assert_eq!(told.id, id, "{location}; {server}");
+    }
 }

@@ -14,8 +14,10 @@ use crate::sites::{
 pub(crate) enum Mend {
     /// By the lines that the linter prints for the cause.
     Lines,
+    /// By the lines of the cause itself, pasted above the other locations, or in `http` where they say so.
+    Pasted,
     /// By what the cause says in words, done so.
-    By(Changes),
+    By(Changes<'static>),
     /// By the site's own address.
     OwnDoor,
     /// At the server; the proxies have no part in it.
@@ -23,21 +25,21 @@ pub(crate) enum Mend {
 }
 
 /// Texts, and what takes their place.
-pub(crate) type Changes = &'static [(&'static str, &'static str)];
+pub(crate) type Changes<'b> = &'b [(&'static str, &'static str)];
 
 /// One site, good or bad.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Block {
+pub(crate) struct Block<'b> {
     /// The row of the facts that it shows; empty where it shows that something is harmless.
     pub(crate) row: &'static str,
-    pub(crate) about: &'static str,
+    pub(crate) about: &'b str,
     pub(crate) base: &'static Base,
     pub(crate) upstream: &'static str,
-    pub(crate) changes: Changes,
+    pub(crate) changes: Changes<'b>,
     /// Which of the proxies is changed.
     pub(crate) at: usize,
     /// Its cause, and those that come to light when it is mended; none where it works.
-    pub(crate) causes: &'static [&'static str],
+    pub(crate) causes: &'b [&'static str],
     /// What is warned of, where it works.
     pub(crate) warnings: &'static [&'static str],
     /// What stands in the line that has the fault.
@@ -47,11 +49,13 @@ pub(crate) struct Block {
     pub(crate) query: &'static str,
     pub(crate) is_silent: bool,
     pub(crate) held: usize,
+    /// Whether it is made of two, of which one may undo the other.
+    pub(crate) is_pair: bool,
 }
 
-impl Block {
+impl<'b> Block<'b> {
     /// A site that works.
-    pub(crate) const fn good(about: &'static str, base: &'static Base, changes: Changes) -> Self {
+    pub(crate) const fn good(about: &'b str, base: &'static Base, changes: Changes<'b>) -> Self {
         Self {
             row: "",
             about,
@@ -67,15 +71,16 @@ impl Block {
             query: "",
             is_silent: false,
             held: 0,
+            is_pair: false,
         }
     }
 
     /// A site that does not work, for the cause that the row is called by.
     const fn bad(
-        causes: &'static [&'static str],
-        about: &'static str,
+        causes: &'b [&'static str],
+        about: &'b str,
         base: &'static Base,
-        changes: Changes,
+        changes: Changes<'b>,
     ) -> Self {
         Self { causes, row: causes[0], ..Self::good(about, base, changes) }
     }
@@ -84,8 +89,12 @@ impl Block {
         Self { line, ..self }
     }
 
-    const fn by(self, changes: Changes) -> Self {
+    const fn by(self, changes: Changes<'static>) -> Self {
         Self { mend: Mend::By(changes), ..self }
+    }
+
+    const fn pasted(self) -> Self {
+        Self { mend: Mend::Pasted, ..self }
     }
 
     /// The second proxy is changed, and not the first.
@@ -134,6 +143,7 @@ impl Block {
 
 const UPGRADE: &str = "        proxy_set_header Upgrade $http_upgrade;\n";
 const CONNECTION: &str = "        proxy_set_header Connection $connection_upgrade;\n";
+const MAP: &str = "    map $http_upgrade $connection_upgrade {\n        default upgrade;\n        '' close;\n    }\n";
 const VERSION: &str = "        proxy_http_version 1.1;\n";
 const HOST: &str = "        proxy_set_header Host $http_host;\n";
 const PROTO: &str = "        proxy_set_header X-Forwarded-Proto $scheme;\n";
@@ -152,9 +162,11 @@ const NODE_UPGRADE: &str = "            proxy_set_header Upgrade $http_upgrade;\
 const NODE_CONNECTION: &str = "            proxy_set_header Connection $connection_upgrade;\n";
 
 /// An upgrade that is lost on the way, or half of it.
-const UPGRADES: &[Block] = &[
+const UPGRADES: &[Block<'static>] = &[
     Block::bad(&["UPG-1"], "no Upgrade", &PLAIN_SITE, &[(UPGRADE, "")]),
     Block::bad(&["UPG-1"], "nothing of it", &PLAIN_SITE, &[(VERSION, ""), (UPGRADE, ""), (CONNECTION, "")]),
+    Block::bad(&["UPG-1"], "nothing of it, and no map", &PLAIN_SITE, &[(MAP, ""), (VERSION, ""), (UPGRADE, ""), (CONNECTION, "")])
+        .pasted(),
     Block::bad(&["UPG-1"], "HTTP/1.1 alone", &PLAIN_SITE, &[(UPGRADE, ""), (CONNECTION, "")]),
     Block::bad(&["UPG-1"], "Upgrade ''", &PLAIN_SITE, &[("Upgrade $http_upgrade", "Upgrade ''")])
         .at_line("Upgrade ''"),
@@ -181,7 +193,7 @@ const UPGRADES: &[Block] = &[
         (SUB_PASS, "            proxy_pass http://openhands/;\n            proxy_set_header X-Forwarded-Path /oh;\n"),
     ])
     .at_line("X-Forwarded-Path"),
-    Block::bad(&["UPG-2"], "Upgrade alone in the location", &PLAIN_SITE, &[
+    Block::bad(&["UPG-2", "UPG-3"], "Upgrade alone in the location", &PLAIN_SITE, &[
         (PASS, "            proxy_pass http://openhands;\n            proxy_set_header Upgrade $http_upgrade;\n"),
     ]),
     Block::bad(&["UPG-2"], "a header at the inner", &TWO_PROXIES, &[
@@ -213,7 +225,7 @@ const UPGRADES: &[Block] = &[
 ];
 
 /// A path, a query or a host that is changed on the way.
-const PATHS: &[Block] = &[
+const PATHS: &[Block<'static>] = &[
     Block::bad(&["PATH-1"], "the prefix stripped", &PLAIN_SITE, &[("http://openhands;", "http://openhands/;")])
         .at_line("http://openhands/;"),
     Block::bad(&["PATH-1"], "the prefix stripped, TLS", &TLS_SITE, &[("http://openhands;", "http://openhands/;")])
@@ -232,13 +244,27 @@ const PATHS: &[Block] = &[
     Block::bad(&["PATH-1"], "stripped twice", &SUB_PATH_SITE, &[
         ("location /oh/ {", "location /oh/socket.io/ {"),
     ])
-    .by(&[("location /oh/socket.io/ {", "location /oh/ {")]),
+    .at_line("http://openhands/;"),
     Block::bad(&["PATH-1"], "stripped, and the server has the path", &BASE_PATH_SITE, &[
         ("http://openhands;", "http://openhands/socket.io/;"),
     ])
     .by(&[("http://openhands/socket.io/;", "http://openhands;")]),
-    Block::bad(&["PATH-2"], "no location", &PLAIN_SITE, &[(WHOLE, "")])
-        .by(&[("        location / {\n", "        location /socket.io/ {\n            proxy_pass http://openhands;\n        }\n        location / {\n")]),
+    Block::bad(&["PATH-2"], "no location", &PLAIN_SITE, &[(WHOLE, "")]).pasted(),
+    Block::bad(&["PATH-2"], "no location, no header and no map", &OWN_SITE, &[
+        (WHOLE, ""),
+        (MAP, ""),
+        (VERSION, ""),
+        (HOST, ""),
+        (PROTO, ""),
+        (UPGRADE, ""),
+        (CONNECTION, ""),
+    ])
+    .pasted(),
+    Block::bad(&["PATH-2"], "files in the location, and OpenHands beside it", &NODE_SITE, &[
+        ("/socket.io/ {\n            proxy_pass http://openhands;\n", "/socket.io/ {\n            root @ROOT@/www;\n            try_files $uri /index.html;\n"),
+        ("        location / {\n", "        location = /index.html {\n            root @ROOT@/www;\n        }\n        location / {\n"),
+    ])
+    .at_line("location /socket.io/"),
     Block::bad(&["PATH-2"], "a location of another name", &PLAIN_SITE, &[("location /socket.io/", "location /socketio/")])
         .by(&[("location /socketio/", "location /socket.io/")]),
     Block::bad(&["PATH-2"], "a location that serves files", &PLAIN_SITE, &[
@@ -292,7 +318,7 @@ const PATHS: &[Block] = &[
 ];
 
 /// What proxies refuse, hide, limit, and cannot reach.
-const PROXIES: &[Block] = &[
+const PROXIES: &[Block<'static>] = &[
     Block::bad(&["LIM-2"], "limit_conn", &PLAIN_SITE, &[
         ("    server {\n", "    limit_conn_zone $binary_remote_addr zone=some:1m;\n    server {\n"),
         (PASS, "            proxy_pass http://openhands;\n            limit_conn some 1;\n"),
@@ -362,6 +388,14 @@ const PROXIES: &[Block] = &[
         (PASS, "            proxy_pass http://openhands;\n            proxy_intercept_errors on;\n            error_page 400 403 =200 /index.html;\n"),
     ])
     .at_line("proxy_intercept_errors"),
+    Block::bad(&["MASK-1", "AUTH-2"], "a page in the place of what nginx refuses", &PLAIN_SITE, &[
+        (PASS, "            proxy_pass http://openhands;\n            deny all;\n            proxy_intercept_errors on;\n            error_page 403 =200 /index.html;\n"),
+    ])
+    .at_line("proxy_intercept_errors"),
+    Block::bad(&["MASK-1", "PATH-1"], "a page in the place of a path that is not there", &TLS_SITE, &[
+        (PASS, "            proxy_pass http://openhands/;\n            proxy_intercept_errors on;\n            error_page 403 =200 /index.html;\n"),
+    ])
+    .at_line("proxy_intercept_errors"),
 ];
 
 /// Another certificate.
@@ -378,7 +412,7 @@ macro_rules! certificate {
 }
 
 /// Certificates, and what stands below HTTP.
-const BELOW_HTTP: &[Block] = &[
+const BELOW_HTTP: &[Block<'static>] = &[
     Block::bad(&["NET-1"], "a name without an address", &PLAIN_SITE, &[]).through(Door::NoName),
     Block::bad(&["NET-2"], "nobody listens there", &PLAIN_SITE, &[]).through(Door::Beside),
     Block::bad(&["NET-2"], "the server does not run", &PLAIN_SITE, &[]).of_the_server("nobody"),
@@ -413,7 +447,7 @@ const BELOW_HTTP: &[Block] = &[
 ];
 
 /// What is open, and not as it should be above that.
-const ABOVE_HTTP: &[Block] = &[
+const ABOVE_HTTP: &[Block<'static>] = &[
     Block::good("the application refuses by itself", &TLS_SITE, &[])
         .asking("refuse=1")
         .shows("SIO-1"),
@@ -443,7 +477,7 @@ const ABOVE_HTTP: &[Block] = &[
 ];
 
 /// Good sites, and changes that break nothing.
-const HARMLESS: &[Block] = &[
+const HARMLESS: &[Block<'static>] = &[
     Block::good("as it is", &PLAIN_SITE, &[]),
     Block::good("as it is, one's own pages only", &OWN_SITE, &[]),
     Block::good("as it is, Node", &NODE_SITE, &[]),
@@ -525,6 +559,6 @@ const HARMLESS: &[Block] = &[
 ];
 
 /// Returns all of them.
-pub(crate) fn all() -> impl Iterator<Item = &'static Block> {
+pub(crate) fn all() -> impl Iterator<Item = &'static Block<'static>> {
     [HARMLESS, UPGRADES, PATHS, PROXIES, BELOW_HTTP, ABOVE_HTTP].into_iter().flatten()
 }

@@ -1,12 +1,12 @@
 //! What is demanded of the diagnosis of a block.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
 use oh_nginx_conf::lint::Finding;
 use oh_probe::cause::{self, Cause};
 use oh_probe::diagnose::{Diagnosis, Hop, connects, diagnose, lines_of, refined, warnings};
+use oh_probe::ladder::Ladder;
 use oh_probe::signature;
 
 use crate::blocks::{Block, Mend};
@@ -14,6 +14,9 @@ use crate::scene::{Door, Scene, Seen, Visit, names, tree};
 
 /// How many faults one behind the other may come to light.
 const ROUNDS_MAX: usize = 4;
+
+/// How much of an answer is shown, in characters.
+const SHOWN_MAX: usize = 80;
 
 /// How often each thing was so.
 #[derive(Debug, Default)]
@@ -31,24 +34,29 @@ pub(crate) struct Tally {
 }
 
 /// Judges one block; what is wrong with what is said about it, if anything.
-pub(crate) fn judge(scene: &mut Scene, block: &Block, tally: &mut Tally) -> Result<Option<String>> {
+pub(crate) fn judge(
+    scene: &mut Scene,
+    block: &Block<'_>,
+    tally: &mut Tally,
+) -> Result<Option<String>> {
     let wrong = judged(scene, block, tally).with_context(|| block.about.to_owned())?;
     tally.rows.insert(block.row);
     Ok(wrong.map(|wrong| format!("{} ({:?}): {wrong}", block.about, block.causes)))
 }
 
-fn judged(scene: &mut Scene, block: &Block, tally: &mut Tally) -> Result<Option<String>> {
+fn judged(scene: &mut Scene, block: &Block<'_>, tally: &mut Tally) -> Result<Option<String>> {
     let mut texts = texts(scene, block)?;
     let mut door = block.door;
     let seen = see(scene, block, &texts, door)?;
     let found = diagnosis(&seen);
     if seen.works() {
         let said = found.as_ref().map(|found| found.cause.id);
-        if !block.causes.is_empty() || said.is_some() {
+        let is_known = block.causes.is_empty() || block.is_pair;
+        if !is_known || said.is_some() {
             return Ok(Some(format!("it works, and {said:?} is said\n{}", shown(&seen))));
         }
-        let warned: Vec<_> = warned(scene, block, &texts, &seen)?;
-        if warned != block.warnings {
+        let warned = warned(scene, block, &texts, &seen)?;
+        if warned != block.warnings && !block.is_pair {
             return Ok(Some(format!("warned of {warned:?}, not of {:?}", block.warnings)));
         }
         tally.silent += 1;
@@ -83,6 +91,10 @@ fn judged(scene: &mut Scene, block: &Block, tally: &mut Tally) -> Result<Option<
                 }
                 texts[at] = applied(text, &findings)?;
             }
+            (Mend::Pasted, _, Some(text)) => {
+                texts[at] = pasted(scene, block, text, cause)?;
+                is_by_hand = true;
+            }
             (Mend::By(changes), ..) => {
                 texts[block.at] = changed(&texts[block.at], &filled(scene, block, changes)?)?;
                 is_by_hand = true;
@@ -95,7 +107,7 @@ fn judged(scene: &mut Scene, block: &Block, tally: &mut Tally) -> Result<Option<
                 tally.healed_by_hand += 1;
                 return Ok((found.hop != "upstream").then(|| "it is not the server".to_owned()));
             }
-            (Mend::Lines, ..) => {
+            (Mend::Lines | Mend::Pasted, ..) => {
                 return Ok(Some(format!("{}: no lines at {}", cause.id, found.hop)));
             }
         }
@@ -110,7 +122,7 @@ fn judged(scene: &mut Scene, block: &Block, tally: &mut Tally) -> Result<Option<
     Ok(Some(format!("not healed\n{}\n{}", shown(&seen), texts.join("\n"))))
 }
 
-fn see(scene: &mut Scene, block: &Block, texts: &[String], door: Door) -> Result<Seen> {
+fn see(scene: &mut Scene, block: &Block<'_>, texts: &[String], door: Door) -> Result<Seen> {
     scene.see(&Visit {
         base: block.base,
         texts,
@@ -128,7 +140,7 @@ fn diagnosis(seen: &Seen) -> Option<Diagnosis> {
 }
 
 /// The configurations of a block.
-fn texts(scene: &Scene, block: &Block) -> Result<Vec<String>> {
+fn texts(scene: &Scene, block: &Block<'_>) -> Result<Vec<String>> {
     let mut texts = Vec::new();
     for (at, text) in block.base.texts.iter().enumerate() {
         let changes = if at == block.at { block.changes } else { &[] };
@@ -139,7 +151,7 @@ fn texts(scene: &Scene, block: &Block) -> Result<Vec<String>> {
 
 type Change = (String, String);
 
-fn filled(scene: &Scene, block: &Block, changes: &[(&str, &str)]) -> Result<Vec<Change>> {
+fn filled(scene: &Scene, block: &Block<'_>, changes: &[(&str, &str)]) -> Result<Vec<Change>> {
     let fill = |text: &str| scene.filled(block.base, block.upstream, block.at, text);
     changes.iter().map(|(from, to)| Ok((fill(from)?, fill(to)?))).collect()
 }
@@ -155,7 +167,7 @@ fn changed(text: &str, changes: &[(impl AsRef<str>, impl AsRef<str>)]) -> Result
 /// What a working site is warned of.
 fn warned(
     scene: &Scene,
-    block: &Block,
+    block: &Block<'_>,
     texts: &[String],
     seen: &Seen,
 ) -> Result<Vec<&'static str>> {
@@ -170,7 +182,7 @@ fn warned(
 }
 
 /// Whether one of the findings stands at the line that the block says has the fault.
-fn names_the_line(block: &Block, findings: &[Finding], text: &str) -> bool {
+fn names_the_line(block: &Block<'_>, findings: &[Finding], text: &str) -> bool {
     block.line.is_empty()
         || findings.iter().any(|finding| {
             let line = text.lines().nth(finding.place.line.saturating_sub(1));
@@ -198,8 +210,23 @@ fn applied(text: &str, findings: &[Finding]) -> Result<String> {
     Ok(out)
 }
 
+/// Pastes the lines of a cause: what says so into `http`, and all others above the locations.
+fn pasted(scene: &Scene, block: &Block<'_>, text: &str, cause: &Cause) -> Result<String> {
+    let server = scene.filled(block.base, block.upstream, block.at, "127.0.0.1:@UPSTREAM@")?;
+    let lines = cause.mend.iter().map(|line| line.replace("127.0.0.1:3000", &server));
+    let (http, others): (Vec<_>, Vec<_>) = lines.partition(|line| line.contains("# in http { }"));
+    let (first, location) = ("http {\n", "        location / {\n");
+    changed(
+        text,
+        &[
+            (first, format!("{first}{}\n", http.join("\n"))),
+            (location, format!("{}\n{location}", others.join("\n"))),
+        ],
+    )
+}
+
 /// A redirect names the address by which the site works.
-fn leads_to_the_site(cause: &Cause, seen: &Seen, scene: &Scene, block: &Block) -> Result<()> {
+fn leads_to_the_site(cause: &Cause, seen: &Seen, scene: &Scene, block: &Block<'_>) -> Result<()> {
     if cause == &cause::REDIRECT {
         let upgrade = seen.hops.first().and_then(|(_, ladder)| ladder.upgrade.as_ref());
         let answer = upgrade.and_then(|upgrade| upgrade.value.as_ref().ok());
@@ -212,30 +239,22 @@ fn leads_to_the_site(cause: &Cause, seen: &Seen, scene: &Scene, block: &Block) -
 
 /// Shows what was seen, for a person who mends this.
 fn shown(seen: &Seen) -> String {
+    let beginning = |text: &str| text.chars().take(SHOWN_MAX).collect::<String>();
     let mut out = format!("    client: {}\n", seen.client);
     for (name, ladder) in &seen.hops {
-        let upgrade = ladder.upgrade.as_ref().map(|upgrade| upgrade.value.as_ref());
-        let upgrade = upgrade.map(|value| {
-            value.map(|upgrade| {
-                (
-                    signature::of_upgrade(upgrade),
-                    upgrade.answer.text().chars().take(80).collect::<String>(),
-                )
-            })
-        });
-        let polling = ladder.polling.as_ref().map(|polling| polling.value.as_ref());
-        let polling = polling.map(|value| {
-            value.map(|answer| (answer.status, answer.text().chars().take(80).collect::<String>()))
-        });
-        let tcp = ladder.reached.as_ref().map(|reached| &reached.tcp);
-        let tls = ladder.reached.as_ref().and_then(|reached| reached.tls.as_ref());
+        let Ladder { reached, polling, upgrade, open, connect, .. } = ladder;
+        let tcp = reached.as_ref().map(|reached| &reached.tcp);
+        let tls = reached.as_ref().and_then(|reached| reached.tls.as_ref());
         let tls = tls.map(|tls| tls.value.as_ref().map(|shaken| &shaken.verdict));
-        let _ = writeln!(
-            out,
-            "    {name}: connects {}, tcp {tcp:?}, tls {tls:?}\n      upgrade {upgrade:?}\n      polling {polling:?}\n      open {:?} connect {:?}",
-            connects(ladder),
-            ladder.open,
-            ladder.connect,
+        let upgrade = upgrade.as_ref().map(|upgrade| upgrade.value.as_ref());
+        let upgrade = upgrade
+            .map(|value| value.map(|it| (signature::of_upgrade(it), beginning(&it.answer.text()))));
+        let polling = polling.as_ref().map(|polling| polling.value.as_ref());
+        let polling = polling.map(|value| value.map(|it| (it.status, beginning(&it.text()))));
+        out += &format!(
+            "    {name}: connects {}, tcp {tcp:?}, tls {tls:?}\n      upgrade {upgrade:?}\n      \
+             polling {polling:?}\n      open {open:?} connect {connect:?}\n",
+            connects(ladder)
         );
     }
     out
