@@ -8,6 +8,7 @@
 mod cause;
 mod check;
 mod cli;
+mod dev;
 mod document;
 mod hops;
 mod nginx;
