@@ -323,6 +323,23 @@ causes! {
         rules: &["OH-NGX-305"],
         mend: &["worker_connections 8192;    # in events { }", "worker_rlimit_nofile 20000;"],
     }
+    BACKLOG {
+        id: "LIM-4",
+        title: "connections wait before they are accepted",
+        why: "The queue of the listening socket is full: the kernel drops the first packet, and it comes again after a \
+              second.",
+        seen: "many connections take a second and some milliseconds, and the other steps as long as ever",
+        rules: &[],
+        mend: &["listen … backlog=4096;    # and as much in net.core.somaxconn"],
+    }
+    DESCRIPTORS {
+        id: "LIM-5",
+        title: "this machine lets the check open no further connection",
+        why: "Each connection is a descriptor, of which a process may have so many.",
+        seen: "a connection is not even begun",
+        rules: &[],
+        mend: &["ulimit -n 20000    # in the shell that runs the check"],
+    }
     BACK_END {
         id: "GW-1",
         title: "the proxy cannot reach what is behind it",
@@ -388,6 +405,14 @@ causes! {
         rules: &["OH-NGX-302"],
         mend: &["proxy_read_timeout 3600s;"],
     }
+    POLL_CUT {
+        id: "TMO-2",
+        title: "a poll is answered by the proxy before the server has something to say",
+        why: "Long polling waits for the server's heartbeat, and the proxy's time limit comes before.",
+        seen: "504 after the same time each time, where a poll is held",
+        rules: &["OH-NGX-302"],
+        mend: &["proxy_read_timeout 3600s;"],
+    }
     NO_SOCKET_IO {
         id: "KIND-1",
         title: "the server has no Socket.IO",
@@ -395,6 +420,23 @@ causes! {
         seen: "upgrade and polling are answered with a page by the server itself",
         rules: &[],
         mend: &["check an agent server instead, or the address of an older OpenHands"],
+    }
+    NO_WEBSOCKET {
+        id: "KIND-2",
+        title: "there is no WebSocket at the path",
+        why: "The server itself answers upgrades there with a page, or not at all: the path is another, or it is \
+              the app server of OpenHands 1.7 and later, whose pages connect to agent servers.",
+        seen: "the server itself answers an upgrade with a page, 500 or nothing, and the same without one with a page",
+        rules: &[],
+        mend: &["name the path of the WebSocket: --path; or the address of an agent server"],
+    }
+    KEY {
+        id: "KEY-1",
+        title: "the agent server does not take the key",
+        why: "It accepts the WebSocket, waits for its key, and ends it with 4001 where it is another or none.",
+        seen: "4001 \"Authentication failed\", or 403 before the upgrade",
+        rules: &[],
+        mend: &["give the key of that sandbox: it is the session_api_key of GET /api/v1/sandboxes"],
     }
     UNKNOWN {
         id: "UNK-1",

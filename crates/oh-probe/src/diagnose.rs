@@ -127,7 +127,7 @@ fn of_hop(ladder: &Ladder, is_good_behind: bool) -> Found {
     }
 }
 
-fn of_common(common: &Common) -> &'static Cause {
+pub(crate) fn of_common(common: &Common) -> &'static Cause {
     match common {
         Common::Page => &cause::NO_LOCATION,
         Common::Redirect(_) => &cause::REDIRECT,
@@ -143,7 +143,7 @@ fn of_common(common: &Common) -> &'static Cause {
     }
 }
 
-fn below_http(reached: &Reached) -> Option<&'static Cause> {
+pub(crate) fn below_http(reached: &Reached) -> Option<&'static Cause> {
     if let Some(Err(_)) = reached.dns.as_ref().map(|dns| &dns.value) {
         return Some(&cause::NAME);
     }
@@ -182,7 +182,7 @@ fn of_distrust(distrust: &Distrust) -> &'static Cause {
 }
 
 /// The connection was made, and nothing of HTTP came back.
-fn of_no_answer(failure: &Failure, polling: Option<&Polling>) -> &'static Cause {
+pub(crate) fn of_no_answer(failure: &Failure, polling: Option<&Polling>) -> &'static Cause {
     match failure {
         Failure::NotHttp { first } if first.get(3..9) == Some(&SETTINGS_FRAME) => &cause::HTTP_2,
         Failure::Reset { bytes: 0 } => &cause::CONNECTIONS,

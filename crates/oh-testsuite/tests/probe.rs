@@ -1,7 +1,10 @@
 //! The library that asks the network, against real servers: nginx with certificates of each kind,
-//! python-socketio and socket.io.
+//! python-socketio and socket.io, servers of WebSockets, the stand-in of OpenHands and editors.
 
 mod probe {
+    mod kinds;
+    mod raw;
+    mod servers;
     mod socket_io;
     mod tls;
 }

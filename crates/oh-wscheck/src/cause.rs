@@ -8,7 +8,7 @@ use oh_probe::ladder::Ladder;
 use crate::check::Seen;
 use crate::cli::HopName;
 use crate::hops::Hop;
-use crate::rungs::answered;
+use crate::rungs::{answered, polled};
 
 /// Why it does not connect.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ fn evidence(hops: &[(Hop, Ladder)], failing: usize) -> Vec<String> {
     if let Some((_, ladder)) = hops.get(failing)
         && let Some(Ok(answer)) = ladder.polling.as_ref().map(|polling| &polling.value)
     {
-        out.push(format!("polling there: {}", answered(answer)));
+        out.push(format!("polling there: {}", polled(answer)));
     }
     out
 }

@@ -67,8 +67,10 @@ pub(crate) fn check(
     progress.doing("asking");
     let seen = runtime.block_on(async {
         tokio::select! {
-            seen = look(arguments, &host, public) => seen.map_err(Stopped::from),
+            // Whoever interrupts is heard before anything is asked.
+            biased;
             _ = tokio::signal::ctrl_c() => Err(Stopped::Interrupted),
+            seen = look(arguments, &host, public) => seen.map_err(Stopped::from),
         }
     });
     drop(progress);

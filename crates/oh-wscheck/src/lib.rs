@@ -17,4 +17,3 @@ mod report;
 mod rungs;
 
 pub use cli::Cli;
-pub use page::page;

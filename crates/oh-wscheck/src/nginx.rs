@@ -48,5 +48,12 @@ pub(crate) fn read(host: &Host, hop: &Hop) -> Result<Configuration, String> {
         query: &query,
     };
     let serving = serving(&tree, &meant);
+    let known = Known { openhands: openhands(serving.as_ref(), known.openhands), ..known };
     Ok(Configuration { tree, known, serving })
+}
+
+/// What the path of Socket.IO leads to is what it is meant for, whatever the settings say.
+fn openhands(serving: Option<&Serving>, configured: Option<String>) -> Option<String> {
+    let passed = serving.and_then(|serving| serving.upstream.as_ref());
+    passed.map(|passed| passed.address.clone()).or(configured)
 }

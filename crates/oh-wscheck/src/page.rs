@@ -1,4 +1,4 @@
-//! The causes as a page: one for `--explain`, all of them for docs/diagnosis.md.
+//! One cause as a page, for `--explain`.
 
 use oh_model::exit::Exit;
 use oh_probe::cause::{self, Cause};
@@ -26,14 +26,13 @@ pub(crate) fn explained(id: &str) -> Result<Answer, Failure> {
         human.push('\n');
     }
     if !cause.rules.is_empty() {
-        human.push_str(&wrapped("lines ", &format!("found by: {}", linter(cause)), WIDTH));
+        human.push_str(&wrapped(
+            "lines ",
+            &format!("found by oh-nginx lint: {}", cause.rules.join(", ")),
+            WIDTH,
+        ));
     }
     Ok(Answer::new(human, document(cause)))
-}
-
-/// Says which command finds the lines.
-fn linter(cause: &Cause) -> String {
-    format!("oh-nginx lint, {}", cause.rules.join(", "))
 }
 
 pub(crate) fn document(cause: &Cause) -> serde_json::Value {
@@ -45,27 +44,4 @@ pub(crate) fn document(cause: &Cause) -> serde_json::Value {
         "mend": cause.mend,
         "rules": cause.rules,
     })
-}
-
-/// Writes all causes as a page in Markdown.
-pub fn page() -> String {
-    let mut out = String::from(
-        "# Why a WebSocket does not connect\n\n\
-         The causes that `oh-wscheck` tells, from the bottom of the way to its top. `oh-wscheck --explain ID` prints \
-         one. This page is generated from the table that the tool decides by.\n",
-    );
-    for cause in cause::ALL {
-        out.push_str(&format!("\n## {}: {}\n\n{}\n\n", cause.id, cause.title, cause.why));
-        out.push_str(&format!("- Seen by: {}.\n", cause.seen));
-        if !cause.rules.is_empty() {
-            out.push_str(&format!("- The line is found by {}.\n", linter(cause)));
-        }
-        out.push_str("\n```\n");
-        cause.mend.iter().for_each(|line| {
-            out.push_str(line);
-            out.push('\n');
-        });
-        out.push_str("```\n");
-    }
-    out
 }

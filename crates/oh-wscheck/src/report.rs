@@ -151,7 +151,12 @@ fn head(seen: &Seen) -> String {
 }
 
 fn human(seen: &Seen, head: &str, checks: &[Vec<Check>]) -> String {
-    let mut out = format!("{head}\n");
+    let outcome = match (seen.connects(), seen.is_cut_short) {
+        (true, _) => "connects",
+        (false, Some(_)) => "not seen in time",
+        (false, None) => "does not connect",
+    };
+    let mut out = format!("{head}: {outcome}\n");
     for ((hop, _), rungs) in seen.hops.iter().zip(checks) {
         if seen.hops.len() > 1 {
             out.push_str(&format!("\n  {}: {}\n", hop.name.word(), hop.way.target));

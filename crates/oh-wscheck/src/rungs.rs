@@ -151,12 +151,11 @@ impl Rungs {
         };
         match value {
             Err(failure) => self.add("polling", Verdict::Warned, *took, failure.to_string()),
-            Ok(answer) => match signature::of_polling(answer) {
-                Polling::Opened(_) => {
-                    self.add("polling", Verdict::Passed, *took, "200, opens a session");
-                }
-                _ => self.add("polling", Verdict::Warned, *took, answered(answer)),
-            },
+            Ok(answer) => {
+                let is_open = matches!(signature::of_polling(answer), Polling::Opened(_));
+                let verdict = if is_open { Verdict::Passed } else { Verdict::Warned };
+                self.add("polling", verdict, *took, polled(answer));
+            }
         }
     }
 
@@ -232,7 +231,21 @@ pub(crate) fn answered(answer: &Answer) -> String {
         }
         _ => shortened(answer.text().trim()),
     };
-    if what.is_empty() { format!("{status} without a word") } else { format!("{status} {what}") }
+    if status == 101 {
+        "101".to_owned()
+    } else if what.is_empty() {
+        format!("{status} without a word")
+    } else {
+        format!("{status} {what}")
+    }
+}
+
+/// Writes the answer to a poll on one line.
+pub(crate) fn polled(answer: &Answer) -> String {
+    match signature::of_polling(answer) {
+        Polling::Opened(_) => format!("{}, opens a session", answer.status),
+        _ => answered(answer),
+    }
 }
 
 /// The title of a page, as nginx's own pages have one.
