@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, Subcommand};
 use oh_term::{Answer, CheckFormat, Common, Failure, Format, Tool, duration};
 
+use crate::dev::{self, DevArguments};
 use crate::{check, page};
 
 /// Say why the WebSocket does not connect, and the line that mends it
@@ -21,10 +22,24 @@ use crate::{check, page};
 #[derive(Debug, Parser)]
 #[command(name = "oh-wscheck", version, max_term_width = 100)]
 pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     check: CheckArguments,
     #[command(flatten)]
     common: Common<CheckFormat>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look at a development set-up: the server, and Vite in front of it
+    ///
+    /// Names what is set and where, what nobody reads, what contradicts what, and asks both ports
+    /// (wscheck.development_ports) whether the WebSocket works: directly, and through Vite.
+    ///
+    /// Exit codes: 0 it works, 1 it does not or something was found that is an error, 3 only deadlines
+    /// stood in the way, 4 something could not be looked at, 78 configuration, 130 interrupted.
+    Dev(DevArguments),
 }
 
 /// What is checked, and how it is asked.
@@ -116,7 +131,7 @@ impl HopName {
 const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
-fn timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     let timeout = duration::parse(text)?;
     if !(TIMEOUT_MIN..=TIMEOUT_MAX).contains(&timeout) {
         return Err("from 10ms to 1h".to_owned());
@@ -141,9 +156,10 @@ impl Tool for Cli {
     }
 
     fn answer(self) -> Result<Answer, Failure> {
-        let answer = match &self.check.explain {
-            Some(id) => page::explained(id),
-            None => check::check(&self.check, &self.common),
+        let answer = match (&self.command, &self.check.explain) {
+            (Some(Command::Dev(arguments)), _) => dev::dev(arguments, &self.common),
+            (None, Some(id)) => dev::explained(id).map_or_else(|| page::explained(id), Ok),
+            (None, None) => check::check(&self.check, &self.common),
         };
         // Whatever is told was said by others.
         answer.map(Answer::escaped)

@@ -9,6 +9,7 @@ mod cause;
 mod check;
 mod cli;
 mod climbed;
+mod dev;
 mod document;
 mod hops;
 mod nginx;
