@@ -15,6 +15,7 @@ pub mod ladder;
 pub mod limits;
 pub mod load;
 pub mod polling;
+mod random;
 pub mod raw;
 pub mod reach;
 pub mod reference;
@@ -27,7 +28,6 @@ pub mod target;
 pub mod tls;
 pub mod vscode;
 pub mod websocket;
-mod random;
 
 #[cfg(test)]
 mod hostile;

@@ -56,6 +56,11 @@ pub(crate) enum Speech {
 }
 
 impl Hop {
+    /// A hop that is asked for Socket.IO alone, at the top of a server.
+    pub(crate) fn socket_io(name: HopName, way: Way, asked: Asked) -> Self {
+        Self { name, way, asked, prefix: String::new(), given: "/".to_owned(), key: None }
+    }
+
     /// Who asks.
     pub(crate) fn visitor(&self) -> Visitor {
         let Asked { origin, authority, headers, .. } = self.asked.clone();

@@ -27,20 +27,24 @@ const NAMES_SHOWN: usize = 3;
 
 /// Makes the rungs of a hop, also of those that were not reached.
 pub(crate) fn rungs(hop: &Hop, climbed: &Climbed) -> Vec<Check> {
-    let mut rungs = Rungs { group: hop.name.word(), all: Vec::new() };
-    match climbed.reached() {
-        Some(reached) => rungs.reached(hop, reached),
-        None => rungs.not_reached("tcp"),
-    }
-    rungs.upgrade(climbed.upgrade());
     match climbed {
-        Climbed::SocketIo(ladder) => {
-            rungs.polling(ladder);
-            rungs.open(ladder);
-            rungs.connect(ladder);
+        Climbed::SocketIo(ladder) => socket_io(hop, ladder),
+        Climbed::Raw(ladder) => {
+            let mut rungs = Rungs::begin(hop, ladder.reached.as_ref());
+            rungs.upgrade(ladder.upgrade.as_ref());
+            rungs.first(ladder);
+            rungs.all
         }
-        Climbed::Raw(ladder) => rungs.first(ladder),
     }
+}
+
+/// The rungs of Socket.IO.
+pub(crate) fn socket_io(hop: &Hop, ladder: &Ladder) -> Vec<Check> {
+    let mut rungs = Rungs::begin(hop, ladder.reached.as_ref());
+    rungs.upgrade(ladder.upgrade.as_ref());
+    rungs.polling(ladder);
+    rungs.open(ladder);
+    rungs.connect(ladder);
     rungs.all
 }
 
@@ -50,6 +54,16 @@ struct Rungs {
 }
 
 impl Rungs {
+    /// Begins with the way to the server.
+    fn begin(hop: &Hop, reached: Option<&Reached>) -> Self {
+        let mut rungs = Self { group: hop.name.word(), all: Vec::new() };
+        match reached {
+            Some(reached) => rungs.reached(hop, reached),
+            None => rungs.not_reached("tcp"),
+        }
+        rungs
+    }
+
     fn add(&mut self, name: &str, verdict: Verdict, took: Duration, said: impl Into<String>) {
         let took_us = Some(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         self.push(name, verdict, took_us, said.into());
