@@ -345,6 +345,23 @@ causes! {
         rules: &["OH-NGX-305"],
         mend: &["worker_connections 8192;    # in events { }", "worker_rlimit_nofile 20000;"],
     }
+    BACKLOG {
+        id: "LIM-4",
+        title: "connections wait before they are accepted",
+        why: "The queue of the listening socket is full: the kernel drops the first packet, and it comes again after a \
+              second.",
+        seen: "many connections take a second and some milliseconds, and the other steps as long as ever",
+        rules: &[],
+        mend: &["listen … backlog=4096;    # and as much in net.core.somaxconn"],
+    }
+    DESCRIPTORS {
+        id: "LIM-5",
+        title: "this machine lets the check open no further connection",
+        why: "Each connection is a descriptor, of which a process may have so many.",
+        seen: "a connection is not even begun",
+        rules: &[],
+        mend: &["ulimit -n 20000    # in the shell that runs the check"],
+    }
     BACK_END {
         id: "GW-1",
         title: "the proxy cannot reach what is behind it",
@@ -428,6 +445,14 @@ causes! {
         rules: &["OH-NGX-302"],
         mend: &["proxy_read_timeout 3600s;"],
     }
+    POLL_CUT {
+        id: "TMO-2",
+        title: "a poll is answered by the proxy before the server has something to say",
+        why: "Long polling waits for the server's heartbeat, and the proxy's time limit comes before.",
+        seen: "504 after the same time each time, where a poll is held",
+        rules: &["OH-NGX-302"],
+        mend: &["proxy_read_timeout 3600s;"],
+    }
     NO_SOCKET_IO {
         id: "KIND-1",
         title: "the server has no Socket.IO",
@@ -438,6 +463,61 @@ causes! {
             "check an agent server instead, or the address of an older OpenHands",
             "where the server has it at another path, name that: --path",
         ],
+    }
+    NO_WEBSOCKET {
+        id: "KIND-2",
+        title: "there is no WebSocket at the path",
+        why: "The server itself answers upgrades there with a page, or not at all: the path is another, or it is \
+              the app server of OpenHands 1.7 and later, whose pages connect to agent servers.",
+        seen: "the server itself answers an upgrade with a page, 500 or nothing, and the same without one with a page",
+        rules: &[],
+        mend: &["name the path of the WebSocket: --path; or the address of an agent server"],
+    }
+    KEY {
+        id: "KEY-1",
+        title: "the agent server does not take the key",
+        why: "It accepts the WebSocket, waits for its key, and ends it with 4001 where it is another or none.",
+        seen: "4001 \"Authentication failed\", or 403 before the upgrade",
+        rules: &[],
+        mend: &["give the key of that sandbox: it is the session_api_key of GET /api/v1/sandboxes"],
+    }
+    LEAVES {
+        id: "PATH-6",
+        title: "a redirect leads out of the prefix",
+        why: "An editor redirects within what it believes to be its own; where its prefix was stripped and it was \
+              not told, that is the whole site, and nginx's own redirects name the port that it listens on.",
+        seen: "the Location of an answer below the prefix",
+        rules: &["OH-NGX-206", "OH-NGX-208", "OH-NGX-209", "OH-NGX-217"],
+        mend: &[
+            "proxy_set_header X-Forwarded-Prefix /vscode/ID;",
+            "proxy_redirect / /vscode/ID/;",
+            "absolute_redirect off;",
+        ],
+    }
+    EDITOR_FILES {
+        id: "EDIT-1",
+        title: "the files of the editor do not come",
+        why: "The page comes, and its files fall to another location, or are answered with a page.",
+        seen: "a file below the prefix that is no style and no script",
+        rules: &["OH-NGX-201", "OH-NGX-203", "OH-NGX-206", "OH-NGX-207", "OH-NGX-214"],
+        mend: &["location ^~ /vscode/ID/ {    # so that no pattern goes before it", "    proxy_pass http://127.0.0.1:8080/;", "}"],
+    }
+    TOKEN {
+        id: "KEY-2",
+        title: "the editor does not take the token, or was given none",
+        why: "A server of VS Code opens to its connection token alone, in the first address or in a cookie.",
+        seen: "403 for its page, or \"auth mismatch\" in its handshake",
+        rules: &[],
+        mend: &["give the token of that server: it is in the address that it logs when it starts"],
+    }
+    OPEN_ORIGIN {
+        id: "ORI-3",
+        title: "pages of others may open the editor",
+        why: "code-server compares Origin with its host, unless it is told to trust all, or a proxy takes Origin \
+              away: then every page that its user visits has a shell.",
+        seen: "an upgrade from a foreign page is let in",
+        rules: &["OH-NGX-507"],
+        mend: &["proxy_set_header Origin $http_origin;    # and no --trusted-origins '*'"],
     }
     UNKNOWN {
         id: "UNK-1",

@@ -59,11 +59,7 @@ pub fn diagnose(hops: &[Hop<'_>]) -> Option<Diagnosis> {
     }
     let at = hops.iter().rposition(|hop| !connects(hop.ladder))?;
     let (failing, behind) = (hops.get(at)?, hops.get(at + 1));
-    let standing = match behind {
-        Some(_) => Standing::Proxy,
-        None if at == 0 => Standing::Alone,
-        None => Standing::Server,
-    };
+    let standing = Standing::of(at, behind.is_some());
     let (cause, certainty) = of_hop(failing.ladder, standing);
     Some(Diagnosis {
         cause,
@@ -120,13 +116,24 @@ type Found = (&'static Cause, Certainty);
 
 /// What is known of a hop by those that were asked beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+pub(crate) enum Standing {
     /// What is behind it answers rightly: it is a proxy, and the fault is its own.
     Proxy,
     /// It is the last of several: the server itself.
     Server,
     /// Nobody else was asked: it may be either.
     Alone,
+}
+
+impl Standing {
+    /// Of the hop at this place, which is not the last one that was asked where there is one behind it.
+    pub(crate) const fn of(at: usize, has_behind: bool) -> Self {
+        match (has_behind, at) {
+            (true, _) => Self::Proxy,
+            (false, 0) => Self::Alone,
+            (false, _) => Self::Server,
+        }
+    }
 }
 
 fn of_hop(ladder: &Ladder, standing: Standing) -> Found {
@@ -180,7 +187,7 @@ fn of_hop(ladder: &Ladder, standing: Standing) -> Found {
     }
 }
 
-fn of_common(common: &Common) -> &'static Cause {
+pub(crate) fn of_common(common: &Common) -> &'static Cause {
     match common {
         Common::Page => &cause::NO_LOCATION,
         Common::Redirect(_) => &cause::REDIRECT,
@@ -198,7 +205,7 @@ fn of_common(common: &Common) -> &'static Cause {
     }
 }
 
-fn below_http(reached: &Reached) -> Option<&'static Cause> {
+pub(crate) fn below_http(reached: &Reached) -> Option<&'static Cause> {
     if let Some(Err(_)) = reached.dns.as_ref().map(|dns| &dns.value) {
         return Some(&cause::NAME);
     }
@@ -237,7 +244,7 @@ fn of_distrust(distrust: &Distrust) -> &'static Cause {
 }
 
 /// The connection was made, and nothing of HTTP came back.
-fn of_no_answer(
+pub(crate) fn of_no_answer(
     failure: &Failure,
     polling: Option<&Polling>,
     standing: Standing,

@@ -7,7 +7,8 @@
 use oh_socketio::engine::Open;
 
 use crate::http1::Answer;
-use crate::ladder::{UpgradeAnswer, opened_by};
+use crate::ladder::UpgradeAnswer;
+use crate::polling::opened_by;
 
 /// What the answer to an upgrade is.
 #[derive(Debug, Clone, PartialEq, Eq)]
