@@ -322,6 +322,7 @@ fn of_another(replies: &[&Replied]) -> Found {
     };
     match status {
         401 => (Outcome::WantsLogin, Some(&cause::LOGIN)),
+        300..400 => (Outcome::Elsewhere(status), Some(&cause::REDIRECT)),
         502 => (Outcome::Elsewhere(status), Some(&cause::BACK_END)),
         504 => (Outcome::Elsewhere(status), Some(&cause::HUNG)),
         403 => (Outcome::Elsewhere(status), Some(&cause::FORBIDDEN)),

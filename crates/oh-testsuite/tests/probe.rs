@@ -7,4 +7,5 @@ mod probe {
     mod servers;
     mod socket_io;
     mod tls;
+    mod vscode;
 }

@@ -130,6 +130,16 @@ fn the_first_step_that_fails_is_told() {
             "GW-1",
         ),
         (
+            "a redirect for every request",
+            Observed {
+                front: redirect(Leads::Within),
+                version: redirect(Leads::Within),
+                ..nothing()
+            },
+            Outcome::Elsewhere(302),
+            "PATH-4",
+        ),
+        (
             "a login",
             Observed { front: other(401), version: other(401), ..nothing() },
             Outcome::WantsLogin,
