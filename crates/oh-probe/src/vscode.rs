@@ -14,6 +14,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant as Deadline, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -26,7 +27,6 @@ use crate::failure::Failure;
 use crate::http1::Answer;
 use crate::kind::{Family, commit, plain};
 use crate::ladder::UpgradeAnswer;
-use crate::raw::part;
 use crate::reach::{Stream, Way};
 use crate::remote_agent::{self, DISCONNECT, Frames, NO_TOKEN, Said, commit_of, frame};
 use crate::signature::{self, Common, Upgrade};
@@ -93,10 +93,9 @@ pub enum Body {
 /// What came of a workbench's handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shaken {
-    /// The server takes the token, and its next question was not answered; it ended with our goodbye, to which the
-    /// server answered or not.
+    /// The server takes the token, and its next question was not answered.
     Signed {
-        /// Whether the server has answered the goodbye.
+        /// Whether the server has ended the connection behind our goodbye.
         is_parted: bool,
     },
     /// The server says no, and why.
@@ -322,7 +321,7 @@ fn of_another(replies: &[&Replied]) -> Found {
     };
     match status {
         401 => (Outcome::WantsLogin, Some(&cause::LOGIN)),
-        300..400 => (Outcome::Elsewhere(status), Some(&cause::REDIRECT)),
+        300..=399 => (Outcome::Elsewhere(status), Some(&cause::REDIRECT)),
         502 => (Outcome::Elsewhere(status), Some(&cause::BACK_END)),
         504 => (Outcome::Elsewhere(status), Some(&cause::HUNG)),
         403 => (Outcome::Elsewhere(status), Some(&cause::FORBIDDEN)),
@@ -515,7 +514,12 @@ impl Asking<'_> {
             origin: Some(origin),
             headers: self.visitor.headers.clone(),
         };
-        websocket::upgrade(stream, &handshake, &self.way.limits).await
+        stream.resets_when_dropped(true);
+        let upgraded = websocket::upgrade(stream, &handshake, &self.way.limits).await;
+        if let Ok(Upgraded::Open(_, socket)) = &upgraded {
+            socket.get_ref().resets_when_dropped(false);
+        }
+        upgraded
     }
 
     /// Makes the first half of a workbench's handshake, from the editor's own page.
@@ -541,7 +545,7 @@ impl Asking<'_> {
         let began = Instant::now();
         let value = match self.upgrade(endpoint, HOSTILE).await {
             Ok(Upgraded::Open(answer, mut socket)) => {
-                part(&mut socket, self.way.limits.packet).await;
+                leave(&mut socket, self.way.limits.packet).await;
                 Ok(UpgradeAnswer { answer, fault: None })
             }
             Ok(Upgraded::Faulty(answer, fault)) => Ok(UpgradeAnswer { answer, fault: Some(fault) }),
@@ -559,14 +563,27 @@ async fn sign(mut socket: WebSocketStream<Stream>, token: &str, due: Duration) -
         Ok(shaken) => shaken,
         Err(_) => Shaken::Quiet(due),
     };
-    // So that the server does not wait for a return; where it does not take it, the connection ends all the same.
-    let goodbye = Message::binary(frame(DISCONNECT, &[]));
-    drop(timeout_at(Deadline::now() + due, socket.send(goodbye)).await);
-    let is_answered = part(&mut socket, due).await;
+    let has_ended = leave(&mut socket, due).await;
     if let Shaken::Signed { is_parted } = &mut shaken {
-        *is_parted = is_answered;
+        *is_parted = has_ended;
     }
     shaken
+}
+
+/// Says goodbye as a workbench does, so that the server does not wait for its return, and says whether the server
+/// has ended the connection then. A server of VS Code answers no goodbye of a WebSocket, and ends with ours.
+async fn leave(socket: &mut WebSocketStream<Stream>, due: Duration) -> bool {
+    let leaving = async {
+        let goodbye = Message::binary(frame(DISCONNECT, &[]));
+        socket.send(goodbye).await.ok()?;
+        socket.close(None).await.ok()?;
+        let stream = socket.get_mut();
+        stream.shutdown().await.ok()?;
+        let mut rest = [0; 1 << 10];
+        while stream.read(&mut rest).await.ok()? > 0 {}
+        Some(())
+    };
+    matches!(timeout_at(Deadline::now() + due, leaving).await, Ok(Some(())))
 }
 
 async fn say_and_hear(socket: &mut WebSocketStream<Stream>, token: &str) -> Shaken {
