@@ -5,7 +5,8 @@ use xshell::{Shell, cmd};
 
 /// Writes the generated files, or with `check` fails where one is out of date.
 pub(crate) fn run(shell: &Shell, check: bool) -> Result<u8> {
-    let tools = ["oh-nginx", "oh-instances", "oh-cleanup", "oh-deploy", "oh-testsuite"];
+    let tools =
+        ["oh-nginx", "oh-instances", "oh-cleanup", "oh-wscheck", "oh-deploy", "oh-testsuite"];
     let tools = tools.map(|tool| format!("--package={tool}"));
     cmd!(shell, "cargo build --quiet {tools...} --bins")
         .quiet()

@@ -114,6 +114,24 @@ pub fn look(
     Ok(Looked { tree, known, judged })
 }
 
+/// Reads this machine's configuration with what belongs to judging it, and runs and asks nothing.
+///
+/// # Errors
+/// [`TreeFault`].
+pub fn read(host: &Host, config: &RealPath) -> Result<(Tree, Known), TreeFault> {
+    Ok((tree::read(config)?, of_settings(host)))
+}
+
+fn of_settings(host: &Host) -> Known {
+    let settings = &host.settings;
+    Known {
+        openhands: Some(settings.site.upstream.to_string()),
+        editor_ports: Some(settings.sessions.editor_ports.clone()),
+        app_ports: Some(settings.sessions.app_ports.clone()),
+        ..Known::default()
+    }
+}
+
 fn judged(host: &Host, wanted: &Wanted, tree: &Tree, interrupts: Option<&Interrupts>) -> Judged {
     let not = |why: &str| Judged::NotAsked(why.into());
     let (path, is_machines) = match wanted {
@@ -211,17 +229,13 @@ fn known(
     ask: bool,
     interrupts: Option<&Interrupts>,
 ) -> Known {
-    let settings = &host.settings;
     let mut known = Known {
         nginx: version(host, interrupts),
-        openhands: Some(settings.site.upstream.to_string()),
-        editor_ports: Some(settings.sessions.editor_ports.clone()),
-        app_ports: Some(settings.sessions.app_ports.clone()),
         certificates: lint::named_paths(tree, "ssl_certificate")
             .into_iter()
             .filter_map(|path| Some((path.clone(), key_kind(&tree::text_of(&path).ok()?)?)))
             .collect(),
-        ..Known::default()
+        ..of_settings(host)
     };
     if matches!(wanted, Wanted::Machine(_)) {
         known.left_out = left_out(host, tree);

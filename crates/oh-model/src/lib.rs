@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+pub mod check;
 pub mod container;
 pub mod databases;
 pub mod diagnostic;
@@ -27,6 +28,7 @@ pub mod openhands_command;
 pub mod path;
 pub mod plan;
 pub mod port;
+pub mod redact;
 pub mod restart;
 pub mod retirement;
 pub mod routes;

@@ -9,9 +9,8 @@ use oh_host::signals::Interrupts;
 use oh_host::tree::{FILE_BYTES_MAX, TreeFault};
 use oh_model::exit::Exit;
 use oh_model::path::RealPath;
-use oh_nginx_conf::inspect::Place;
 use oh_nginx_conf::lint::{Change, Finding, Severity, Verb, explain};
-use oh_term::{Answer, Common, Failure};
+use oh_term::{Answer, Common, Failure, text};
 use serde_json::{Value, json};
 
 use crate::cli::LintArguments;
@@ -51,7 +50,11 @@ fn explained(id: &str) -> Result<Answer, Failure> {
         Some(text) => {
             // Examples keep their lines.
             let lines = text.lines().map(|line| {
-                if line.starts_with(' ') { format!("{line}\n") } else { wrapped("", line) }
+                if line.starts_with(' ') {
+                    format!("{line}\n")
+                } else {
+                    text::wrapped("", line, WIDTH)
+                }
             });
             Ok(Answer::new(lines.collect(), json!({ "text": text })))
         }
@@ -221,14 +224,14 @@ fn finding_text<'f>(finding: &'f Finding, changes: &mut Changes<'f>) -> String {
         plain(&finding.place.to_string()),
         finding.rule.id,
         finding.severity,
-        wrapped("  ", &plain(&finding.what)),
-        wrapped("  why: ", first_sentence(finding.rule.why))
+        text::wrapped("  ", &plain(&finding.what), WIDTH),
+        text::wrapped("  why: ", first_sentence(finding.rule.why), WIDTH)
     );
     if let Some(step) = finding.next_step() {
-        out += &wrapped("  next: ", step);
+        out += &text::wrapped("  next: ", step, WIDTH);
     }
     for change in &finding.changes {
-        let head = change_head(finding, change);
+        let head = plain(&change.instruction(&finding.place));
         if !changes.number(change).1 {
             out += &format!("  {}\n", head.replace(", write:", ": the lines above"));
             continue;
@@ -239,53 +242,8 @@ fn finding_text<'f>(finding: &'f Finding, changes: &mut Changes<'f>) -> String {
     out
 }
 
-/// Breaks a text between words; further lines stand below the first word.
-fn wrapped(head: &str, text: &str) -> String {
-    let mut out = String::from(head);
-    let (indent, mut column) = (head.chars().count(), head.chars().count());
-    for (index, word) in text.split(' ').enumerate() {
-        let length = word.chars().count();
-        if index > 0 && column + 1 + length > WIDTH {
-            out += &format!("\n{}", " ".repeat(indent));
-            column = indent;
-        } else if index > 0 {
-            out.push(' ');
-            column += 1;
-        }
-        out += word;
-        column += length;
-    }
-    out.push('\n');
-    out
-}
-
 fn first_sentence(text: &str) -> &str {
     text.find(". ").and_then(|at| text.get(..=at)).unwrap_or(text)
-}
-
-fn change_head(finding: &Finding, change: &Change) -> String {
-    let place = |place: &Place| {
-        if place.path == finding.place.path {
-            format!("line {}", place.line)
-        } else {
-            plain(&place.to_string())
-        }
-    };
-    match change.verb {
-        Verb::Replace => format!("in the place of {}, write:", place(&change.place)),
-        Verb::Remove => format!("take away {}", place(&change.place)),
-        Verb::Add if change.block.is_empty() => {
-            "outside of this text, in the block that includes it, write:".into()
-        }
-        Verb::Add => format!(
-            "at the beginning of `{}` ({}), write:",
-            plain(&change.block),
-            place(&change.place)
-        ),
-        Verb::Append => {
-            format!("at the end of `{}` ({}), write:", plain(&change.block), place(&change.place))
-        }
-    }
 }
 
 fn judged_json(judged: &Judged) -> Value {

@@ -38,9 +38,13 @@ macro_rules! causes {
     };
 }
 
+/// What `$connection_upgrade` needs, once for all servers.
+const MAP_LINE: &str =
+    "map $http_upgrade $connection_upgrade { default upgrade; '' close; }    # in http { }";
+
 /// What an upgrade needs of nginx, complete with the map, which stands in `http`.
 const UPGRADE_LINES: &[&str] = &[
-    "map $http_upgrade $connection_upgrade { default upgrade; '' close; }    # in http { }",
+    MAP_LINE,
     "proxy_http_version 1.1;",
     "proxy_set_header Upgrade $http_upgrade;",
     "proxy_set_header Connection $connection_upgrade;",
@@ -157,8 +161,16 @@ causes! {
         title: "the port does not speak TLS",
         why: "https or wss is asked of a port that speaks plain HTTP.",
         seen: "what comes back is no handshake",
-        rules: &["OH-NGX-405"],
+        rules: &["OH-NGX-403", "OH-NGX-404", "OH-NGX-405"],
         mend: &["listen 443 ssl;", "ssl_certificate FILE;", "ssl_certificate_key FILE;"],
+    }
+    CLIENT_CERTIFICATE {
+        id: "TLS-10",
+        title: "the proxy wants a certificate of the client",
+        why: "A browser that has one sends it along; pages of people who have none stay empty too.",
+        seen: "the handshake of TLS goes well, and then 400 \"No required SSL certificate was sent\"",
+        rules: &[],
+        mend: &["leave the path out of ssl_verify_client (optional, and asked where it is wanted), or go without the proxy"],
     }
     HTTP_2 {
         id: "H2-1",
@@ -194,6 +206,14 @@ causes! {
         rules: &["OH-NGX-103"],
         mend: UPGRADE_LINES,
     }
+    OLD_HTTP {
+        id: "UPG-4",
+        title: "what is behind is asked by HTTP/1.0",
+        why: "HTTP/1.0 has no upgrade. uvicorn and Node take it all the same; other servers do not have to.",
+        seen: "the configuration; no answer tells it, and it works",
+        rules: &["OH-NGX-104"],
+        mend: &["proxy_http_version 1.1;"],
+    }
     UPGRADE_HIDDEN {
         id: "UPG-5",
         title: "the upgrade is answered with a page",
@@ -224,12 +244,14 @@ causes! {
         title: "no location leads to Socket.IO",
         why: "The path falls to the files of a page, and is answered with it.",
         seen: "upgrade and polling are answered with a page, and what is behind answers rightly",
-        rules: &["OH-NGX-207", "OH-NGX-213", "OH-NGX-215"],
+        rules: &["OH-NGX-207", "OH-NGX-213", "OH-NGX-214", "OH-NGX-215"],
         mend: &[
+            MAP_LINE,
             "location /socket.io/ {",
             "    proxy_pass http://127.0.0.1:3000;",
             "    proxy_http_version 1.1;",
             "    proxy_set_header Host $http_host;",
+            "    proxy_set_header X-Forwarded-Proto $scheme;",
             "    proxy_set_header Upgrade $http_upgrade;",
             "    proxy_set_header Connection $connection_upgrade;",
             "}",
@@ -248,7 +270,7 @@ causes! {
         title: "the path is redirected",
         why: "A WebSocket follows no redirect.",
         seen: "301, 302, 307 or 308",
-        rules: &["OH-NGX-206", "OH-NGX-209"],
+        rules: &["OH-NGX-206", "OH-NGX-207", "OH-NGX-209"],
         mend: &["use the address that it names: https and not http, and /socket.io/ with its last slash"],
     }
     MISSING {
@@ -256,7 +278,7 @@ causes! {
         title: "there is nothing at the path",
         why: "Whoever answers knows the path for nothing.",
         seen: "404",
-        rules: &["OH-NGX-204", "OH-NGX-213"],
+        rules: &["OH-NGX-204", "OH-NGX-207", "OH-NGX-213", "OH-NGX-215"],
         mend: &["name the path of the server: --path /socket.io/"],
     }
     ORIGIN {
@@ -265,7 +287,7 @@ causes! {
         why: "It compares Origin with the scheme and host that it believes to have; behind a proxy it has to be told.",
         seen: "polling says that the origin is not accepted; without one both work",
         rules: &["OH-NGX-105", "OH-NGX-106", "OH-NGX-107", "OH-NGX-112"],
-        mend: &["proxy_set_header Host $http_host;", "proxy_set_header X-Forwarded-Proto $scheme;"],
+        mend: &["proxy_set_header Host $http_host;", "proxy_set_header X-Forwarded-Proto $scheme;    # $http_x_forwarded_proto behind another proxy"],
     }
     ORIGIN_TWICE {
         id: "ORI-2",
@@ -296,7 +318,7 @@ causes! {
         title: "the proxy forbids it",
         why: "deny, limit_except or a rule of a firewall for the web stands at the path.",
         seen: "403 with a page; the application's own has no word",
-        rules: &["OH-NGX-311", "OH-NGX-509"],
+        rules: &["OH-NGX-207", "OH-NGX-311", "OH-NGX-509"],
         mend: &["let the path pass for those who may use it: allow, limit_except"],
     }
     BODY {
@@ -323,6 +345,23 @@ causes! {
         rules: &["OH-NGX-305"],
         mend: &["worker_connections 8192;    # in events { }", "worker_rlimit_nofile 20000;"],
     }
+    BACKLOG {
+        id: "LIM-4",
+        title: "connections wait before they are accepted",
+        why: "The queue of the listening socket is full: the kernel drops the first packet, and it comes again after a \
+              second.",
+        seen: "many connections take a second and some milliseconds, and the other steps as long as ever",
+        rules: &[],
+        mend: &["listen … backlog=4096;    # and as much in net.core.somaxconn"],
+    }
+    DESCRIPTORS {
+        id: "LIM-5",
+        title: "this machine lets the check open no further connection",
+        why: "Each connection is a descriptor, of which a process may have so many.",
+        seen: "a connection is not even begun",
+        rules: &[],
+        mend: &["ulimit -n 20000    # in the shell that runs the check"],
+    }
     BACK_END {
         id: "GW-1",
         title: "the proxy cannot reach what is behind it",
@@ -344,8 +383,26 @@ causes! {
         title: "plain HTTP is spoken to a port of TLS",
         why: "The scheme of the address, or of proxy_pass, is not that of the port.",
         seen: "400 \"The plain HTTP request was sent to HTTPS port\"",
-        rules: &["OH-NGX-216"],
+        rules: &[],
         mend: &["proxy_pass https://…;    # or https in the address"],
+    }
+    NO_HTTP {
+        id: "GW-4",
+        title: "what listens there gives no answer of HTTP",
+        why: "It ends the connection, or says something else: another program has the port, or it breaks at the \
+              request.",
+        seen: "nothing, half an answer, an answer without end, or what is none",
+        rules: &[],
+        mend: &["look who has the port, and at its log: ss --listening --tcp --numeric --processes"],
+    }
+    OF_NGINX {
+        id: "GW-5",
+        title: "nginx itself fails",
+        why: "It has no connection left for what is behind it, goes round in redirects of its own, or cannot read a \
+              file that it needs.",
+        seen: "500 with a page of nginx, and what is behind answers",
+        rules: &["OH-NGX-305"],
+        mend: &["look at the error_log of nginx, which says why", "worker_connections 8192;    # where it has none left"],
     }
     MASKED {
         id: "MASK-1",
@@ -388,13 +445,24 @@ causes! {
         rules: &["OH-NGX-302"],
         mend: &["proxy_read_timeout 3600s;"],
     }
+    POLL_CUT {
+        id: "TMO-2",
+        title: "a poll is answered by the proxy before the server has something to say",
+        why: "Long polling waits for the server's heartbeat, and the proxy's time limit comes before.",
+        seen: "504 after the same time each time, where a poll is held",
+        rules: &["OH-NGX-302"],
+        mend: &["proxy_read_timeout 3600s;"],
+    }
     NO_SOCKET_IO {
         id: "KIND-1",
         title: "the server has no Socket.IO",
         why: "OpenHands has none since 1.7: pages connect to the agent servers themselves.",
-        seen: "upgrade and polling are answered with a page by the server itself",
+        seen: "polling is answered with a page or 404 by the server itself, and so is an upgrade, if it is not refused",
         rules: &[],
-        mend: &["check an agent server instead, or the address of an older OpenHands"],
+        mend: &[
+            "check an agent server instead, or the address of an older OpenHands",
+            "where the server has it at another path, name that: --path",
+        ],
     }
     NO_WEBSOCKET {
         id: "KIND-2",

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::tls::Distrust;
@@ -49,6 +50,9 @@ pub enum Failure {
         /// How many bytes are taken.
         max: usize,
     },
+    /// This process, or this machine, may open no more files and connections.
+    #[error("this machine lets us open no further connection: {0}")]
+    NoDescriptors(String),
     /// The name has no address.
     #[error("the name cannot be resolved: {0}")]
     NoAddress(String),
@@ -69,6 +73,10 @@ pub enum Failure {
 impl Failure {
     /// Judges what the system said of a connection of which so many bytes had come.
     pub fn of_io(fault: &io::Error, bytes: usize) -> Self {
+        let exhausted = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+        if fault.raw_os_error().is_some_and(|code| exhausted.contains(&code)) {
+            return Self::NoDescriptors(fault.to_string());
+        }
         match fault.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset { bytes },

@@ -6,18 +6,21 @@
 
 use oh_socketio::client::{Incoming, Options, State};
 use oh_socketio::deviation::Deviation;
-use oh_socketio::engine::{self, Open, Packet};
+use oh_socketio::engine::Open;
 use oh_socketio::socket::{event_name, refusal};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tokio::time::Instant as Deadline;
+use tokio_tungstenite::WebSocketStream;
 
 use crate::dial::Timed;
 use crate::failure::Failure;
-use crate::http1::{self, Answer, Header, Request};
+use crate::http1::{Answer, Header};
+use crate::polling::{self, Sid};
 use crate::reach::{Reached, Stream, Way};
 use crate::socketio::{Connection, End, Next, Seen};
+use crate::target::Target;
 use crate::websocket::{self, AcceptFault, Handshake, Upgraded};
 
 /// What a step came to; nothing where it was not reached.
@@ -103,12 +106,21 @@ pub const EVENTS_MAX: usize = 64;
 
 impl Asked {
     /// Returns path and query for a transport.
-    fn target(&self, transport: &str) -> String {
+    pub(crate) fn target(&self, transport: &str) -> String {
         let Self { path, query, engine_version, .. } = self;
         format!("{path}?EIO={engine_version}&transport={transport}{query}")
     }
 
-    fn authority(&self, way: &Way) -> String {
+    /// Returns what a proxy of this site has to ask of what is behind it: the same, with the host and the scheme by
+    /// which pages reach the site. A server that compares them with the page's origin can be asked directly so.
+    pub fn behind(&self, site: &Target) -> Self {
+        let scheme = if site.is_tls { "https" } else { "http" };
+        let mut asked = Self { authority: Some(site.authority()), ..self.clone() };
+        asked.headers.extend(Header::new("X-Forwarded-Proto", scheme));
+        asked
+    }
+
+    pub(crate) fn authority(&self, way: &Way) -> String {
         self.authority.clone().unwrap_or_else(|| way.target.authority())
     }
 }
@@ -116,14 +128,47 @@ impl Asked {
 /// Climbs as far as it goes, by three connections at most, one after the other.
 pub async fn climb(way: &Way, asked: &Asked) -> Ladder {
     let mut ladder = Ladder::default();
+    climb_into(way, asked, &mut ladder).await;
+    ladder
+}
+
+/// [`climb`], for whoever has no time for all of it: what was seen until then stands in the ladder.
+pub async fn climb_into(way: &Way, asked: &Asked, ladder: &mut Ladder) {
+    let socket = reach_socket(way, asked, ladder).await;
+    if ladder.upgrade.is_some() {
+        ladder.polling = poll(way, asked).await;
+    }
+    if let Some(socket) = socket {
+        let mut connection = Connection::new(*socket, Options::default(), asked.keeps_frames);
+        speak(&mut connection, ladder, way.limits.packet).await;
+        ladder.frames = connection.close(Deadline::now() + way.limits.packet).await;
+    }
+}
+
+/// Climbs without the poll, by one connection, and leaves it open where the server gave the namespace or refused
+/// it: whoever has it ends it with [`Connection::close`].
+pub async fn hold(way: &Way, asked: &Asked) -> (Ladder, Option<Connection<Stream>>) {
+    let mut ladder = Ladder::default();
+    let Some(socket) = reach_socket(way, asked, &mut ladder).await else { return (ladder, None) };
+    let mut connection = Connection::new(*socket, Options::default(), asked.keeps_frames);
+    speak(&mut connection, &mut ladder, way.limits.packet).await;
+    if ladder.connect.as_ref().is_some_and(|connect| connect.value.is_ok()) {
+        return (ladder, Some(connection));
+    }
+    ladder.frames = connection.close(Deadline::now() + way.limits.packet).await;
+    (ladder, None)
+}
+
+/// Reaches the server and asks it for a WebSocket.
+async fn reach_socket(
+    way: &Way,
+    asked: &Asked,
+    ladder: &mut Ladder,
+) -> Option<Box<WebSocketStream<Stream>>> {
     let mut reached = way.reach().await;
     let stream = reached.stream.take();
     ladder.reached = Some(reached);
-    let Some(stream) = stream else { return ladder };
-
-    let upgraded = upgrade(stream, way, asked).await;
-    ladder.polling = poll(way, asked).await;
-    let Timed { took, value } = upgraded;
+    let Timed { took, value } = upgrade(stream?, way, asked).await;
     let (value, socket) = match value {
         Ok(Upgraded::Open(answer, socket)) => (Ok((answer, None)), Some(socket)),
         Ok(Upgraded::Faulty(answer, fault)) => (Ok((answer, Some(fault))), None),
@@ -132,11 +177,7 @@ pub async fn climb(way: &Way, asked: &Asked) -> Ladder {
     };
     let value = value.map(|(answer, fault)| UpgradeAnswer { answer, fault });
     ladder.upgrade = Some(Timed { took, value });
-    if let Some(socket) = socket {
-        let connection = Connection::new(*socket, Options::default(), asked.keeps_frames);
-        speak(connection, &mut ladder, way.limits.packet).await;
-    }
-    ladder
+    socket
 }
 
 async fn upgrade(
@@ -152,54 +193,26 @@ async fn upgrade(
         origin: asked.origin.as_deref(),
         headers: asked.headers.clone(),
     };
+    stream.resets_when_dropped(true);
     let value = websocket::upgrade(stream, &handshake, &way.limits).await;
+    if let Ok(Upgraded::Open(_, socket)) = &value {
+        socket.get_ref().resets_when_dropped(false);
+    }
     Timed { took: began.elapsed(), value }
 }
 
-/// Polls on a connection of its own, and ends the session that was opened by it.
+/// Polls, and ends the session that was opened by it.
 async fn poll(way: &Way, asked: &Asked) -> Rung<Answer> {
-    let mut stream = way.reach().await.stream?;
-    let (target, authority) = (asked.target("polling"), asked.authority(way));
-    let mut request = Request::get(&target, &authority);
-    request
-        .headers
-        .extend(asked.origin.as_deref().and_then(|origin| Header::new("Origin", origin)));
-    request.headers.extend(asked.headers.iter().cloned());
-    let began = Instant::now();
-    let value = http1::exchange(&mut stream, &request, &way.limits).await;
-    let polled = Timed { took: began.elapsed(), value };
-    if let Some(open) = polled.value.as_ref().ok().and_then(opened_by) {
-        end_session(way, asked, &request, &open).await;
+    let polled = polling::open(way, asked).await.ok()?;
+    if let Some(sid) = polled.value.as_ref().ok().and_then(Sid::of_answer) {
+        // Where it cannot be ended, it ends with its heartbeat.
+        polling::end(way, asked, &sid).await;
     }
     Some(polled)
 }
 
-/// Returns what Engine.IO opened with, of the answer to a poll.
-pub fn opened_by(answer: &Answer) -> Option<Open> {
-    let packets = engine::read_payload(std::str::from_utf8(&answer.body).ok()?, 16).ok()?;
-    match packets.into_iter().next() {
-        Some(Packet::Open(open)) if answer.status == 200 => Some(open),
-        _ => None,
-    }
-}
-
-/// Ends a session of long polling, which the server would keep until its heartbeat fails.
-async fn end_session(way: &Way, asked: &Asked, polled: &Request<'_>, open: &Open) {
-    // An id that could not stand in a query was not made by a server of Engine.IO.
-    if !open.sid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte)) {
-        return;
-    }
-    let Some(mut stream) = way.reach().await.stream else { return };
-    let target = format!("{}&sid={}", asked.target("polling"), open.sid);
-    let payload = engine::write_payload([&Packet::Close]);
-    let request =
-        Request { method: "POST", target: &target, body: payload.as_bytes(), ..polled.clone() };
-    // Where it cannot be ended, it ends with its heartbeat.
-    drop(http1::exchange(&mut stream, &request, &way.limits).await);
-}
-
-/// Goes up from the opened WebSocket, and ends what it began.
-async fn speak(mut connection: Connection<Stream>, ladder: &mut Ladder, due: Duration) {
+/// Goes up from the opened WebSocket.
+async fn speak(connection: &mut Connection<Stream>, ladder: &mut Ladder, due: Duration) {
     let began = Instant::now();
     let opened = match connection.next(Deadline::now() + due).await {
         Next::Came(Incoming::Opened(open)) => Ok(open),
@@ -211,11 +224,10 @@ async fn speak(mut connection: Connection<Stream>, ladder: &mut Ladder, due: Dur
     ladder.open = Some(Timed { took: began.elapsed(), value: opened });
     if is_open {
         let began = Instant::now();
-        let value = ask_for_namespace(&mut connection, due).await;
+        let value = ask_for_namespace(connection, due).await;
         ladder.connect = Some(Timed { took: began.elapsed(), value });
     }
     ladder.deviations.clone_from(connection.client().deviations());
-    ladder.frames = connection.close(Deadline::now() + due).await;
 }
 
 async fn ask_for_namespace(

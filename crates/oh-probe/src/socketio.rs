@@ -19,6 +19,8 @@ pub struct Connection<S> {
     socket: WebSocketStream<S>,
     client: Client,
     began: Instant,
+    /// When the last frame went, in whichever direction.
+    moved: Instant,
     bytes: usize,
     seen: Option<Vec<Seen>>,
 }
@@ -69,7 +71,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Begins on a WebSocket that was just upgraded; the server speaks first.
     pub fn new(socket: WebSocketStream<S>, options: Options, keeps_frames: bool) -> Self {
         let seen = keeps_frames.then(Vec::new);
-        Self { socket, client: Client::new(options), began: Instant::now(), bytes: 0, seen }
+        let now = Instant::now();
+        Self { socket, client: Client::new(options), began: now, moved: now, bytes: 0, seen }
     }
 
     /// Returns what is known of the connection.
@@ -80,6 +83,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Returns the frames that were seen, where they were to be kept.
     pub fn seen(&self) -> &[Seen] {
         self.seen.as_deref().unwrap_or_default()
+    }
+
+    /// Says for how long nothing went over the connection in either direction, heartbeats of the WebSocket
+    /// counted in: whoever ends silent connections on the way counts so too.
+    pub fn silent_for(&self) -> Duration {
+        self.moved.elapsed()
     }
 
     /// Waits for the next thing, at most until then.
@@ -103,6 +112,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok(Some(Ok(message))) => message,
             };
             self.bytes += message.len();
+            if !message.is_close() {
+                self.moved = Instant::now();
+            }
             let now_ms = self.now_ms();
             let taken = match &message {
                 Message::Text(text) => {
@@ -170,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match timeout_at(until, self.socket.send(message)).await {
                 Err(_) => return Err(End::Cut(Failure::Silent(self.began.elapsed()))),
                 Ok(Err(fault)) => return Err(self.end_of(&fault)),
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => self.moved = Instant::now(),
             }
         }
         Ok(())

@@ -20,7 +20,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use url::Url;
 
-use crate::ask::{Visitor, ask, why_unreached};
+use crate::ask::{Visitor, ask, unreached};
 use crate::cause::{self, Cause};
 use crate::dial::Timed;
 use crate::failure::Failure;
@@ -506,7 +506,7 @@ impl Asking<'_> {
 
     async fn upgrade(&self, target: &str, origin: &str) -> Result<Upgraded<Stream>, Failure> {
         let mut reached = self.way.reach().await;
-        let Some(stream) = reached.stream.take() else { return Err(why_unreached(&reached)) };
+        let Some(stream) = reached.stream.take() else { return Err(unreached(&reached)) };
         let authority = self.visitor.authority(self.way);
         let handshake = Handshake {
             target,

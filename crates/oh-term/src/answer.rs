@@ -20,6 +20,8 @@ pub struct Answer {
     pub hints: Vec<Hint>,
     /// What is worth knowing beside the answer; printed to stderr, one line each.
     pub notes: Vec<String>,
+    /// The exit code for whoever asked as a plugin of Nagios, where it has one.
+    pub plugin_code: Option<u8>,
     /// Whether all of it was printed already, by [`show`](crate::show).
     pub is_shown: bool,
 }
@@ -30,7 +32,7 @@ impl Answer {
         // A result is a plain value of ours; one that cannot be written is shown as null.
         let result = serde_json::to_value(result).unwrap_or(Value::Null);
         let (hints, notes) = (Vec::new(), Vec::new());
-        Self { human, result, exit: Exit::Ok, hints, notes, is_shown: false }
+        Self { human, result, exit: Exit::Ok, hints, notes, plugin_code: None, is_shown: false }
     }
 
     /// Ends a run all of whose answers were printed by [`show`](crate::show).

@@ -2,9 +2,9 @@
 
 use clap::{Args, ValueEnum};
 
-/// Where the configuration is, what overrides it, and how to answer.
+/// Where the configuration is, what overrides it, and how to answer; `F` are the formats that a tool knows.
 #[derive(Debug, Clone, Args)]
-pub struct Common {
+pub struct Common<F: ValueEnum + Send + Sync + 'static = Format> {
     /// Read this configuration file instead of /etc/openhands-toolkit/config.toml
     ///
     /// With /dev/null the defaults count, and no file is read.
@@ -24,10 +24,10 @@ pub struct Common {
         global = true,
         help_heading = "Common options"
     )]
-    pub format: Format,
+    pub format: F,
 }
 
-impl Common {
+impl<F: ValueEnum + Send + Sync + 'static> Common<F> {
     /// Returns the arguments that a command has to have to work on the same installation.
     pub fn carried(&self) -> Vec<String> {
         let root = self.root.iter().map(|root| ("--root", root));
@@ -54,6 +54,30 @@ pub enum Format {
     Json,
     /// The same, one line for each value: its way, a tab, and the value as in JSON
     Lines,
+}
+
+/// How the answer of a tool is written that checks something; the exit code is the same in each but `nagios`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// Text for people
+    Human,
+    /// One JSON document
+    Json,
+    /// One JSON document a line, for each check
+    Jsonl,
+    /// A report for continuous integration
+    Junit,
+    /// A plugin's line, and its exit codes: 0 ok, 1 warning, 2 critical, 3 unknown
+    Nagios,
+    /// Metrics in text, for a textfile collector
+    Prometheus,
+}
+
+impl From<CheckFormat> for Format {
+    /// All but JSON are texts that the tool writes itself.
+    fn from(format: CheckFormat) -> Self {
+        if format == CheckFormat::Json { Self::Json } else { Self::Human }
+    }
 }
 
 #[cfg(test)]

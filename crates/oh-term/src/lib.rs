@@ -8,6 +8,7 @@
 
 mod answer;
 mod args;
+pub mod checks;
 mod consent;
 pub mod duration;
 mod failure;
@@ -18,7 +19,7 @@ mod screen;
 pub mod text;
 
 pub use answer::Answer;
-pub use args::{Common, Format};
+pub use args::{CheckFormat, Common, Format};
 pub use consent::consent;
 pub use failure::Failure;
 pub use oh_model::hint::Hint;

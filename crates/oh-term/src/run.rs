@@ -6,6 +6,7 @@ use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
+use oh_model::check::Verdict;
 use oh_model::exit::Exit;
 use serde_json::{Value, json};
 
@@ -31,6 +32,11 @@ pub trait Tool: Parser {
         Vec::new()
     }
 
+    /// Says whether it was asked to end with the codes of a plugin of Nagios.
+    fn is_plugin(&self) -> bool {
+        false
+    }
+
     /// Does what was asked.
     ///
     /// # Errors
@@ -53,7 +59,7 @@ pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Err(help) => return delivered(help.print(), Exit::Ok, &[], &mut io::stderr().lock()),
     };
-    let (format, carried) = (tool.format(), tool.carried());
+    let (format, carried, is_plugin) = (tool.format(), tool.carried(), tool.is_plugin());
     let outcome = tool.answer();
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
     match outcome {
@@ -63,10 +69,17 @@ pub fn run<T: Tool>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 return ExitCode::from(answer.exit.code());
             }
             let shown = show_answer::<T>(&answer, &carried, format, &mut stdout);
-            delivered(shown, answer.exit, &answer.next(&carried), &mut stderr)
+            let code = delivered(shown, answer.exit, &answer.next(&carried), &mut stderr);
+            answer.plugin_code.filter(|_| is_plugin).map_or(code, ExitCode::from)
         }
         Err(failure) => {
             aside(&mut stderr, &failure.text(&carried));
+            if is_plugin {
+                // Whoever asks as a plugin reads one line of stdout, and nothing else.
+                let line = failure.reason().replace('|', " ");
+                drop(writeln!(stdout, "UNKNOWN - {}", escaped_lines(&line)));
+                return ExitCode::from(Verdict::Unknown.plugin_code());
+            }
             if format != Format::Human {
                 // The failure keeps its code, whether or not anybody reads the document.
                 drop(show_failure::<T>(&failure, &carried, format, &mut stdout));

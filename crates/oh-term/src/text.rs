@@ -41,6 +41,27 @@ pub fn several(count: usize, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {stem}{plural}") }
 }
 
+/// Breaks a text between words, so that no line has more than `width` characters as far as the words let it;
+/// further lines stand below the first word. `head` stands before it.
+pub fn wrapped(head: &str, text: &str, width: usize) -> String {
+    let mut out = String::from(head);
+    let (indent, mut column) = (head.chars().count(), head.chars().count());
+    for (index, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        if index > 0 && column + 1 + length > width {
+            out += &format!("\n{}", " ".repeat(indent));
+            column = indent;
+        } else if index > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out += word;
+        column += length;
+    }
+    out.push('\n');
+    out
+}
+
 /// Escapes what would direct a terminal, or turn what is read around, in somebody else's words;
 /// tabs stay.
 pub fn escaped(foreign: &str) -> String {

@@ -13,11 +13,11 @@ use oh_host::publish::Host;
 use oh_host::quarantine::Thing;
 use oh_host::way::{Way, WayFault};
 use oh_model::path::{InRoot, RealPath};
+use oh_model::redact::Redactor;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
-use super::redact::Redactor;
 use super::{About, EvidenceFault, logs, processes, repositories};
 
 /// The largest item, in bytes.

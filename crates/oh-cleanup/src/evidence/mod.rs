@@ -11,7 +11,6 @@ mod bundle;
 mod items;
 mod logs;
 mod processes;
-mod redact;
 mod repositories;
 mod room;
 mod store;

@@ -6,10 +6,11 @@ use oh_host::instances;
 use oh_host::process::{Pid, ProcessDir, ProcessFault, ProcessStat, Processes, Variable};
 use oh_host::publish::Host;
 use oh_model::plan::Plan;
+use oh_model::redact::{Redactor, names_secret};
 use serde_json::{Value, json};
 
 use super::items::{Collector, ITEM_BYTES_MAX};
-use super::redact::{Redactor, names_secret};
+
 use crate::facts::{Editor, Facts};
 use crate::step::{Step, Stop};
 

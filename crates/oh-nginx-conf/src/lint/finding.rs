@@ -1,6 +1,7 @@
 //! What was found, and the lines that mend it.
 
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
@@ -111,6 +112,24 @@ pub struct Change {
 }
 
 impl Change {
+    /// Says what to do with the lines, for people who look at a place of the same configuration.
+    pub fn instruction(&self, from: &Place) -> String {
+        let place = if self.place.path == from.path {
+            format!("line {}", self.place.line)
+        } else {
+            self.place.to_string()
+        };
+        match self.verb {
+            Verb::Replace => format!("in the place of {place}, write:"),
+            Verb::Remove => format!("take away {place}"),
+            Verb::Add if self.block.is_empty() => {
+                "outside of this text, in the block that includes it, write:".into()
+            }
+            Verb::Add => format!("at the beginning of `{}` ({place}), write:", self.block),
+            Verb::Append => format!("at the end of `{}` ({place}), write:", self.block),
+        }
+    }
+
     pub(super) fn replace(node: &Node<'_>, lines: impl IntoIterator<Item = String>) -> Self {
         Self {
             verb: Verb::Replace,

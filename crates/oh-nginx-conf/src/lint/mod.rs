@@ -43,11 +43,13 @@ mod request;
 mod role;
 mod rules;
 mod sample;
+mod serving;
 mod simulate;
 mod table;
 
 pub use finding::{Change, Finding, Severity, Verb};
 pub use page::{explain, reference};
+pub use serving::{Meant, PassedOn, Serving, serving};
 pub use table::{HEALTHY, Rule, Setting, rules};
 
 /// What no text says, as far as somebody looked.

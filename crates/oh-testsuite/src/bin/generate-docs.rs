@@ -12,7 +12,7 @@ use clap::Parser;
 use oh_testsuite::components;
 
 /// The tools whose help stands in docs/cli.md.
-const TOOLS: &[&str] = &["oh-nginx", "oh-instances", "oh-cleanup", "oh-deploy"];
+const TOOLS: &[&str] = &["oh-nginx", "oh-instances", "oh-cleanup", "oh-wscheck", "oh-deploy"];
 /// Subcommands of subcommands end here.
 const DEPTH_MAX: usize = 4;
 
@@ -42,6 +42,7 @@ fn run(cli: &Cli) -> Result<()> {
         ("config.example.toml", oh_config::example()),
         ("config.md", oh_config::reference()),
         ("lint.md", oh_nginx_conf::lint::reference()),
+        ("diagnosis.md", oh_probe::reference::reference()),
         ("cli.md", command_line_reference()?),
     ];
     let mut outdated = Vec::new();

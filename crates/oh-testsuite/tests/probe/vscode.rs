@@ -12,11 +12,14 @@ use oh_probe::kind::{self, Family};
 use oh_probe::vscode::{Observed, Outcome, Shaken, judge, look};
 use oh_testsuite::openvscode;
 use oh_testsuite::process::Running;
-use oh_testsuite::{components, editor, lab, net};
+use oh_testsuite::{components, editor, lab, net, wait};
 
 use super::servers::{BOUND, UPGRADE, asked, is_left, nginx, port_of, way};
 
 const TOKEN: &str = "4f1c-token";
+
+/// The last line of VS Code's log when it is loaded.
+const LOADED: &str = "Completed initializing default profile extensions";
 
 /// A code-server without a password, with a folder as `oh-instances` starts it.
 struct CodeServer {
@@ -48,6 +51,7 @@ impl CodeServer {
         let url = url.trim_end_matches('/').to_owned();
         let server = Self { folder, running, url };
         server.visit("/somewhere")?;
+        is_at_rest(&server.data())?;
         Ok(server)
     }
 
@@ -85,6 +89,16 @@ fn files(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         }
     }
     Ok(found)
+}
+
+/// Waits until VS Code has written what it writes when it is loaded.
+fn is_at_rest(data: &Path) -> Result<()> {
+    wait::until("VS Code to be loaded", BOUND, || {
+        let files = files(data)?;
+        let mut logs = files.iter().filter(|(path, _)| path.ends_with("remoteagent.log"));
+        let is_loaded = logs.any(|(_, log)| String::from_utf8_lossy(log).contains(LOADED));
+        Ok(is_loaded.then_some(()))
+    })
 }
 
 /// Returns the processes of a group.
@@ -290,6 +304,7 @@ async fn a_server_of_vs_code_is_proved_by_its_token_and_does_not_notice() -> Res
     let data = folder.path().join(".data");
     let server = openvscode::Server::start(&data, TOKEN, &[])?;
     let url = format!("http://{}", server.address);
+    is_at_rest(&data)?;
     let before = (files(&data)?, group(server.id())?);
 
     let kind = kind::judge(&kind::look(&way(&url)?, &Visitor::default()).await);

@@ -1,5 +1,4 @@
-//! Takes secrets out of what is kept as evidence: `<redacted>` stands in their place, and nothing else
-//! changes.
+//! Takes secrets out of what is kept or shown: `<redacted>` stands in their place, and nothing else changes.
 //!
 //! Some are known exactly: the tokens and keys of the records. The others are known by what stands
 //! before them: a name that says so (`PASSWORD=…`, `"apiKey": "…"`, `--token …`), a header, a scheme of
@@ -8,10 +7,12 @@
 //!
 //! It works on bytes, because what was torn is no text. Doing it twice is doing it once.
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 /// What stands in the place of a secret.
-pub(super) const REDACTED: &[u8] = b"<redacted>";
+pub const REDACTED: &[u8] = b"<redacted>";
 
 /// The shortest text that is taken for a secret wherever it stands, in bytes: with a shorter one
 /// half of everything would go.
@@ -49,14 +50,14 @@ const OPEN_VALUES: [&[u8]; 3] = [b"null", b"true", b"false"];
 
 /// Knows what is secret.
 #[derive(Debug, Default)]
-pub(super) struct Redactor {
+pub struct Redactor {
     /// Those that are known exactly, the longest first.
     exact: Vec<Vec<u8>>,
 }
 
 impl Redactor {
     /// Takes the secrets that are known exactly.
-    pub(super) fn of(secrets: impl IntoIterator<Item = Vec<u8>>) -> Self {
+    pub fn of(secrets: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let is_meant =
             |secret: &Vec<u8>| secret.len() >= EXACT_BYTES_MIN && find(REDACTED, secret).is_none();
         let mut exact: Vec<Vec<u8>> = secrets.into_iter().filter(is_meant).collect();
@@ -66,18 +67,18 @@ impl Redactor {
     }
 
     /// Returns a text without its secrets.
-    pub(super) fn text(&self, text: &[u8]) -> Vec<u8> {
+    pub fn text(&self, text: &[u8]) -> Vec<u8> {
         scanned(&self.without_exact(text), is_line_start)
     }
 
     /// Returns a text of ours without its secrets.
-    pub(super) fn string(&self, text: &str) -> String {
+    pub fn string(&self, text: &str) -> String {
         String::from_utf8_lossy(&self.text(text.as_bytes())).into_owned()
     }
 
     /// Returns the arguments of a process without their secrets: what is behind the name of a secret
     /// in one word is one to the end of the word, or is the next word.
-    pub(super) fn arguments(&self, arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    pub fn arguments(&self, arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let mut is_secret = false;
         let mut out = Vec::new();
         for word in arguments {
@@ -108,7 +109,7 @@ impl Redactor {
 }
 
 /// Says whether a value of this name is a secret.
-pub(super) fn names_secret(name: &[u8]) -> bool {
+pub fn names_secret(name: &[u8]) -> bool {
     let name = String::from_utf8_lossy(name);
     let name = name.trim_start_matches('-');
     let is_camel = name.ends_with("Key") && name.len() > 3;
