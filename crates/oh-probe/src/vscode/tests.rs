@@ -49,7 +49,7 @@ fn code_server() -> Observed {
         page: None,
         token: None,
         asset: Some(("/x.css".to_owned(), reply(200, "text/css", Body::Other))),
-        handshake: Some(timed(Ok(Shaken::Signed { is_parted: true }))),
+        handshake: Some(timed(Ok(Shaken::Signed))),
         hostile: Some(timed(Ok(upgrade(403, "text/plain", "Forbidden")))),
     }
 }

@@ -152,7 +152,7 @@ async fn code_server_is_proved_and_does_not_notice() -> Result<()> {
         );
         ensure!(proof.commit.is_some_and(|commit| commit.len() == 40), "{url}");
         let shaken = observed.handshake.context("no handshake")?.value?;
-        assert_eq!(shaken, Shaken::Signed { is_parted: true }, "{url}");
+        assert_eq!(shaken, Shaken::Signed, "{url}");
         ensure!(
             observed.asset.is_some_and(|(_, reply)| reply.value.is_ok_and(|it| it.status == 200))
         );
