@@ -1,8 +1,9 @@
 //! From what was seen to the cause, the lines that have it, and what stands beside it as evidence.
 
 use oh_nginx_conf::lint::Finding;
-use oh_probe::cause::Cause;
+use oh_probe::cause::{self, Cause};
 use oh_probe::diagnose::{self, Certainty};
+use oh_probe::kind::Family;
 
 use crate::check::Seen;
 use crate::cli::HopName;
@@ -26,29 +27,53 @@ pub(crate) struct Found {
 /// Finds the cause of what was seen; nothing where it connects.
 pub(crate) fn find(seen: &Seen) -> Option<Found> {
     let diagnosis = diagnosis(&seen.hops)?;
-    let configuration = seen.configuration.as_ref().and_then(|read| read.as_ref().ok());
+    let is_app_server = seen.kind.as_ref().is_some_and(|kind| kind.family == Family::OpenHandsV1);
+    let (cause, certainty) = if is_app_server {
+        // It has said what it is, whatever it answers at a path that it does not have.
+        (&cause::NO_SOCKET_IO, Certainty::Certain)
+    } else {
+        (diagnosis.cause, diagnosis.certainty)
+    };
     let is_of_proxy = diagnosis.hop != HopName::Upstream.word();
-    let mut cause = diagnosis.cause;
-    let mut findings = Vec::new();
-    if let Some(configuration) = configuration.filter(|_| is_of_proxy) {
-        cause = diagnose::refined(cause, &configuration.tree, &configuration.known);
-        findings = diagnose::lines_of(cause, &configuration.tree, &configuration.known);
-        // Of other sites and paths nothing is told here, unless nothing is found on the way itself.
-        if let Some(serving) = &configuration.serving {
-            let is_on_the_way = |finding: &Finding| serving.has(&finding.place);
-            if findings.iter().any(is_on_the_way) {
-                findings.retain(is_on_the_way);
-            }
-        }
-    }
+    let (cause, findings) = if is_of_proxy { lines(seen, cause) } else { (cause, Vec::new()) };
     let failing = seen.hops.iter().position(|(hop, _)| hop.name.word() == diagnosis.hop)?;
     Some(Found {
         cause,
-        certainty: diagnosis.certainty,
+        certainty,
         hop: diagnosis.hop,
         evidence: evidence(&seen.hops, failing),
         findings,
     })
+}
+
+/// Finds the cause of what was asked beyond one connection, where it fails.
+pub(crate) fn beyond(seen: &Seen) -> Option<Found> {
+    let failed = seen.further.iter().find(|one| !one.causes.is_empty())?;
+    let (cause, certainty) = failed.causes.first().copied()?;
+    let (cause, findings) = lines(seen, cause);
+    Some(Found {
+        cause,
+        certainty,
+        hop: failed.check.group.clone(),
+        evidence: vec![format!("{}: {}", failed.check.name, failed.check.said)],
+        findings,
+    })
+}
+
+/// Finds the lines of a cause, where the configuration was read, and by them perhaps a cause that is nearer.
+fn lines(seen: &Seen, cause: &'static Cause) -> (&'static Cause, Vec<Finding>) {
+    let configuration = seen.configuration.as_ref().and_then(|read| read.as_ref().ok());
+    let Some(configuration) = configuration else { return (cause, Vec::new()) };
+    let cause = diagnose::refined(cause, &configuration.tree, &configuration.known);
+    let mut findings = diagnose::lines_of(cause, &configuration.tree, &configuration.known);
+    // Of other sites and paths nothing is told here, unless nothing is found on the way itself.
+    if let Some(serving) = &configuration.serving {
+        let is_on_the_way = |finding: &Finding| serving.has(&finding.place);
+        if findings.iter().any(is_on_the_way) {
+            findings.retain(is_on_the_way);
+        }
+    }
+    (cause, findings)
 }
 
 /// Says what the hop behind answers, and what is answered here without an upgrade.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::cause::{self, Found};
 use crate::cli::{CheckArguments, HopName, KindName};
 use crate::climbed::Climbed;
+use crate::further::{self, Further};
 use crate::hops::{self, Hop, Speech};
 use crate::nginx::{self, Configuration};
 use crate::report;
@@ -27,7 +28,9 @@ pub(crate) struct Seen {
     pub(crate) speech: Speech,
     /// The hops that were asked, the outermost first, each with what was seen of it.
     pub(crate) hops: Vec<(Hop, Climbed)>,
-    /// Why it does not connect; nothing where it does.
+    /// What was asked beyond it.
+    pub(crate) further: Vec<Further>,
+    /// Why it does not connect, or what was asked beyond it fails; nothing where neither is so.
     pub(crate) found: Option<Found>,
     /// The configuration of nginx, where it was looked for, or why it could not be read.
     pub(crate) configuration: Option<Result<Configuration, String>>,
@@ -69,12 +72,17 @@ pub(crate) fn check(
     let progress = Progress::start();
     progress.doing("asking");
     let seen = runtime.block_on(async {
-        tokio::select! {
+        let mut seen = tokio::select! {
             // Whoever interrupts is heard before anything is asked.
             biased;
-            _ = tokio::signal::ctrl_c() => Err(Stopped::Interrupted),
-            seen = look(arguments, &host, public) => seen.map_err(Stopped::from),
+            _ = tokio::signal::ctrl_c() => return Err(Stopped::Interrupted),
+            seen = look(arguments, &host, public) => seen?,
+        };
+        if seen.connects() && seen.speech == Speech::SocketIo {
+            // What these have begun they end themselves, also where they are interrupted.
+            ask_further(arguments, &host, &mut seen, &progress).await?;
         }
+        Ok(seen)
     });
     drop(progress);
     match seen {
@@ -83,6 +91,33 @@ pub(crate) fn check(
         Err(Stopped::Interrupted) => Err(Failure::new(Exit::Interrupted, "interrupted")
             .state("nothing was found out; no connection is left")),
     }
+}
+
+/// Asks what was wanted beyond one connection, and finds the cause where it fails.
+async fn ask_further(
+    arguments: &CheckArguments,
+    host: &Host,
+    seen: &mut Seen,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let Some((hop, climbed)) = seen.hops.first() else { return Ok(()) };
+    let is_wanted = arguments.soak.is_some() || arguments.load.is_some() || arguments.sticky;
+    if is_wanted && seen.configuration.is_none() && is_ours(host, hop, climbed) {
+        seen.configuration = Some(nginx::read(host, hop));
+    }
+    let leads_on = seen.configuration.as_ref().and_then(|read| read.as_ref().ok()?.upstream());
+    let direct = if arguments.upstream.is_some() || leads_on.is_some() {
+        Some(hops::upstream(arguments, &host.settings, leads_on.as_deref(), hop)?)
+    } else {
+        None
+    };
+    let say = |what: &str| progress.doing(what);
+    let further = further::ask(arguments, hop, direct.as_ref(), say).await;
+    seen.further = further;
+    if seen.found.is_none() {
+        seen.found = cause::beyond(seen);
+    }
+    Ok(())
 }
 
 async fn look(arguments: &CheckArguments, host: &Host, public: Hop) -> Result<Seen, Failure> {
@@ -100,6 +135,7 @@ async fn look(arguments: &CheckArguments, host: &Host, public: Hop) -> Result<Se
         speech: speech(arguments, kind.as_ref()),
         kind,
         hops: Vec::new(),
+        further: Vec::new(),
         found: None,
         configuration: None,
         is_cut_short: false,

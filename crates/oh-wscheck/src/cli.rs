@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use oh_probe::load::CONNECTIONS_MAX;
 use oh_term::{Answer, CheckFormat, Common, Failure, Format, Tool, duration};
 
 use crate::dev::{self, DevArguments};
@@ -87,6 +88,15 @@ pub(crate) struct CheckArguments {
     /// End after this time, whatever was seen until then
     #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = timeout)]
     pub(crate) timeout: Duration,
+    /// Hold a connection in silence for this time too, and say what cuts it, e.g. 90s
+    #[arg(long, value_name = "TIME", value_parser = soak)]
+    pub(crate) soak: Option<Duration>,
+    /// Make so many connections at once too, and say which limit they meet; up to 20000
+    #[arg(long, value_name = "COUNT", value_parser = connections)]
+    pub(crate) load: Option<usize>,
+    /// Look too whether all requests of a session of long polling come to the same server
+    #[arg(long)]
+    pub(crate) sticky: bool,
     /// Show the frames too, without secrets
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -137,6 +147,22 @@ pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
         return Err("from 10ms to 1h".to_owned());
     }
     Ok(timeout)
+}
+
+/// The longest time that a connection is held.
+const SOAK_MAX: Duration = Duration::from_secs(24 * 3600);
+
+fn soak(text: &str) -> Result<Duration, String> {
+    let lasting = duration::parse(text)?;
+    if !(Duration::from_secs(1)..=SOAK_MAX).contains(&lasting) {
+        return Err("from 1s to 24h".to_owned());
+    }
+    Ok(lasting)
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(count));
+    count.ok_or_else(|| format!("a number from 1 to {CONNECTIONS_MAX}"))
 }
 
 impl Tool for Cli {

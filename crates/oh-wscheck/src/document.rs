@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::cause::Found;
 use crate::check::Seen;
 use crate::climbed::Climbed;
+use crate::further::Further;
 
 pub(crate) fn document(seen: &Seen, head: &str, checks: &[Vec<Check>], with_frames: bool) -> Value {
     let hops = seen.hops.iter().zip(checks).map(|((hop, climbed), rungs)| {
@@ -36,6 +37,7 @@ pub(crate) fn document(seen: &Seen, head: &str, checks: &[Vec<Check>], with_fram
         "is_cut_short": seen.is_cut_short,
         "kind": seen.kind.as_ref().map(kind),
         "hops": hops.collect::<Vec<_>>(),
+        "further": seen.further.iter().map(further).collect::<Vec<_>>(),
         "cause": seen.found.as_ref().map(cause),
         "served_by": served_by(seen),
         "configuration_unread": seen.configuration.as_ref().and_then(|read| read.as_ref().err()),
@@ -49,6 +51,18 @@ fn kind(kind: &Kind) -> Value {
         "has_fallback": kind.has_fallback,
         "proxy": kind.proxy,
         "evidence": kind.evidence,
+    })
+}
+
+fn further(further: &Further) -> Value {
+    json!({
+        "name": further.check.name,
+        "verdict": further.check.verdict.word(),
+        "said": further.check.said,
+        "ms": further.check.took_us.map(ms),
+        "lines": further.lines,
+        "causes": further.causes.iter().map(|(cause, _)| cause.id).collect::<Vec<_>>(),
+        "is_stopped": further.is_stopped,
     })
 }
 

@@ -19,6 +19,7 @@ use crate::check::Seen;
 use crate::cli::CheckArguments;
 use crate::climbed::Climbed;
 use crate::document;
+use crate::further::Further;
 use crate::hops::Speech;
 use crate::rungs::{answered, rungs};
 
@@ -44,13 +45,14 @@ pub(crate) fn answer(seen: &Seen, arguments: &CheckArguments, format: CheckForma
         }
         checks.push(rungs);
     }
+    checks.push(seen.further.iter().map(further_check).collect());
     let exit = exit(seen);
     let verdict = verdict(seen, exit, &checks);
     let head = head(seen);
     let subject = seen.hops.first().map(|(hop, _)| hop.way.target.to_string()).unwrap_or_default();
     let summary = match &seen.found {
         Some(found) => format!("{head}: {} {}", found.cause.id, found.cause.title),
-        None if exit == Exit::Ok => format!("{head}: connects"),
+        None if seen.connects() => format!("{head}: connects"),
         None => format!("{head}: not all was seen in time"),
     };
     let all: Vec<Check> = checks.concat();
@@ -88,9 +90,26 @@ fn blame(rungs: &mut [Check], found: &Found) {
 fn exit(seen: &Seen) -> Exit {
     let Some((_, climbed)) = seen.hops.first() else { return Exit::CouldNotLook };
     if seen.connects() {
-        return Exit::Ok;
+        return beyond(seen);
     }
     if seen.is_cut_short || is_only_late(climbed) { Exit::Deadline } else { Exit::No }
+}
+
+/// What was asked beyond one connection, as an exit.
+fn beyond(seen: &Seen) -> Exit {
+    let has = |verdict| seen.further.iter().any(|one| one.check.verdict == verdict);
+    if has(Verdict::Failed) {
+        return Exit::No;
+    }
+    match seen.further.iter().any(|one| one.is_stopped) {
+        true => Exit::Interrupted,
+        false => Exit::Ok,
+    }
+}
+
+fn further_check(further: &Further) -> Check {
+    let cause = further.causes.first().map(|(cause, _)| cause.id);
+    Check { cause, ..further.check.clone() }
 }
 
 /// Says whether the last rung that was reached had no answer in time.
@@ -126,7 +145,9 @@ fn verdict(seen: &Seen, exit: Exit, checks: &[Vec<Check>]) -> Verdict {
         Exit::Ok if seen.found.is_some() => Verdict::Warned,
         Exit::Ok => {
             let warned = |rung: &Check| rung.verdict == Verdict::Warned;
-            let is_warned = checks.first().is_some_and(|rungs| rungs.iter().any(warned));
+            let of_hop = checks.first().is_some_and(|rungs| rungs.iter().any(warned));
+            let is_warned =
+                of_hop || checks.last().is_some_and(|further| further.iter().any(warned));
             if is_warned { Verdict::Warned } else { Verdict::Passed }
         }
         Exit::No | Exit::Deadline => Verdict::Failed,
@@ -175,6 +196,7 @@ fn kind(seen: &Seen) -> String {
 
 fn human(seen: &Seen, head: &str, checks: &[Vec<Check>]) -> String {
     let outcome = match (seen.connects(), seen.is_cut_short) {
+        (true, _) if beyond(seen) == Exit::No => "connects, and does not hold",
         (true, _) => "connects",
         (false, true) => "not seen in time",
         (false, false) => "does not connect",
@@ -187,6 +209,13 @@ fn human(seen: &Seen, head: &str, checks: &[Vec<Check>]) -> String {
             out.push('\n');
         }
         rungs.iter().for_each(|rung| out.push_str(&line(rung)));
+    }
+    if !seen.further.is_empty() {
+        out.push('\n');
+    }
+    for further in &seen.further {
+        out.push_str(&line(&further.check));
+        further.lines.iter().for_each(|line| out.push_str(&format!("  {:<10} {line}\n", "")));
     }
     if seen.is_cut_short {
         out.push_str("\nthe time was over before the end was reached; give more: --timeout 60s\n");

@@ -297,7 +297,7 @@ fn shortened(text: &str) -> String {
     out.replace(['\n', '\r'], " ")
 }
 
-fn ended_text(ended: &Ended) -> String {
+pub(crate) fn ended_text(ended: &Ended) -> String {
     match ended {
         Ended::Quiet(due) => format!("nothing within {} ms", due.as_millis()),
         Ended::Dismissed => "the server ended it".to_owned(),
