@@ -18,6 +18,7 @@ pub mod polling;
 pub mod raw;
 pub mod reach;
 pub mod reference;
+pub mod replay;
 pub mod signature;
 pub mod soak;
 pub mod socketio;
