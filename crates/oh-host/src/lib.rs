@@ -32,6 +32,7 @@ pub mod mounts;
 pub mod nginx;
 pub mod notify;
 mod parallel;
+pub mod plain_file;
 pub mod process;
 pub mod publish;
 pub mod quarantine;

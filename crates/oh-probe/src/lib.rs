@@ -15,9 +15,11 @@ pub mod ladder;
 pub mod limits;
 pub mod load;
 pub mod polling;
+mod random;
 pub mod raw;
 pub mod reach;
 pub mod reference;
+pub mod remote_agent;
 pub mod replay;
 pub mod signature;
 pub mod soak;
@@ -25,6 +27,7 @@ pub mod socketio;
 pub mod sticky;
 pub mod target;
 pub mod tls;
+pub mod vscode;
 pub mod websocket;
 
 #[cfg(test)]

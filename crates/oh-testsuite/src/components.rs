@@ -56,6 +56,15 @@ pub fn socket_io_modules() -> Result<PathBuf> {
     cached("socket-io", "node_modules")
 }
 
+/// Returns the entry point of Vite, to be run by [`node`].
+///
+/// # Errors
+///
+/// As "environment", when it is not installed.
+pub fn vite() -> Result<PathBuf> {
+    cached("vite", "node_modules/vite/bin/vite.js")
+}
+
 /// Returns the entry point of pm2, to be run by [`node`].
 ///
 /// # Errors

@@ -159,6 +159,16 @@ pub(super) const COMPONENTS: &[Component] = &[
         }),
     },
     Component {
+        name: "vite",
+        purpose: "the development proxy of OpenHands' front end (20 MB)",
+        needed_by: &[Test],
+        source: Cache(Recipe::Npm {
+            pins: &["vite@7.3.8"],
+            scripts: false,
+            proof: "require('esbuild').version; require('rollup').VERSION",
+        }),
+    },
+    Component {
         name: "pm2",
         purpose: "the process manager that oh-instances is measured beside",
         needed_by: &[Bench],

@@ -29,7 +29,7 @@ async fn openhands_is_known_directly_and_below_a_prefix() -> Result<()> {
     let server = Server::stand_in("openhands")?;
     let expected = (Family::OpenHandsV0, Some("0.62.0"), Some(true));
     let direct = kind(&server.url).await?;
-    assert_eq!((told(&direct), direct.proxy), (expected, None));
+    assert_eq!((told(&direct), direct.proxy.as_deref()), (expected, None));
 
     let lab = nginx(&format!("location /oh/ {{ proxy_pass {}/; {UPGRADE} }}", server.url))?;
     for path in ["/oh/", "/oh", "/oh/socket.io/", "/oh/conversations/4f1c?x=y"] {
