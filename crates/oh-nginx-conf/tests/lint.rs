@@ -374,6 +374,40 @@ fn a_query_is_missed_behind_a_pattern_of_ones_own() {
 }
 
 #[test]
+fn a_changed_path_of_socket_io_is_found_where_only_pages_with_an_origin_are_let_in() {
+    let block = "        location /socket.io/ {\n            if ($origin_ok = 0) { return 403; }\n            proxy_pass http://openhands;\n";
+    let text = HEALTHY.replace(
+        block,
+        "        location /socket.io/ {\n            if ($http_origin !~ ^https://oh) { return 403; }\n            proxy_pass http://openhands/;\n",
+    );
+    let said = told(&found(&text, &known(Setting::Usual)));
+    assert!(said.contains("OH-NGX-204"), "{said}");
+}
+
+#[test]
+fn socket_io_below_a_path_may_be_stripped_to_its_own_path_and_no_further() {
+    let text = |target: &str| {
+        HEALTHY.replace(
+            "        location ^~ /vscode/ {\n",
+            &format!(
+                "        location /oh/socket.io/ {{\n            proxy_pass http://openhands{target};\n        }}\n        location ^~ /vscode/ {{\n"
+            ),
+        )
+    };
+    for (target, expected) in [
+        ("", None),
+        ("/socket.io/", None),
+        ("/", Some("proxy_pass http://openhands/socket.io/;")),
+        ("/x/", Some("proxy_pass http://openhands/socket.io/;")),
+    ] {
+        let findings = found(&text(target), &known(Setting::Usual));
+        let finding = findings.iter().find(|finding| finding.rule.id == "OH-NGX-204");
+        let lines = finding.map(|finding| finding.changes[0].lines.join("\n"));
+        assert_eq!(lines.as_deref(), expected, "{target}: {}", told(&findings));
+    }
+}
+
+#[test]
 fn a_rule_is_found_by_its_number_alone() {
     let page = explain("OH-NGX-101");
     assert!(page.is_some());

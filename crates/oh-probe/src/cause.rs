@@ -38,9 +38,13 @@ macro_rules! causes {
     };
 }
 
+/// What `$connection_upgrade` needs, once for all servers.
+const MAP_LINE: &str =
+    "map $http_upgrade $connection_upgrade { default upgrade; '' close; }    # in http { }";
+
 /// What an upgrade needs of nginx, complete with the map, which stands in `http`.
 const UPGRADE_LINES: &[&str] = &[
-    "map $http_upgrade $connection_upgrade { default upgrade; '' close; }    # in http { }",
+    MAP_LINE,
     "proxy_http_version 1.1;",
     "proxy_set_header Upgrade $http_upgrade;",
     "proxy_set_header Connection $connection_upgrade;",
@@ -157,8 +161,16 @@ causes! {
         title: "the port does not speak TLS",
         why: "https or wss is asked of a port that speaks plain HTTP.",
         seen: "what comes back is no handshake",
-        rules: &["OH-NGX-405"],
+        rules: &["OH-NGX-403", "OH-NGX-404", "OH-NGX-405"],
         mend: &["listen 443 ssl;", "ssl_certificate FILE;", "ssl_certificate_key FILE;"],
+    }
+    CLIENT_CERTIFICATE {
+        id: "TLS-10",
+        title: "the proxy wants a certificate of the client",
+        why: "A browser that has one sends it along; pages of people who have none stay empty too.",
+        seen: "the handshake of TLS goes well, and then 400 \"No required SSL certificate was sent\"",
+        rules: &[],
+        mend: &["leave the path out of ssl_verify_client (optional, and asked where it is wanted), or go without the proxy"],
     }
     HTTP_2 {
         id: "H2-1",
@@ -194,6 +206,14 @@ causes! {
         rules: &["OH-NGX-103"],
         mend: UPGRADE_LINES,
     }
+    OLD_HTTP {
+        id: "UPG-4",
+        title: "what is behind is asked by HTTP/1.0",
+        why: "HTTP/1.0 has no upgrade. uvicorn and Node take it all the same; other servers do not have to.",
+        seen: "the configuration; no answer tells it, and it works",
+        rules: &["OH-NGX-104"],
+        mend: &["proxy_http_version 1.1;"],
+    }
     UPGRADE_HIDDEN {
         id: "UPG-5",
         title: "the upgrade is answered with a page",
@@ -224,12 +244,14 @@ causes! {
         title: "no location leads to Socket.IO",
         why: "The path falls to the files of a page, and is answered with it.",
         seen: "upgrade and polling are answered with a page, and what is behind answers rightly",
-        rules: &["OH-NGX-207", "OH-NGX-213", "OH-NGX-215"],
+        rules: &["OH-NGX-207", "OH-NGX-213", "OH-NGX-214", "OH-NGX-215"],
         mend: &[
+            MAP_LINE,
             "location /socket.io/ {",
             "    proxy_pass http://127.0.0.1:3000;",
             "    proxy_http_version 1.1;",
             "    proxy_set_header Host $http_host;",
+            "    proxy_set_header X-Forwarded-Proto $scheme;",
             "    proxy_set_header Upgrade $http_upgrade;",
             "    proxy_set_header Connection $connection_upgrade;",
             "}",
@@ -248,7 +270,7 @@ causes! {
         title: "the path is redirected",
         why: "A WebSocket follows no redirect.",
         seen: "301, 302, 307 or 308",
-        rules: &["OH-NGX-206", "OH-NGX-209"],
+        rules: &["OH-NGX-206", "OH-NGX-207", "OH-NGX-209"],
         mend: &["use the address that it names: https and not http, and /socket.io/ with its last slash"],
     }
     MISSING {
@@ -256,7 +278,7 @@ causes! {
         title: "there is nothing at the path",
         why: "Whoever answers knows the path for nothing.",
         seen: "404",
-        rules: &["OH-NGX-204", "OH-NGX-213"],
+        rules: &["OH-NGX-204", "OH-NGX-207", "OH-NGX-213", "OH-NGX-215"],
         mend: &["name the path of the server: --path /socket.io/"],
     }
     ORIGIN {
@@ -265,7 +287,7 @@ causes! {
         why: "It compares Origin with the scheme and host that it believes to have; behind a proxy it has to be told.",
         seen: "polling says that the origin is not accepted; without one both work",
         rules: &["OH-NGX-105", "OH-NGX-106", "OH-NGX-107", "OH-NGX-112"],
-        mend: &["proxy_set_header Host $http_host;", "proxy_set_header X-Forwarded-Proto $scheme;"],
+        mend: &["proxy_set_header Host $http_host;", "proxy_set_header X-Forwarded-Proto $scheme;    # $http_x_forwarded_proto behind another proxy"],
     }
     ORIGIN_TWICE {
         id: "ORI-2",
@@ -296,7 +318,7 @@ causes! {
         title: "the proxy forbids it",
         why: "deny, limit_except or a rule of a firewall for the web stands at the path.",
         seen: "403 with a page; the application's own has no word",
-        rules: &["OH-NGX-311", "OH-NGX-509"],
+        rules: &["OH-NGX-207", "OH-NGX-311", "OH-NGX-509"],
         mend: &["let the path pass for those who may use it: allow, limit_except"],
     }
     BODY {
@@ -361,8 +383,26 @@ causes! {
         title: "plain HTTP is spoken to a port of TLS",
         why: "The scheme of the address, or of proxy_pass, is not that of the port.",
         seen: "400 \"The plain HTTP request was sent to HTTPS port\"",
-        rules: &["OH-NGX-216"],
+        rules: &[],
         mend: &["proxy_pass https://…;    # or https in the address"],
+    }
+    NO_HTTP {
+        id: "GW-4",
+        title: "what listens there gives no answer of HTTP",
+        why: "It ends the connection, or says something else: another program has the port, or it breaks at the \
+              request.",
+        seen: "nothing, half an answer, an answer without end, or what is none",
+        rules: &[],
+        mend: &["look who has the port, and at its log: ss --listening --tcp --numeric --processes"],
+    }
+    OF_NGINX {
+        id: "GW-5",
+        title: "nginx itself fails",
+        why: "It has no connection left for what is behind it, goes round in redirects of its own, or cannot read a \
+              file that it needs.",
+        seen: "500 with a page of nginx, and what is behind answers",
+        rules: &["OH-NGX-305"],
+        mend: &["look at the error_log of nginx, which says why", "worker_connections 8192;    # where it has none left"],
     }
     MASKED {
         id: "MASK-1",
@@ -417,9 +457,12 @@ causes! {
         id: "KIND-1",
         title: "the server has no Socket.IO",
         why: "OpenHands has none since 1.7: pages connect to the agent servers themselves.",
-        seen: "upgrade and polling are answered with a page by the server itself",
+        seen: "polling is answered with a page or 404 by the server itself, and so is an upgrade, if it is not refused",
         rules: &[],
-        mend: &["check an agent server instead, or the address of an older OpenHands"],
+        mend: &[
+            "check an agent server instead, or the address of an older OpenHands",
+            "where the server has it at another path, name that: --path",
+        ],
     }
     NO_WEBSOCKET {
         id: "KIND-2",
@@ -437,6 +480,44 @@ causes! {
         seen: "4001 \"Authentication failed\", or 403 before the upgrade",
         rules: &[],
         mend: &["give the key of that sandbox: it is the session_api_key of GET /api/v1/sandboxes"],
+    }
+    LEAVES {
+        id: "PATH-6",
+        title: "a redirect leads out of the prefix",
+        why: "An editor redirects within what it believes to be its own; where its prefix was stripped and it was \
+              not told, that is the whole site, and nginx's own redirects name the port that it listens on.",
+        seen: "the Location of an answer below the prefix",
+        rules: &["OH-NGX-206", "OH-NGX-208", "OH-NGX-209", "OH-NGX-217"],
+        mend: &[
+            "proxy_set_header X-Forwarded-Prefix /vscode/ID;",
+            "proxy_redirect / /vscode/ID/;",
+            "absolute_redirect off;",
+        ],
+    }
+    EDITOR_FILES {
+        id: "EDIT-1",
+        title: "the files of the editor do not come",
+        why: "The page comes, and its files fall to another location, or are answered with a page.",
+        seen: "a file below the prefix that is no style and no script",
+        rules: &["OH-NGX-201", "OH-NGX-203", "OH-NGX-206", "OH-NGX-207", "OH-NGX-214"],
+        mend: &["location ^~ /vscode/ID/ {    # so that no pattern goes before it", "    proxy_pass http://127.0.0.1:8080/;", "}"],
+    }
+    TOKEN {
+        id: "KEY-2",
+        title: "the editor does not take the token, or was given none",
+        why: "A server of VS Code opens to its connection token alone, in the first address or in a cookie.",
+        seen: "403 for its page, or \"auth mismatch\" in its handshake",
+        rules: &[],
+        mend: &["give the token of that server: it is in the address that it logs when it starts"],
+    }
+    OPEN_ORIGIN {
+        id: "ORI-3",
+        title: "pages of others may open the editor",
+        why: "code-server compares Origin with its host, unless it is told to trust all, or a proxy takes Origin \
+              away: then every page that its user visits has a shell.",
+        seen: "an upgrade from a foreign page is let in",
+        rules: &["OH-NGX-507"],
+        mend: &["proxy_set_header Origin $http_origin;    # and no --trusted-origins '*'"],
     }
     UNKNOWN {
         id: "UNK-1",

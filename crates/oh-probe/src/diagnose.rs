@@ -5,7 +5,7 @@
 //! which no look at one of them could.
 
 use oh_nginx_conf::inspect::Tree;
-use oh_nginx_conf::lint::{self, Finding, Known};
+use oh_nginx_conf::lint::{self, Finding, Known, Severity};
 
 use crate::cause::{self, Cause};
 use crate::failure::Failure;
@@ -59,7 +59,8 @@ pub fn diagnose(hops: &[Hop<'_>]) -> Option<Diagnosis> {
     }
     let at = hops.iter().rposition(|hop| !connects(hop.ladder))?;
     let (failing, behind) = (hops.get(at)?, hops.get(at + 1));
-    let (cause, certainty) = of_hop(failing.ladder, behind.is_some());
+    let standing = Standing::of(at, behind.is_some());
+    let (cause, certainty) = of_hop(failing.ladder, standing);
     Some(Diagnosis {
         cause,
         certainty,
@@ -77,13 +78,36 @@ pub fn lines_of(cause: &Cause, tree: &Tree, known: &Known) -> Vec<Finding> {
     findings
 }
 
-/// Tells an inherited loss from a plain one, where the configuration can be read.
+/// Tells apart what looks the same from outside, where the configuration can be read: an inherited loss from a plain
+/// one, and a page in the place of an answer from a page that was asked for.
 pub fn refined(cause: &'static Cause, tree: &Tree, known: &Known) -> &'static Cause {
-    let is_lost = cause == &cause::UPGRADE_LOST || cause == &cause::CONNECTION_LOST;
-    if is_lost && !lines_of(&cause::UPGRADE_INHERITED, tree, known).is_empty() {
+    let has_lines = |cause: &Cause| !lines_of(cause, tree, known).is_empty();
+    if cause == &cause::NO_LOCATION {
+        // Without its upgrade, a path that was changed shows the server's own page too.
+        return match () {
+            () if has_lines(&cause::MASKED) => &cause::MASKED,
+            () if !has_lines(cause) && has_lines(&cause::PREFIX) => &cause::PREFIX,
+            () => cause,
+        };
+    }
+    // A line that breaks it by itself is named before one that may be about another location.
+    let breaks = |finding: &Finding| finding.severity == Severity::Error && finding.sure;
+    let may_be_lost =
+        [&cause::UPGRADE_LOST, &cause::CONNECTION_LOST, &cause::ORIGIN].contains(&cause);
+    if may_be_lost
+        && has_lines(&cause::UPGRADE_INHERITED)
+        && !lines_of(cause, tree, known).iter().any(breaks)
+    {
         return &cause::UPGRADE_INHERITED;
     }
     cause
+}
+
+/// Returns what is wrong with the answers of a hop, and keeps no WebSocket from opening.
+pub fn warnings(ladder: &Ladder) -> Vec<&'static Cause> {
+    let polling = ladder.polling.as_ref().and_then(|polling| polling.value.as_ref().ok());
+    let origins = polling.map(|answer| answer.headers_of("Access-Control-Allow-Origin").count());
+    if origins.is_some_and(|count| count > 1) { vec![&cause::ORIGIN_TWICE] } else { Vec::new() }
 }
 
 /// Says whether a connection came to its end: the server gave the namespace, or refused it by itself.
@@ -93,7 +117,29 @@ pub fn connects(ladder: &Ladder) -> bool {
 
 type Found = (&'static Cause, Certainty);
 
-fn of_hop(ladder: &Ladder, is_good_behind: bool) -> Found {
+/// What is known of a hop by those that were asked beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// What is behind it answers rightly: it is a proxy, and the fault is its own.
+    Proxy,
+    /// It is the last of several: the server itself.
+    Server,
+    /// Nobody else was asked: it may be either.
+    Alone,
+}
+
+impl Standing {
+    /// Of the hop at this place, which is not the last one that was asked where there is one behind it.
+    pub(crate) const fn of(at: usize, has_behind: bool) -> Self {
+        match (has_behind, at) {
+            (true, _) => Self::Proxy,
+            (false, 0) => Self::Alone,
+            (false, _) => Self::Server,
+        }
+    }
+}
+
+fn of_hop(ladder: &Ladder, standing: Standing) -> Found {
     use Certainty::{Certain, Likely};
     if let Some(cause) = ladder.reached.as_ref().and_then(below_http) {
         return (cause, Certain);
@@ -101,13 +147,13 @@ fn of_hop(ladder: &Ladder, is_good_behind: bool) -> Found {
     let Some(upgrade) = &ladder.upgrade else { return (&cause::UNKNOWN, Likely) };
     let polling = ladder.polling.as_ref().and_then(|polling| polling.value.as_ref().ok());
     let polling = polling.map(signature::of_polling);
-    let sure = if is_good_behind { Certain } else { Likely };
+    let sure = if standing == Standing::Proxy { Certain } else { Likely };
     let upgrade = match &upgrade.value {
         Ok(answer) => signature::of_upgrade(answer),
-        Err(failure) => return (of_no_answer(failure, polling.as_ref()), sure),
+        Err(failure) => return (of_no_answer(failure, polling.as_ref(), standing), sure),
     };
     match (upgrade, polling) {
-        (Upgrade::Open, _) => (above_http(ladder), Certain),
+        (Upgrade::Open, _) => (above_http(ladder, standing), Certain),
         (Upgrade::Faulty, _) => (&cause::UPGRADE_FAULTY, Certain),
         (Upgrade::NotSeen, _) => (&cause::UPGRADE_LOST, sure),
         (Upgrade::HalfSeen, Some(Polling::Opened(_))) => (&cause::CONNECTION_LOST, sure),
@@ -115,12 +161,29 @@ fn of_hop(ladder: &Ladder, is_good_behind: bool) -> Found {
         (Upgrade::Refused, Some(Polling::Origin(_))) => (&cause::ORIGIN, Certain),
         (Upgrade::Refused, Some(Polling::Version)) => (&cause::QUERY, sure),
         (Upgrade::Refused, Some(Polling::Session)) => (&cause::STICKY, Likely),
-        (Upgrade::Refused, Some(Polling::Common(Common::Page | Common::Missing))) => {
-            (&cause::PREFIX, sure)
-        }
+        (Upgrade::Refused, Some(Polling::Common(Common::Page | Common::Missing))) => match standing
+        {
+            // Nobody is before it who could change the path.
+            Standing::Server => (&cause::NO_SOCKET_IO, Likely),
+            Standing::Proxy | Standing::Alone => (&cause::PREFIX, sure),
+        },
         (Upgrade::Refused, _) => (&cause::REFUSED_UPGRADE, Likely),
+        (Upgrade::Told(Polling::Origin(_)), _) => (&cause::ORIGIN, Certain),
+        (Upgrade::Told(Polling::Session), _) => (&cause::STICKY, Likely),
+        (Upgrade::Told(Polling::Version), _) => (&cause::QUERY, sure),
+        (Upgrade::Told(_), Some(Polling::Opened(_))) => (&cause::REFUSED_UPGRADE, Likely),
+        // Neither of the two transports: the server was told none.
+        (Upgrade::Told(Polling::Transport), Some(Polling::Transport)) => (&cause::QUERY, sure),
+        (Upgrade::Told(_), _) => (&cause::UNKNOWN, Likely),
+        // engine.io ends upgrades of paths that it does not serve, and a proxy between has an answer of its own.
+        (
+            Upgrade::Common(Common::BadGateway),
+            Some(Polling::Common(Common::Page | Common::Missing)),
+        ) => (&cause::PREFIX, sure),
         (Upgrade::Common(Common::Page), Some(Polling::Opened(_))) => (&cause::MASKED, sure),
-        (Upgrade::Common(Common::Page), _) if is_good_behind => (&cause::NO_LOCATION, Certain),
+        (Upgrade::Common(Common::Page), _) if standing == Standing::Proxy => {
+            (&cause::NO_LOCATION, Likely)
+        }
         (Upgrade::Common(Common::Page), _) => (&cause::NO_SOCKET_IO, Likely),
         (Upgrade::Common(common), _) => (of_common(&common), Certain),
         (Upgrade::HalfSeen, _) => (&cause::UNKNOWN, Likely),
@@ -139,6 +202,8 @@ pub(crate) fn of_common(common: &Common) -> &'static Cause {
         Common::BadGateway => &cause::BACK_END,
         Common::GatewayTimeout => &cause::HUNG,
         Common::PlainToTls => &cause::TLS_PORT,
+        Common::NoCertificate => &cause::CLIENT_CERTIFICATE,
+        Common::OfNginx => &cause::OF_NGINX,
         Common::Other(_) => &cause::UNKNOWN,
     }
 }
@@ -182,25 +247,40 @@ fn of_distrust(distrust: &Distrust) -> &'static Cause {
 }
 
 /// The connection was made, and nothing of HTTP came back.
-pub(crate) fn of_no_answer(failure: &Failure, polling: Option<&Polling>) -> &'static Cause {
+pub(crate) fn of_no_answer(
+    failure: &Failure,
+    polling: Option<&Polling>,
+    standing: Standing,
+) -> &'static Cause {
     match failure {
         Failure::NotHttp { first } if first.get(3..9) == Some(&SETTINGS_FRAME) => &cause::HTTP_2,
-        Failure::Reset { bytes: 0 } => &cause::CONNECTIONS,
         // engine.io ends upgrades of paths that it does not serve so, after a second.
-        Failure::Closed { bytes: 0 } if polling.is_some() => &cause::PREFIX,
-        Failure::Closed { bytes: 0 } => &cause::CONNECTIONS,
+        Failure::Closed { bytes: 0 } if polling.is_some() => match standing {
+            Standing::Server => &cause::NO_SOCKET_IO,
+            Standing::Proxy | Standing::Alone => &cause::PREFIX,
+        },
+        Failure::Reset { bytes: 0 } | Failure::Closed { bytes: 0 } => match standing {
+            Standing::Server => &cause::NO_HTTP,
+            Standing::Proxy | Standing::Alone => &cause::CONNECTIONS,
+        },
         Failure::Silent(_) => &cause::HUNG,
+        Failure::NotHttp { .. }
+        | Failure::TooLarge { .. }
+        | Failure::Reset { .. }
+        | Failure::Closed { .. } => &cause::NO_HTTP,
         _ => &cause::UNKNOWN,
     }
 }
 
 /// The WebSocket is open, and Socket.IO does not come to its end.
-fn above_http(ladder: &Ladder) -> &'static Cause {
+fn above_http(ladder: &Ladder, standing: Standing) -> &'static Cause {
     match (&ladder.open, &ladder.connect) {
         (Some(open), _) if open.value.is_err() => &cause::NO_ENGINE,
         (_, Some(connect)) => match &connect.value {
             Err(Ended::Quiet(_)) => &cause::NO_NAMESPACE,
-            Err(_) => &cause::CUT,
+            // Who ends it is between, where the server answers in its time.
+            Err(_) if standing == Standing::Proxy => &cause::CUT,
+            Err(_) => &cause::NO_NAMESPACE,
             Ok(_) => &cause::UNKNOWN,
         },
         _ => &cause::UNKNOWN,

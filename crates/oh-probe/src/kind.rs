@@ -20,7 +20,9 @@ use crate::ask::{Visitor, ask};
 use crate::dial::Timed;
 use crate::failure::Failure;
 use crate::http1::{Answer, Header};
+use crate::random;
 use crate::reach::Way;
+use crate::remote_agent::is_commit;
 
 /// How long `/healthz` is asked alone.
 const ALONE: Duration = Duration::from_secs(1);
@@ -197,7 +199,10 @@ pub async fn look(way: &Way, visitor: &Visitor) -> Observed {
             (Question::ServerInfo, "/server_info".to_owned()),
             (Question::Engine, "/socket.io/?EIO=4&transport=none".to_owned()),
             (Question::Commit, "/version".to_owned()),
-            (Question::Canary, format!("/__oh_canary_{:016x}", random())),
+            (
+                Question::Canary,
+                format!("/__oh_canary_{}", random::hexadecimal(&random::bytes::<8>())),
+            ),
         ] {
             looking.begin(question, format!("{}{below}", observed.prefix));
         }
@@ -401,10 +406,9 @@ fn health(answer: &Answer) -> Option<String> {
 }
 
 /// The commit of a server of VS Code: forty digits and nothing else.
-fn commit(answer: &Answer) -> Option<String> {
+pub(crate) fn commit(answer: &Answer) -> Option<String> {
     let text = answer.text();
-    let is_commit = text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (answer.status == 200 && is_commit).then(|| text.into_owned())
+    (answer.status == 200 && is_commit(&text)).then(|| text.into_owned())
 }
 
 /// Reads what stands under `info`, of which the rest of a long document need not be there.
@@ -486,14 +490,8 @@ fn numbers(version: &str) -> Option<(u32, u32)> {
 }
 
 /// Returns what a server says as it can be shown: short, and without what directs a terminal.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().filter(|one| !one.is_control()).take(NAME_CHARS_MAX).collect()
-}
-
-fn random() -> u64 {
-    let mut bytes = [0; 8];
-    // Without randomness the name is one that nobody has all the same.
-    getrandom::fill(&mut bytes).map_or(0, |()| u64::from_le_bytes(bytes))
 }
 
 /// Questions on the way, each on a connection of its own; those that are left end with this value.

@@ -20,6 +20,7 @@ use crate::http1::{Answer, Header};
 use crate::polling::{self, Sid};
 use crate::reach::{Reached, Stream, Way};
 use crate::socketio::{Connection, End, Next, Seen};
+use crate::target::Target;
 use crate::websocket::{self, AcceptFault, Handshake, Upgraded};
 
 /// What a step came to; nothing where it was not reached.
@@ -108,6 +109,15 @@ impl Asked {
     pub(crate) fn target(&self, transport: &str) -> String {
         let Self { path, query, engine_version, .. } = self;
         format!("{path}?EIO={engine_version}&transport={transport}{query}")
+    }
+
+    /// Returns what a proxy of this site has to ask of what is behind it: the same, with the host and the scheme by
+    /// which pages reach the site. A server that compares them with the page's origin can be asked directly so.
+    pub fn behind(&self, site: &Target) -> Self {
+        let scheme = if site.is_tls { "https" } else { "http" };
+        let mut asked = Self { authority: Some(site.authority()), ..self.clone() };
+        asked.headers.extend(Header::new("X-Forwarded-Proto", scheme));
+        asked
     }
 
     pub(crate) fn authority(&self, way: &Way) -> String {

@@ -15,15 +15,18 @@ pub mod ladder;
 pub mod limits;
 pub mod load;
 pub mod polling;
+mod random;
 pub mod raw;
 pub mod reach;
 pub mod reference;
+pub mod remote_agent;
 pub mod signature;
 pub mod soak;
 pub mod socketio;
 pub mod sticky;
 pub mod target;
 pub mod tls;
+pub mod vscode;
 pub mod websocket;
 
 #[cfg(test)]

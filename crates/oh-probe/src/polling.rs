@@ -12,9 +12,13 @@ use crate::http1::{self, Answer, Header, Request};
 use crate::ladder::Asked;
 use crate::limits::Limits;
 use crate::reach::Way;
+use crate::signature::{self, Polling};
 
 /// How many packets are read of the answer that opens a session.
 const PACKETS_MAX: usize = 16;
+
+/// How often something is sent, behind several servers, until the one that has the session hears of it.
+pub(crate) const TRIES: usize = 16;
 
 /// What a request came to; an error where the server was not even reached.
 pub type Polled = Result<Timed<Result<Answer, Failure>>, Failure>;
@@ -72,10 +76,27 @@ pub async fn get(way: &Way, asked: &Asked, sid: &Sid, limits: &Limits) -> Polled
     request(way, asked, "GET", Some(sid), &[], limits).await
 }
 
-/// Ends a session, and says whether the server took it.
+/// Ends a session, and says whether the server that has it took it: where another one answers that it knows no such
+/// session, it is said again.
 pub async fn end(way: &Way, asked: &Asked, sid: &Sid) -> bool {
-    let ended = post(way, asked, sid, &[Packet::Close]).await;
-    ended.is_ok_and(|ended| ended.value.is_ok_and(|answer| answer.status == 200))
+    for _ in 0..TRIES {
+        let ended = post(way, asked, sid, &[Packet::Close]).await;
+        if !is_unknown(&ended) {
+            return is_ok(&ended);
+        }
+    }
+    false
+}
+
+/// Says whether a request was taken.
+pub fn is_ok(polled: &Polled) -> bool {
+    matches!(polled, Ok(Timed { value: Ok(answer), .. }) if answer.status == 200)
+}
+
+/// Says whether a server answered that it does not know the session.
+pub fn is_unknown(polled: &Polled) -> bool {
+    let answer = polled.as_ref().ok().and_then(|polled| polled.value.as_ref().ok());
+    answer.is_some_and(|answer| signature::of_polling(answer) == Polling::Session)
 }
 
 async fn request(

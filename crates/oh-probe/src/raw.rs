@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::ask::{Visitor, ask};
 use crate::cause::{self, Cause};
-use crate::diagnose::{Certainty, Diagnosis, below_http, of_common};
+use crate::diagnose::{Certainty, Diagnosis, Standing, below_http, of_common};
 use crate::dial::Timed;
 use crate::failure::Failure;
 use crate::http1::Answer;
@@ -120,10 +120,16 @@ impl First {
 /// Climbs as far as it goes, by two connections at most, one after the other.
 pub async fn climb(way: &Way, asked: &Asked) -> Ladder {
     let mut ladder = Ladder::default();
+    climb_into(way, asked, &mut ladder).await;
+    ladder
+}
+
+/// [`climb`], for whoever has no time for all of it: what was seen until then stands in the ladder.
+pub async fn climb_into(way: &Way, asked: &Asked, ladder: &mut Ladder) {
     let mut reached = way.reach().await;
     let stream = reached.stream.take();
     ladder.reached = Some(reached);
-    let Some(stream) = stream else { return ladder };
+    let Some(stream) = stream else { return };
 
     let began = Instant::now();
     let authority = asked.visitor.authority(way);
@@ -144,10 +150,9 @@ pub async fn climb(way: &Way, asked: &Asked) -> Ladder {
     let value = value.map(|(answer, fault)| UpgradeAnswer { answer, fault });
     ladder.upgrade = Some(Timed { took, value });
     match socket {
-        Some(socket) => listen(*socket, asked.first_frame, way.limits.packet, &mut ladder).await,
+        Some(socket) => listen(*socket, asked.first_frame, way.limits.packet, ladder).await,
         None => ladder.page = Some(ask(way, &asked.visitor, "GET", &asked.target).await),
     }
-    ladder
 }
 
 /// Waits for what comes first, and ends the connection with its goodbye.
@@ -214,7 +219,7 @@ pub fn diagnose_raw(hops: &[Hop<'_>]) -> Option<Diagnosis> {
     }
     let at = hops.iter().rposition(|hop| !connects(hop.ladder))?;
     let (failing, behind) = (hops.get(at)?, hops.get(at + 1));
-    let (cause, certainty) = of_hop(failing.ladder, behind.is_some());
+    let (cause, certainty) = of_hop(failing.ladder, Standing::of(at, behind.is_some()));
     Some(Diagnosis {
         cause,
         certainty,
@@ -232,8 +237,9 @@ pub fn connects(ladder: &Ladder) -> bool {
     })
 }
 
-fn of_hop(ladder: &Ladder, is_good_behind: bool) -> (&'static Cause, Certainty) {
+fn of_hop(ladder: &Ladder, standing: Standing) -> (&'static Cause, Certainty) {
     use Certainty::{Certain, Likely};
+    let is_good_behind = standing == Standing::Proxy;
     if let Some(cause) = ladder.reached.as_ref().and_then(below_http) {
         return (cause, Certain);
     }
@@ -243,7 +249,7 @@ fn of_hop(ladder: &Ladder, is_good_behind: bool) -> (&'static Cause, Certainty) 
         ladder.page.as_ref().and_then(|page| page.value.as_ref().ok()).map(signature::of_any);
     let upgrade = match &upgrade.value {
         Ok(answer) => signature::of_upgrade(answer),
-        Err(failure) => return (of_no_answer(failure, ladder.page.as_ref()), sure),
+        Err(failure) => return (of_no_answer(failure, ladder.page.as_ref(), standing), sure),
     };
     match upgrade {
         Upgrade::Open => (above_http(ladder), Certain),
@@ -258,6 +264,7 @@ fn of_hop(ladder: &Ladder, is_good_behind: bool) -> (&'static Cause, Certainty) 
         Upgrade::Refused => (&cause::REFUSED_UPGRADE, Likely),
         Upgrade::Common(Common::Page) if is_good_behind => (&cause::UPGRADE_HIDDEN, Certain),
         Upgrade::Common(Common::Page) => (&cause::NO_WEBSOCKET, Likely),
+        Upgrade::Told(_) => (&cause::UNKNOWN, Likely),
         // With an upgrade a route is found, and without one it is not: the headers were lost.
         Upgrade::Common(Common::Missing | Common::Other(426)) if is_good_behind => {
             (&cause::UPGRADE_LOST, Likely)
@@ -271,12 +278,13 @@ fn of_hop(ladder: &Ladder, is_good_behind: bool) -> (&'static Cause, Certainty) 
 fn of_no_answer(
     failure: &Failure,
     page: Option<&Timed<Result<Answer, Failure>>>,
+    standing: Standing,
 ) -> &'static Cause {
     let has_page = page.is_some_and(|page| page.value.is_ok());
     match failure {
         // Who answers pages and cuts upgrades knows no WebSocket at this path.
         Failure::Closed { bytes: 0 } if has_page => &cause::NO_WEBSOCKET,
-        _ => crate::diagnose::of_no_answer(failure, None),
+        _ => crate::diagnose::of_no_answer(failure, None, standing),
     }
 }
 

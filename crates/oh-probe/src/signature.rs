@@ -25,6 +25,8 @@ pub enum Upgrade {
     HalfSeen,
     /// 403 without a word: what an ASGI server says of each WebSocket that its application refuses.
     Refused,
+    /// A server of Engine.IO refuses, and says why.
+    Told(Polling),
     /// Something that any path may be answered.
     Common(Common),
 }
@@ -40,6 +42,8 @@ pub enum Polling {
     Origin(String),
     /// The server does not know the session.
     Session,
+    /// The server does not offer the transport, or was not told one: the query is lost.
+    Transport,
     /// A server of Engine.IO says something else.
     Engine(String),
     /// Something that any path may be answered.
@@ -69,6 +73,10 @@ pub enum Common {
     GatewayTimeout,
     /// A request without TLS came to a port of TLS.
     PlainToTls,
+    /// A proxy wants a certificate of the client.
+    NoCertificate,
+    /// nginx itself failed.
+    OfNginx,
     /// Something else.
     Other(u16),
 }
@@ -87,6 +95,10 @@ pub fn of_upgrade(upgrade: &UpgradeAnswer) -> Upgrade {
         400 if engine_code(&text) == Some(3) => Upgrade::NotSeen,
         500 if text.trim() == "Internal Server Error" => Upgrade::HalfSeen,
         403 if text.is_empty() => Upgrade::Refused,
+        400 => match reason_of(&text) {
+            Some(reason) => Upgrade::Told(reason),
+            None => Upgrade::Common(of_any(answer)),
+        },
         _ => Upgrade::Common(of_any(answer)),
     }
 }
@@ -96,24 +108,32 @@ pub fn of_polling(answer: &Answer) -> Polling {
     if let Some(open) = opened_by(answer) {
         return Polling::Opened(open);
     }
-    let text = answer.text();
-    if answer.status == 400 {
-        if text.contains("unsupported version of the Socket.IO or Engine.IO protocol")
-            || engine_code(&text) == Some(5)
-        {
-            return Polling::Version;
-        }
-        if let Some(origin) = text.trim_matches('"').strip_suffix(" is not an accepted origin.") {
-            return Polling::Origin(shortened(origin));
-        }
-        if text.contains("Invalid session") || engine_code(&text) == Some(1) {
-            return Polling::Session;
-        }
-        if engine_code(&text).is_some() || text.starts_with("\"Invalid") {
-            return Polling::Engine(shortened(&text));
-        }
+    let reason = Some(answer).filter(|answer| answer.status == 400);
+    let reason = reason.and_then(|answer| reason_of(&answer.text()));
+    reason.unwrap_or_else(|| Polling::Common(of_any(answer)))
+}
+
+/// Says why a server of Engine.IO refuses. engine.io writes a code where it answers a poll, and of an upgrade the
+/// words alone.
+fn reason_of(text: &str) -> Option<Polling> {
+    let code = engine_code(text);
+    if text.contains("unsupported version of the Socket.IO or Engine.IO protocol")
+        || code == Some(5)
+        || text == "Unsupported protocol version"
+    {
+        return Some(Polling::Version);
     }
-    Polling::Common(of_any(answer))
+    if let Some(origin) = text.trim_matches('"').strip_suffix(" is not an accepted origin.") {
+        return Some(Polling::Origin(shortened(origin)));
+    }
+    if text.contains("Invalid session") || code == Some(1) || text == "Session ID unknown" {
+        return Some(Polling::Session);
+    }
+    if text == "\"Invalid transport\"" || code == Some(0) || text == "Transport unknown" {
+        return Some(Polling::Transport);
+    }
+    let is_reason = code.is_some() || text.starts_with("\"Invalid");
+    is_reason.then(|| Polling::Engine(shortened(text)))
 }
 
 /// Says what an answer is that may be had of any path.
@@ -127,6 +147,7 @@ pub fn of_any(answer: &Answer) -> Common {
         400 if answer.text().contains("The plain HTTP request was sent to HTTPS port") => {
             Common::PlainToTls
         }
+        400 if answer.text().contains("SSL certificate") => Common::NoCertificate,
         401 => Common::Login,
         403 => Common::Forbidden,
         404 => Common::Missing,
@@ -134,6 +155,7 @@ pub fn of_any(answer: &Answer) -> Common {
         429 | 503 => Common::TooMany,
         502 => Common::BadGateway,
         504 => Common::GatewayTimeout,
+        500 if answer.text().contains("<center>nginx") => Common::OfNginx,
         other => Common::Other(other),
     }
 }
@@ -173,6 +195,27 @@ mod tests {
             (403, "text/html", "<html>nginx</html>", Upgrade::Common(Common::Forbidden)),
             (200, "text/html; charset=utf-8", "<html>", Upgrade::Common(Common::Page)),
             (500, "text/html", "<html>500</html>", Upgrade::Common(Common::Other(500))),
+            (
+                500,
+                "text/html",
+                "<hr><center>nginx/1.22.1</center>",
+                Upgrade::Common(Common::OfNginx),
+            ),
+            (400, "text/html", "Transport unknown", Upgrade::Told(Polling::Transport)),
+            (400, "text/html", "Unsupported protocol version", Upgrade::Told(Polling::Version)),
+            (400, "text/html", "Session ID unknown", Upgrade::Told(Polling::Session)),
+            (
+                400,
+                "text/html",
+                "<title>400 No required SSL certificate was sent</title>",
+                Upgrade::Common(Common::NoCertificate),
+            ),
+            (
+                400,
+                "application/json",
+                "\"https://a is not an accepted origin.\"",
+                Upgrade::Told(Polling::Origin("https://a".to_owned())),
+            ),
         ] {
             let answer = answer(status, media_type, body);
             assert_eq!(of_upgrade(&UpgradeAnswer { answer, fault: None }), expected, "{body}");
@@ -192,7 +235,9 @@ mod tests {
             ),
             (400, "\"Invalid session abc\"", Polling::Session),
             (400, r#"{"code":1,"message":"Session ID unknown"}"#, Polling::Session),
-            (400, "\"Invalid transport\"", Polling::Engine("\"Invalid transport\"".to_owned())),
+            (400, "\"Invalid transport\"", Polling::Transport),
+            (400, r#"{"code":0,"message":"Transport unknown"}"#, Polling::Transport),
+            (400, "\"Invalid packet\"", Polling::Engine("\"Invalid packet\"".to_owned())),
             (502, "<html>", Polling::Common(Common::BadGateway)),
         ] {
             assert_eq!(of_polling(&answer(status, "text/plain", body)), expected, "{body}");

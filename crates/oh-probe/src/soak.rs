@@ -72,7 +72,7 @@ pub async fn soak(
     stop: impl Future<Output = ()>,
 ) -> Soaked {
     let mut stop = pin!(stop);
-    let (ladder, connection) = select! {
+    let (mut ladder, connection) = select! {
         biased;
         () = &mut stop => return Soaked::default(),
         made = ladder::hold(way, asked) => made,
@@ -99,7 +99,7 @@ pub async fn soak(
     };
     held.took = began.elapsed();
     held.silence = connection.silent_for();
-    connection.close(Instant::now() + way.limits.packet).await;
+    ladder.frames = connection.close(Instant::now() + way.limits.packet).await;
     Soaked { ladder, held: Some(held) }
 }
 

@@ -2,8 +2,8 @@
 //! the session.
 //!
 //! Behind a proxy with several servers and no affinity they do not, and each request has a new chance to go wrong. So
-//! there are several sessions, and each is ended; one that the answers of the wrong server keep from being ended is
-//! asked again until the right one hears of it.
+//! there are several sessions, and what has to be heard by the server that has one (the request for the namespace, and
+//! the end) is sent again until that server hears it.
 
 use std::future::Future;
 use std::pin::pin;
@@ -15,21 +15,14 @@ use tokio::select;
 
 use crate::cause::{self, Cause};
 use crate::diagnose::Certainty;
-use crate::dial::Timed;
-use crate::failure::Failure;
-use crate::http1::Answer;
 use crate::ladder::Asked;
 use crate::limits::Limits;
-use crate::polling::{self, Polled, Sid};
+use crate::polling::{self, Polled, Sid, TRIES, is_ok, is_unknown};
 use crate::reach::Way;
-use crate::signature::{self, Polling};
 
 /// How many sessions are opened unless it is said otherwise: three requests of each need the right server, so of two
 /// servers by chance a fault is missed once in five hundred times.
 pub const SESSIONS: usize = 3;
-
-/// How often a session is asked to end until the server that has it hears of it.
-const END_TRIES: usize = 16;
 
 /// How long the answer to a poll may take that is due at once, though nothing else is.
 const POLL_MAX: Duration = Duration::from_secs(5);
@@ -39,11 +32,11 @@ const POLL_MAX: Duration = Duration::from_secs(5);
 pub enum Request {
     /// To be opened.
     Open,
-    /// For the namespace, by a post.
+    /// For the namespace, by a post; perhaps several times.
     Namespace,
     /// For what the server says of it, by a poll.
     Poll,
-    /// To be ended.
+    /// To be ended; perhaps several times.
     End,
 }
 
@@ -61,7 +54,7 @@ pub struct Step {
 /// What was seen of some sessions.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// The requests, in order, but for further tries to end a session.
+    /// The requests, in order.
     pub steps: Vec<Step>,
     /// How many sessions could not be ended; the server ends them when their heartbeat fails.
     pub left: usize,
@@ -101,25 +94,28 @@ async fn one(way: &Way, asked: &Asked, session: usize, seen: &mut Seen) -> bool 
     let Some(sid) = sid else { return false };
 
     let namespace = socket::write(&socket::Packet::bare(Kind::Connect));
-    let namespace = [Packet::Text(namespace.into())];
-    note(Request::Namespace, polling::post(way, asked, &sid, &namespace).await);
-    let limits = Limits { http: way.limits.http.min(POLL_MAX), ..way.limits.clone() };
-    note(Request::Poll, polling::get(way, asked, &sid, &limits).await);
-    let ended = polling::post(way, asked, &sid, &[Packet::Close]).await;
-    let mut is_ended = is_ok(&ended);
-    note(Request::End, ended);
-    for _ in 1..END_TRIES {
-        if is_ended {
-            break;
+    let posts =
+        [(Request::Namespace, Packet::Text(namespace.into())), (Request::End, Packet::Close)];
+    let mut is_heard = false;
+    for (request, packet) in posts {
+        if request == Request::End && is_heard {
+            // Without a namespace the server would have nothing to say.
+            let limits = Limits { http: way.limits.http.min(POLL_MAX), ..way.limits.clone() };
+            note(Request::Poll, polling::get(way, asked, &sid, &limits).await);
         }
-        is_ended = polling::end(way, asked, &sid).await;
+        is_heard = false;
+        for _ in 0..TRIES {
+            let answered = polling::post(way, asked, &sid, std::slice::from_ref(&packet)).await;
+            let goes_on = is_unknown(&answered);
+            is_heard = is_ok(&answered);
+            note(request, answered);
+            if !goes_on {
+                break;
+            }
+        }
     }
-    seen.left += usize::from(!is_ended);
+    seen.left += usize::from(!is_heard);
     true
-}
-
-fn is_ok(answered: &Polled) -> bool {
-    matches!(answered, Ok(Timed { value: Ok(answer), .. }) if answer.status == 200)
 }
 
 /// What sessions of long polling tell.
@@ -179,15 +175,11 @@ fn was_opened(step: &Step) -> bool {
     step.request != Request::Open || is_ok(&step.answered)
 }
 
-/// The server says that it does not know the session.
-fn is_unknown(answered: &Polled) -> bool {
-    let said: Option<&Result<Answer, Failure>> = answered.as_ref().ok().map(|timed| &timed.value);
-    matches!(said, Some(Ok(answer)) if signature::of_polling(answer) == Polling::Session)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dial::Timed;
+    use crate::http1::Answer;
 
     const UNKNOWN: (u16, &str) = (400, "\"Invalid session e1\"");
     const OK: (u16, &str) = (200, "OK");

@@ -5,6 +5,7 @@
 //! that is started is ended by the handle that started it, also when a test fails.
 
 pub mod alone;
+pub mod authority;
 pub mod bench;
 pub mod booted;
 pub mod browser;

@@ -3,8 +3,12 @@
 
 mod probe {
     mod kinds;
+    mod load;
+    mod peer;
     mod raw;
     mod servers;
+    mod soak;
     mod socket_io;
+    mod sticky;
     mod tls;
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use oh_probe::load::CONNECTIONS_MAX;
 use oh_term::{Answer, CheckFormat, Common, Failure, Format, Tool, duration};
 
 use crate::dev::{self, DevArguments};
@@ -48,6 +49,9 @@ pub(crate) struct CheckArguments {
     /// The address of the site, as a browser has it; without one, that of the configuration
     #[arg(value_name = "URL")]
     pub(crate) url: Option<String>,
+    /// Take it for this kind of server, and do not ask what it is
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub(crate) kind: Option<KindName>,
     /// Ask these hops, the outermost first, even where the first connects: public, nginx, upstream
     #[arg(long, value_name = "HOPS", value_delimiter = ',', value_enum)]
     pub(crate) via: Vec<HopName>,
@@ -84,12 +88,32 @@ pub(crate) struct CheckArguments {
     /// End after this time, whatever was seen until then
     #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = timeout)]
     pub(crate) timeout: Duration,
+    /// Hold a connection in silence for this time too, and say what cuts it, e.g. 90s
+    #[arg(long, value_name = "TIME", value_parser = soak)]
+    pub(crate) soak: Option<Duration>,
+    /// Make so many connections at once too, and say which limit they meet; up to 20000
+    #[arg(long, value_name = "COUNT", value_parser = connections)]
+    pub(crate) load: Option<usize>,
+    /// Look too whether all requests of a session of long polling come to the same server
+    #[arg(long)]
+    pub(crate) sticky: bool,
     /// Show the frames too, without secrets
     #[arg(short, long)]
     pub(crate) verbose: bool,
     /// Explain a cause, such as UPG-1, and ask nobody
     #[arg(long, value_name = "ID", conflicts_with = "url")]
     pub(crate) explain: Option<String>,
+}
+
+/// A kind of server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KindName {
+    /// Socket.IO, as OpenHands up to 1.6 has it
+    SocketIo,
+    /// An agent server of OpenHands, at /sockets/events/ below the path of the URL
+    AgentServer,
+    /// Any WebSocket, at the path of the URL itself
+    WebSocket,
 }
 
 /// A hop on the way.
@@ -123,6 +147,22 @@ pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
         return Err("from 10ms to 1h".to_owned());
     }
     Ok(timeout)
+}
+
+/// The longest time that a connection is held.
+const SOAK_MAX: Duration = Duration::from_secs(24 * 3600);
+
+fn soak(text: &str) -> Result<Duration, String> {
+    let lasting = duration::parse(text)?;
+    if !(Duration::from_secs(1)..=SOAK_MAX).contains(&lasting) {
+        return Err("from 1s to 24h".to_owned());
+    }
+    Ok(lasting)
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(count));
+    count.ok_or_else(|| format!("a number from 1 to {CONNECTIONS_MAX}"))
 }
 
 impl Tool for Cli {

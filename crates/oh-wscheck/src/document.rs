@@ -4,33 +4,65 @@ use oh_model::check::Check;
 use oh_model::redact::Redactor;
 use oh_nginx_conf::lint::Finding;
 use oh_probe::diagnose::Certainty;
+use oh_probe::kind::Kind;
+use oh_probe::ladder::Ladder;
 use serde_json::{Value, json};
 
 use crate::cause::Found;
 use crate::check::Seen;
+use crate::climbed::Climbed;
+use crate::further::Further;
 
 pub(crate) fn document(seen: &Seen, head: &str, checks: &[Vec<Check>], with_frames: bool) -> Value {
-    let hops = seen.hops.iter().zip(checks).map(|((hop, ladder), rungs)| {
-        let deviations: Vec<_> =
-            ladder.deviations.iter().map(|deviation| format!("{deviation:?}")).collect();
+    let hops = seen.hops.iter().zip(checks).map(|((hop, climbed), rungs)| {
+        let (deviations, frames) = match climbed {
+            Climbed::SocketIo(ladder) => (
+                ladder.deviations.iter().map(|one| format!("{one:?}")).collect(),
+                if with_frames { frames(ladder) } else { Value::Null },
+            ),
+            Climbed::Raw(_) => (Vec::new(), Value::Null),
+        };
         json!({
             "name": hop.name.word(),
             "target": hop.way.target.to_string(),
-            "path": hop.asked.path,
-            "connects": oh_probe::diagnose::connects(ladder),
+            "connects": climbed.connects(),
             "rungs": rungs.iter().map(rung).collect::<Vec<_>>(),
             "deviations": deviations,
-            "frames": if with_frames { frames(ladder) } else { Value::Null },
+            "frames": frames,
         })
     });
     json!({
         "summary": head,
         "connects": seen.connects(),
-        "is_cut_short": seen.is_cut_short.is_some(),
+        "is_cut_short": seen.is_cut_short,
+        "kind": seen.kind.as_ref().map(kind),
         "hops": hops.collect::<Vec<_>>(),
+        "further": seen.further.iter().map(further).collect::<Vec<_>>(),
         "cause": seen.found.as_ref().map(cause),
         "served_by": served_by(seen),
         "configuration_unread": seen.configuration.as_ref().and_then(|read| read.as_ref().err()),
+    })
+}
+
+fn kind(kind: &Kind) -> Value {
+    json!({
+        "family": kind.family.to_string(),
+        "version": kind.version,
+        "has_fallback": kind.has_fallback,
+        "proxy": kind.proxy,
+        "evidence": kind.evidence,
+    })
+}
+
+fn further(further: &Further) -> Value {
+    json!({
+        "name": further.check.name,
+        "verdict": further.check.verdict.word(),
+        "said": further.check.said,
+        "ms": further.check.took_us.map(ms),
+        "lines": further.lines,
+        "causes": further.causes.iter().map(|(cause, _)| cause.id).collect::<Vec<_>>(),
+        "is_stopped": further.is_stopped,
     })
 }
 
@@ -48,7 +80,7 @@ fn ms(took_us: u64) -> f64 {
     std::time::Duration::from_micros(took_us).as_secs_f64() * 1000.0
 }
 
-fn frames(ladder: &oh_probe::ladder::Ladder) -> Value {
+fn frames(ladder: &Ladder) -> Value {
     let redactor = Redactor::default();
     let frames = ladder.frames.iter().map(|frame| {
         let after_us = u64::try_from(frame.after.as_micros()).unwrap_or(u64::MAX);

@@ -6,10 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use oh_config::Settings;
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
+use oh_probe::ask::Visitor;
 use oh_probe::dial::{Override, Route};
 use oh_probe::http1::Header;
+use oh_probe::kind::prefix_of;
 use oh_probe::ladder::Asked;
 use oh_probe::limits::Limits;
+use oh_probe::raw;
 use oh_probe::reach::Way;
 use oh_probe::target::{Target, TargetHost};
 use oh_probe::tls::Trust;
@@ -27,11 +30,50 @@ const CERTIFICATES_BYTES_MAX: u64 = 4 << 20;
 const KEY_BYTES_MAX: u64 = 4 << 10;
 
 /// A hop, and how it is asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Hop {
     pub(crate) name: HopName,
     pub(crate) way: Way,
+    /// What is asked of Socket.IO; the other protocols take the visitor of it.
     pub(crate) asked: Asked,
+    /// The path below which the program is, without its last slash.
+    pub(crate) prefix: String,
+    /// Path and query that were given, for a WebSocket of no known program.
+    given: String,
+    /// The key of OpenHands, where one was given.
+    key: Option<String>,
+}
+
+/// What is spoken to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speech {
+    /// Socket.IO.
+    SocketIo,
+    /// The WebSocket of an agent server.
+    AgentServer,
+    /// The WebSocket at the very path that was given, whatever it speaks.
+    Raw,
+}
+
+impl Hop {
+    /// A hop that is asked for Socket.IO alone, at the top of a server.
+    pub(crate) fn socket_io(name: HopName, way: Way, asked: Asked) -> Self {
+        Self { name, way, asked, prefix: String::new(), given: "/".to_owned(), key: None }
+    }
+
+    /// Who asks.
+    pub(crate) fn visitor(&self) -> Visitor {
+        let Asked { origin, authority, headers, .. } = self.asked.clone();
+        Visitor { origin, authority, headers }
+    }
+
+    /// What is asked of a WebSocket without Socket.IO.
+    pub(crate) fn raw(&self, speech: Speech) -> raw::Asked {
+        if speech == Speech::AgentServer {
+            return raw::Asked::agent_server(&self.prefix, &self.visitor(), self.key.as_deref());
+        }
+        raw::Asked::at(self.given.clone(), self.visitor())
+    }
 }
 
 /// Makes the outermost hop of the arguments, and the address of the site where they name none.
@@ -64,15 +106,15 @@ pub(crate) fn public(arguments: &CheckArguments, settings: &Settings) -> Result<
     let path = match &arguments.path {
         Some(path) if path.starts_with('/') => path.clone(),
         Some(path) => return Err(refused(format!("--path {path:?} does not begin with /"))),
-        None if target.path.ends_with(SOCKET_IO) => target.path.clone(),
-        None => format!("{}/{SOCKET_IO}", target.path.trim_end_matches('/')),
+        None => format!("{}/{SOCKET_IO}", prefix_of(&target.path)),
     };
     if path.bytes().any(|byte| byte <= b' ' || byte == 0x7f || byte == b'?' || byte == b'#') {
         return Err(refused(format!("--path {path:?} has what no path has; write it as in a URL")));
     }
     let mut query = target.query.as_deref().map(|query| format!("&{query}")).unwrap_or_default();
-    if let Some(key) = key(arguments)? {
-        query.push_str(&format!("&session_api_key={}", percent_encoded(&key)));
+    let key = key(arguments)?;
+    if let Some(key) = &key {
+        query.push_str(&format!("&session_api_key={}", percent_encoded(key)));
     }
     let origin = arguments.origin.clone().unwrap_or_else(|| target.origin());
     if Header::new("Origin", origin.as_str()).is_none() {
@@ -88,7 +130,10 @@ pub(crate) fn public(arguments: &CheckArguments, settings: &Settings) -> Result<
         keeps_frames: arguments.verbose,
     };
     let way = Way { target, route, trust, takes_any_certificate: arguments.insecure, limits };
-    Ok(Hop { name: HopName::Public, way, asked })
+    let prefix = prefix_of(&way.target.path).to_owned();
+    let query = way.target.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
+    let given = format!("{}{query}", way.target.path);
+    Ok(Hop { name: HopName::Public, way, asked, prefix, given, key })
 }
 
 /// Makes the hop to this machine's own nginx, asked as the site is.
@@ -111,7 +156,7 @@ pub(crate) fn nginx(public: &Hop) -> Hop {
     }
     let authority = Some(target.authority());
     let asked = Asked { authority, ..public.asked.clone() };
-    Hop { name: HopName::Nginx, way, asked }
+    Hop { name: HopName::Nginx, way, asked, ..public.clone() }
 }
 
 /// Makes the hop to what stands behind, asked as a proxy would ask that is as it should be: in the name of the
@@ -131,17 +176,9 @@ pub(crate) fn upstream(
     };
     let target = Target::parse(&url)
         .map_err(|fault| Failure::new(Exit::Refused, format!("--upstream: {fault}")))?;
-    let base = target.path.trim_end_matches('/');
-    let path = format!("{base}/{SOCKET_IO}");
-    let scheme = if public.way.target.is_tls { "https" } else { "http" };
-    let mut headers = public.asked.headers.clone();
-    headers.extend(Header::new("X-Forwarded-Proto", scheme));
-    let asked = Asked {
-        path,
-        authority: Some(public.way.target.authority()),
-        headers,
-        ..public.asked.clone()
-    };
+    let prefix = target.path.trim_end_matches('/').to_owned();
+    let path = format!("{prefix}/{SOCKET_IO}");
+    let asked = Asked { path, ..public.asked.behind(&public.way.target) };
     let trust = if target.is_tls { Some(trust(arguments)?) } else { None };
     let way = Way {
         target,
@@ -151,7 +188,7 @@ pub(crate) fn upstream(
         takes_any_certificate: true,
         limits: public.way.limits.clone(),
     };
-    Ok(Hop { name: HopName::Upstream, way, asked })
+    Ok(Hop { name: HopName::Upstream, way, asked, prefix, ..public.clone() })
 }
 
 /// No step takes longer than the whole.

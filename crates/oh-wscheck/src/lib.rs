@@ -8,8 +8,10 @@
 mod cause;
 mod check;
 mod cli;
+mod climbed;
 mod dev;
 mod document;
+mod further;
 mod hops;
 mod nginx;
 mod page;

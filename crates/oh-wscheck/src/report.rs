@@ -7,7 +7,8 @@ use oh_model::redact::Redactor;
 use oh_nginx_conf::lint::Finding;
 use oh_probe::diagnose::Certainty;
 use oh_probe::failure::Failure;
-use oh_probe::ladder::{Ended, Ladder};
+use oh_probe::kind::Family;
+use oh_probe::ladder::Ended;
 use oh_probe::socketio::End;
 use oh_term::checks::Checked;
 use oh_term::text::wrapped;
@@ -16,7 +17,10 @@ use oh_term::{Answer, CheckFormat};
 use crate::cause::Found;
 use crate::check::Seen;
 use crate::cli::CheckArguments;
+use crate::climbed::Climbed;
 use crate::document;
+use crate::further::Further;
+use crate::hops::Speech;
 use crate::rungs::{answered, rungs};
 
 /// How wide a line for people is, in characters.
@@ -34,20 +38,21 @@ const NO_CONVERSATION: &str = "No conversation_id in query params";
 /// Makes the answer, in the format that was asked for.
 pub(crate) fn answer(seen: &Seen, arguments: &CheckArguments, format: CheckFormat) -> Answer {
     let mut checks = Vec::new();
-    for (hop, ladder) in &seen.hops {
-        let mut rungs = rungs(hop, ladder);
+    for (hop, climbed) in &seen.hops {
+        let mut rungs = rungs(hop, climbed);
         if let Some(found) = seen.found.as_ref().filter(|found| found.hop == hop.name.word()) {
             blame(&mut rungs, found);
         }
         checks.push(rungs);
     }
+    checks.push(seen.further.iter().map(further_check).collect());
     let exit = exit(seen);
     let verdict = verdict(seen, exit, &checks);
     let head = head(seen);
     let subject = seen.hops.first().map(|(hop, _)| hop.way.target.to_string()).unwrap_or_default();
     let summary = match &seen.found {
         Some(found) => format!("{head}: {} {}", found.cause.id, found.cause.title),
-        None if exit == Exit::Ok => format!("{head}: connects"),
+        None if seen.connects() => format!("{head}: connects"),
         None => format!("{head}: not all was seen in time"),
     };
     let all: Vec<Check> = checks.concat();
@@ -83,31 +88,50 @@ fn blame(rungs: &mut [Check], found: &Found) {
 
 /// It connects, or it does not; where nothing but time was missing, that is said.
 fn exit(seen: &Seen) -> Exit {
-    let Some((_, ladder)) = seen.hops.first() else { return Exit::CouldNotLook };
+    let Some((_, climbed)) = seen.hops.first() else { return Exit::CouldNotLook };
     if seen.connects() {
-        return Exit::Ok;
+        return beyond(seen);
     }
-    if seen.is_cut_short.is_some() || is_only_late(ladder) { Exit::Deadline } else { Exit::No }
+    if seen.is_cut_short || is_only_late(climbed) { Exit::Deadline } else { Exit::No }
+}
+
+/// What was asked beyond one connection, as an exit.
+fn beyond(seen: &Seen) -> Exit {
+    let has = |verdict| seen.further.iter().any(|one| one.check.verdict == verdict);
+    if has(Verdict::Failed) {
+        return Exit::No;
+    }
+    match seen.further.iter().any(|one| one.is_stopped) {
+        true => Exit::Interrupted,
+        false => Exit::Ok,
+    }
+}
+
+fn further_check(further: &Further) -> Check {
+    let cause = further.causes.first().map(|(cause, _)| cause.id);
+    Check { cause, ..further.check.clone() }
 }
 
 /// Says whether the last rung that was reached had no answer in time.
-fn is_only_late(ladder: &Ladder) -> bool {
+fn is_only_late(climbed: &Climbed) -> bool {
     let is_late = |failure: &Failure| matches!(failure, Failure::Silent(_));
     let is_quiet = |ended: &Ended| match ended {
         Ended::Quiet(_) => true,
         Ended::End(End::Cut(failure)) => is_late(failure),
         _ => false,
     };
-    if let Some(connect) = &ladder.connect {
-        return connect.value.as_ref().is_err_and(is_quiet);
+    if let Climbed::SocketIo(ladder) = climbed {
+        if let Some(connect) = &ladder.connect {
+            return connect.value.as_ref().is_err_and(is_quiet);
+        }
+        if let Some(open) = &ladder.open {
+            return open.value.as_ref().is_err_and(is_quiet);
+        }
     }
-    if let Some(open) = &ladder.open {
-        return open.value.as_ref().is_err_and(is_quiet);
-    }
-    if let Some(upgrade) = &ladder.upgrade {
+    if let Some(upgrade) = climbed.upgrade() {
         return upgrade.value.as_ref().is_err_and(is_late);
     }
-    let Some(reached) = &ladder.reached else { return true };
+    let Some(reached) = climbed.reached() else { return true };
     let tls = reached.tls.as_ref().map(|tls| tls.value.as_ref().is_err_and(is_late));
     let proxy = reached.proxy.as_ref().map(|proxy| proxy.value.as_ref().is_err_and(is_late));
     let tcp = reached.tcp.last().map(|(_, tcp)| tcp.value.as_ref().is_err_and(is_late));
@@ -121,7 +145,9 @@ fn verdict(seen: &Seen, exit: Exit, checks: &[Vec<Check>]) -> Verdict {
         Exit::Ok if seen.found.is_some() => Verdict::Warned,
         Exit::Ok => {
             let warned = |rung: &Check| rung.verdict == Verdict::Warned;
-            let is_warned = checks.first().is_some_and(|rungs| rungs.iter().any(warned));
+            let of_hop = checks.first().is_some_and(|rungs| rungs.iter().any(warned));
+            let is_warned =
+                of_hop || checks.last().is_some_and(|further| further.iter().any(warned));
             if is_warned { Verdict::Warned } else { Verdict::Passed }
         }
         Exit::No | Exit::Deadline => Verdict::Failed,
@@ -131,30 +157,49 @@ fn verdict(seen: &Seen, exit: Exit, checks: &[Vec<Check>]) -> Verdict {
 
 /// Says in one line what was found, and where.
 fn head(seen: &Seen) -> String {
-    let Some((hop, ladder)) = seen.hops.first() else { return String::new() };
-    let connected =
-        seen.hops.iter().filter_map(|(_, ladder)| ladder.connect.as_ref()?.value.as_ref().ok());
-    let is_openhands = connected.into_iter().any(|connected| {
-        connected.refused.as_deref().is_some_and(|reason| reason.contains(NO_CONVERSATION))
-    });
-    let kind = if is_openhands { "OpenHands V0 (Socket.IO)" } else { "Socket.IO" };
+    let Some((hop, climbed)) = seen.hops.first() else { return String::new() };
     let answers = [
-        ladder.upgrade.as_ref().and_then(|upgrade| Some(&upgrade.value.as_ref().ok()?.answer)),
-        ladder.polling.as_ref().and_then(|polling| polling.value.as_ref().ok()),
+        climbed.upgrade().and_then(|upgrade| Some(&upgrade.value.as_ref().ok()?.answer)),
+        climbed.plain(),
     ];
     let server = answers.into_iter().flatten().find_map(|answer| answer.header("Server"));
     let through = match server {
         Some(server) if server.starts_with("nginx") => ", through nginx",
         _ => "",
     };
-    format!("{kind} at {}{through}", hop.way.target)
+    format!("{} at {}{through}", kind(seen), hop.way.target)
+}
+
+/// Names what was found, by what it said of itself, or by its own words on the way.
+fn kind(seen: &Seen) -> String {
+    let known = seen.kind.as_ref().filter(|kind| {
+        !matches!(kind.family, Family::Other | Family::Silent | Family::Locked | Family::Moved)
+    });
+    if let Some(kind) = known {
+        let version = kind.version.as_deref().map(|version| format!(" {version}"));
+        return format!("{}{}", kind.family, version.unwrap_or_default());
+    }
+    let is_openhands = seen.hops.iter().any(|(_, climbed)| match climbed {
+        Climbed::SocketIo(ladder) => ladder.connect.as_ref().is_some_and(|connect| {
+            let refused = connect.value.as_ref().ok().and_then(|one| one.refused.as_deref());
+            refused.is_some_and(|reason| reason.contains(NO_CONVERSATION))
+        }),
+        Climbed::Raw(_) => false,
+    });
+    match seen.speech {
+        Speech::SocketIo if is_openhands => Family::OpenHandsV0.to_string(),
+        Speech::SocketIo => Family::SocketIo.to_string(),
+        Speech::AgentServer => Family::AgentServer.to_string(),
+        Speech::Raw => Family::WebSocket.to_string(),
+    }
 }
 
 fn human(seen: &Seen, head: &str, checks: &[Vec<Check>]) -> String {
     let outcome = match (seen.connects(), seen.is_cut_short) {
+        (true, _) if beyond(seen) == Exit::No => "connects, and does not hold",
         (true, _) => "connects",
-        (false, Some(_)) => "not seen in time",
-        (false, None) => "does not connect",
+        (false, true) => "not seen in time",
+        (false, false) => "does not connect",
     };
     let mut out = format!("{head}: {outcome}\n");
     for ((hop, _), rungs) in seen.hops.iter().zip(checks) {
@@ -165,7 +210,14 @@ fn human(seen: &Seen, head: &str, checks: &[Vec<Check>]) -> String {
         }
         rungs.iter().for_each(|rung| out.push_str(&line(rung)));
     }
-    if seen.is_cut_short.is_some() {
+    if !seen.further.is_empty() {
+        out.push('\n');
+    }
+    for further in &seen.further {
+        out.push_str(&line(&further.check));
+        further.lines.iter().for_each(|line| out.push_str(&format!("  {:<10} {line}\n", "")));
+    }
+    if seen.is_cut_short {
         out.push_str("\nthe time was over before the end was reached; give more: --timeout 60s\n");
     }
     if let Some(found) = &seen.found {
@@ -249,7 +301,8 @@ fn cause(seen: &Seen, found: &Found) -> String {
 fn frames(seen: &Seen) -> String {
     let redactor = Redactor::default();
     let mut out = String::new();
-    for (hop, ladder) in &seen.hops {
+    for (hop, climbed) in &seen.hops {
+        let Climbed::SocketIo(ladder) = climbed else { continue };
         if let Some(Ok(upgrade)) = ladder.upgrade.as_ref().map(|upgrade| &upgrade.value) {
             out.push_str(&format!(
                 "\nframes of {}: {}\n",

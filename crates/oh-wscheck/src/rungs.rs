@@ -6,12 +6,14 @@ use oh_model::check::{Check, Verdict};
 use oh_probe::dial::Timed;
 use oh_probe::failure::Failure;
 use oh_probe::http1::Answer;
-use oh_probe::ladder::{Ended, Ladder};
+use oh_probe::ladder::{Ended, Ladder, UpgradeAnswer};
+use oh_probe::raw::{self, First};
 use oh_probe::reach::Reached;
 use oh_probe::signature::{self, Common, Polling};
 use oh_probe::socketio::End;
 use oh_probe::tls::Handshake;
 
+use crate::climbed::Climbed;
 use crate::hops::Hop;
 
 /// How many days before its end a certificate is told of.
@@ -24,14 +26,22 @@ const BODY_CHARS_MAX: usize = 60;
 const NAMES_SHOWN: usize = 3;
 
 /// Makes the rungs of a hop, also of those that were not reached.
-pub(crate) fn rungs(hop: &Hop, ladder: &Ladder) -> Vec<Check> {
-    let mut rungs = Rungs { group: hop.name.word(), all: Vec::new() };
-    if let Some(reached) = &ladder.reached {
-        rungs.reached(hop, reached);
-    } else {
-        rungs.not_reached("tcp");
+pub(crate) fn rungs(hop: &Hop, climbed: &Climbed) -> Vec<Check> {
+    match climbed {
+        Climbed::SocketIo(ladder) => socket_io(hop, ladder),
+        Climbed::Raw(ladder) => {
+            let mut rungs = Rungs::begin(hop, ladder.reached.as_ref());
+            rungs.upgrade(ladder.upgrade.as_ref());
+            rungs.first(ladder);
+            rungs.all
+        }
     }
-    rungs.upgrade(ladder);
+}
+
+/// The rungs of Socket.IO.
+pub(crate) fn socket_io(hop: &Hop, ladder: &Ladder) -> Vec<Check> {
+    let mut rungs = Rungs::begin(hop, ladder.reached.as_ref());
+    rungs.upgrade(ladder.upgrade.as_ref());
     rungs.polling(ladder);
     rungs.open(ladder);
     rungs.connect(ladder);
@@ -44,6 +54,16 @@ struct Rungs {
 }
 
 impl Rungs {
+    /// Begins with the way to the server.
+    fn begin(hop: &Hop, reached: Option<&Reached>) -> Self {
+        let mut rungs = Self { group: hop.name.word(), all: Vec::new() };
+        match reached {
+            Some(reached) => rungs.reached(hop, reached),
+            None => rungs.not_reached("tcp"),
+        }
+        rungs
+    }
+
     fn add(&mut self, name: &str, verdict: Verdict, took: Duration, said: impl Into<String>) {
         let took_us = Some(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         self.push(name, verdict, took_us, said.into());
@@ -127,10 +147,8 @@ impl Rungs {
         }
     }
 
-    fn upgrade(&mut self, ladder: &Ladder) {
-        let Some(Timed { took, value }) = &ladder.upgrade else {
-            return self.not_reached("upgrade");
-        };
+    fn upgrade(&mut self, upgrade: Option<&Timed<Result<UpgradeAnswer, Failure>>>) {
+        let Some(Timed { took, value }) = upgrade else { return self.not_reached("upgrade") };
         match value {
             Err(failure) => self.add("upgrade", Verdict::Failed, *took, failure.to_string()),
             Ok(upgrade) if upgrade.is_open() => self.add("upgrade", Verdict::Passed, *took, "101"),
@@ -142,6 +160,22 @@ impl Rungs {
                 self.add("upgrade", Verdict::Failed, *took, said);
             }
         }
+    }
+
+    /// What came over a WebSocket that has no protocol of its own.
+    fn first(&mut self, ladder: &raw::Ladder) {
+        let Some(Timed { took, value }) = &ladder.first else { return self.not_reached("frames") };
+        let said = match value {
+            First::Text(text) => format!("a text: {}", shortened(text)),
+            First::Binary(bytes) => format!("{bytes} bytes"),
+            First::Quiet(_) => "open, and the server waits for us".to_owned(),
+            First::Ended(end) if value.is_no_conversation() => {
+                format!("{}, as is right for an id that nobody has", end_text(end))
+            }
+            First::Ended(end) => end_text(end),
+        };
+        let verdict = if raw::connects(ladder) { Verdict::Passed } else { Verdict::Failed };
+        self.add("frames", verdict, *took, said);
     }
 
     /// A page that connects by a WebSocket alone needs no polling; others begin with it.
@@ -263,7 +297,7 @@ fn shortened(text: &str) -> String {
     out.replace(['\n', '\r'], " ")
 }
 
-fn ended_text(ended: &Ended) -> String {
+pub(crate) fn ended_text(ended: &Ended) -> String {
     match ended {
         Ended::Quiet(due) => format!("nothing within {} ms", due.as_millis()),
         Ended::Dismissed => "the server ended it".to_owned(),

@@ -334,7 +334,9 @@ fn comment_says_so(scope: &Scope<'_>) -> bool {
 /// Finds a path that the location serves.
 fn prefix(config: Config<'_>, scope: &Scope<'_>, role: Role) -> Option<String> {
     if role == Role::SocketIo {
-        return Some(SOCKET_IO.to_owned());
+        let path = scope.location().and_then(Matcher::path).unwrap_or(SOCKET_IO);
+        let before = path.split_once("/socket.io").map_or("", |(before, _)| before);
+        return Some(format!("{before}{SOCKET_IO}"));
     }
     match scope.location()? {
         Matcher::Exact(path) | Matcher::Prefix { path, .. } => {

@@ -114,7 +114,6 @@ fn what_a_proxy_does_is_told_from_what_is_behind_it() {
         (seen((400, "application/json", r#"{"code":3,"message":"Bad request"}"#), OPEN), "UPG-1"),
         (seen((500, "text/plain", "Internal Server Error"), OPEN), "UPG-3"),
         (seen(PAGE, OPEN), "MASK-1"),
-        (seen(PAGE, PAGE), "PATH-2"),
         (seen(REFUSED, PAGE), "PATH-1"),
         (without_answer(Failure::Closed { bytes: 0 }, Some(PAGE)), "PATH-1"),
         (without_answer(Failure::Reset { bytes: 0 }, None), "LIM-3"),
@@ -125,6 +124,8 @@ fn what_a_proxy_does_is_told_from_what_is_behind_it() {
         let with_another = told(&[&proxied, &proxied, &good()]);
         assert_eq!(with_another, expected(Certainty::Certain, "nginx"), "the innermost of both");
     }
+    let pages = told(&[&seen(PAGE, PAGE), &good()]);
+    assert_eq!(pages, Some(("PATH-2", Certainty::Likely, "public".to_owned())), "or two faults");
     let alone = told(&[&seen(NOT_SEEN, OPEN)]);
     assert_eq!(alone, Some(("UPG-1", Certainty::Likely, "public".to_owned())));
     let everywhere = told(&[&seen(PAGE, PAGE), &seen(PAGE, PAGE)]);
@@ -206,7 +207,9 @@ fn below_http_the_first_that_fails_counts() {
 fn above_http_the_way_is_open_and_something_else_is_wrong() {
     let quiet = Ended::Quiet(Duration::from_secs(5));
     assert_eq!(told(&[&opened(Some(Err(quiet.clone())))]).map(|(id, _, _)| id), Some("SIO-2"));
-    assert_eq!(told(&[&opened(Some(Err(Ended::Dismissed)))]).map(|(id, _, _)| id), Some("TMO-1"));
+    let cut = opened(Some(Err(Ended::Dismissed)));
+    assert_eq!(told(&[&cut]).map(|(id, _, _)| id), Some("SIO-2"));
+    assert_eq!(told(&[&cut, &good()]).map(|(id, _, _)| id), Some("TMO-1"), "the server waits");
     let no_engine = Ladder { open: Some(timed(Err(quiet))), connect: None, ..opened(None) };
     assert_eq!(told(&[&no_engine]).map(|(id, _, _)| id), Some("SIO-3"));
 }
@@ -217,5 +220,85 @@ fn http_2_is_known_by_its_first_frame() {
     let ladder = without_answer(Failure::NotHttp { first: settings }, None);
     assert_eq!(told(&[&ladder]).map(|(id, _, _)| id), Some("H2-1"));
     let ssh = without_answer(Failure::NotHttp { first: b"SSH-2.0".to_vec() }, None);
-    assert_eq!(told(&[&ssh]).map(|(id, _, _)| id), Some("UNK-1"));
+    assert_eq!(told(&[&ssh]).map(|(id, _, _)| id), Some("GW-4"));
+}
+
+#[test]
+fn a_server_is_told_from_a_proxy_by_what_stands_before_it() {
+    let refusal = "<html><center>nginx</center>";
+    for (server, alone, behind) in [
+        (without_answer(Failure::Reset { bytes: 0 }, None), "LIM-3", "GW-4"),
+        (without_answer(Failure::Closed { bytes: 0 }, None), "LIM-3", "GW-4"),
+        (without_answer(Failure::Closed { bytes: 0 }, Some(PAGE)), "PATH-1", "KIND-1"),
+        (without_answer(Failure::Closed { bytes: 9 }, None), "GW-4", "GW-4"),
+        (seen(REFUSED, PAGE), "PATH-1", "KIND-1"),
+        (seen(REFUSED, (404, "text/plain", "")), "PATH-1", "KIND-1"),
+        (seen((500, "text/html", refusal), (500, "text/html", refusal)), "GW-5", "GW-5"),
+    ] {
+        assert_eq!(told(&[&server]).map(|(id, _, _)| id), Some(alone));
+        assert_eq!(told(&[&server, &server]).map(|(id, _, _)| id), Some(behind));
+    }
+}
+
+#[test]
+fn what_engine_io_says_of_an_upgrade_counts() {
+    let transport = (400, "application/json", r#"{"code":0,"message":"Transport unknown"}"#);
+    let origin = (400, "application/json", "\"https://a is not an accepted origin.\"");
+    for (upgrade, polling, id) in [
+        ((400, "text/html", "Transport unknown"), transport, "PATH-3"),
+        (transport, OPEN, "SIO-0"),
+        (origin, origin, "ORI-1"),
+        ((502, "text/html", "<html>"), PAGE, "PATH-1"),
+        ((502, "text/html", "<html>"), (502, "text/html", "<html>"), "GW-1"),
+    ] {
+        assert_eq!(told(&[&seen(upgrade, polling), &good()]).map(|(id, _, _)| id), Some(id));
+    }
+}
+
+#[test]
+fn a_second_origin_is_warned_of() {
+    let mut ladder = good();
+    assert_eq!(warnings(&ladder), Vec::<&Cause>::new());
+    let Some(Timed { value: Ok(answer), .. }) = &mut ladder.polling else { panic!("it polled") };
+    for origin in ["*", "https://a"] {
+        answer.headers.push(("access-control-allow-origin".to_owned(), origin.to_owned()));
+    }
+    assert_eq!(warnings(&ladder), [&cause::ORIGIN_TWICE]);
+}
+
+/// A site whose pages are files, with these lines in the location of Socket.IO and in its server.
+fn tree(location: &str, server: &str) -> Tree {
+    let text = format!(
+        "http {{ server {{ listen 80; server_name a.example; {server} location / {{ root /srv; }} \
+         location /socket.io/ {{ {location} }} }} }}"
+    );
+    let directives = oh_nginx_conf::parse::parse(&text).expect("it can be read");
+    let path = "/etc/nginx/nginx.conf".to_owned();
+    let file = oh_nginx_conf::inspect::File { path, text, directives, includes: Vec::new() };
+    Tree { files: vec![file] }
+}
+
+#[test]
+fn the_configuration_tells_apart_what_looks_the_same() {
+    let headers = "proxy_http_version 1.1; proxy_set_header Host $http_host; \
+                   proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;";
+    let pass = "proxy_pass http://127.0.0.1:3000;";
+    let hidden = format!("{pass} proxy_intercept_errors on; error_page 400 =200 /index.html;");
+    let own = format!("{pass} proxy_set_header X-Real-IP $remote_addr;");
+    let refused = format!("{pass} deny all;");
+    for (cause, location, server, id) in [
+        (&cause::NO_LOCATION, "proxy_pass http://127.0.0.1:3000/;", headers, "PATH-1"),
+        (&cause::NO_LOCATION, &hidden, headers, "MASK-1"),
+        (&cause::NO_LOCATION, &refused, headers, "PATH-2"),
+        (&cause::NO_LOCATION, pass, headers, "PATH-2"),
+        (&cause::UPGRADE_LOST, &own, headers, "UPG-2"),
+        (&cause::CONNECTION_LOST, &own, headers, "UPG-2"),
+        (&cause::ORIGIN, &own, headers, "UPG-2"),
+        (&cause::UPGRADE_LOST, pass, "proxy_set_header Host $http_host;", "UPG-1"),
+        (&cause::UPGRADE_LOST, &own, "", "UPG-1"),
+        (&cause::BACK_END, &own, headers, "GW-1"),
+    ] {
+        let told = refined(cause, &tree(location, server), &Known::default());
+        assert_eq!(told.id, id, "{location}; {server}");
+    }
 }

@@ -51,7 +51,7 @@ fn seen(said: &[(Question, Said<'_>)]) -> Observed {
 
 /// The same answer to everything but to these questions.
 fn all_but(said: Said<'_>, others: &[(Question, Said<'_>)]) -> Observed {
-    use Question::{Canary, Commit, Engine, Health, OpenApi, ServerInfo};
+    use Question::{Commit, Engine, Health, OpenApi, ServerInfo};
     let mut all: Vec<_> =
         [Health, OpenApi, ServerInfo, Engine, Commit, Canary].map(|one| (one, said)).to_vec();
     for (question, said) in &mut all {
@@ -70,7 +70,7 @@ fn told(observed: &Observed) -> (Family, Option<String>, Option<bool>) {
 
 #[test]
 fn every_program_is_known_by_what_it_was_recorded_to_answer() {
-    use Question::{Canary, Commit, Engine, Health, OpenApi, ServerInfo};
+    use Question::{Commit, Engine, Health, OpenApi, ServerInfo};
     let (early, late) = (openhands("0.62.0"), openhands("1.11.0"));
     let early = (200, "application/json", early.as_str());
     let late = (200, "application/json", late.as_str());

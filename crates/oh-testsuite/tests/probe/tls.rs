@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,93 +12,17 @@ use oh_probe::limits::Limits;
 use oh_probe::reach::{Reached, Way};
 use oh_probe::target::Target;
 use oh_probe::tls::{Distrust, Handshake, Trust};
+use oh_testsuite::authority::Authority;
 use oh_testsuite::lab::Lab;
-use oh_testsuite::{components, net};
+use oh_testsuite::net;
 
 /// The name under which all of them are asked for.
 const NAME: &str = "oh.example";
 
-/// A folder with an authority, one between, and what both signed.
-struct Authority<'l> {
-    folder: &'l Path,
-}
-
-impl Authority<'_> {
-    fn openssl(&self, arguments: &[&str]) -> Result<()> {
-        let mut command = Command::new(components::program("openssl")?);
-        let output = command.args(arguments).current_dir(self.folder).output()?;
-        ensure!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(())
-    }
-
-    /// Makes a key and a request for it, under this name.
-    fn request(&self, name: &str, extensions: &[&str]) -> Result<()> {
-        let (key, request) = (format!("{name}.key"), format!("{name}.csr"));
-        let subject = format!("/CN={name}");
-        let mut arguments = vec!["req", "-new", "-newkey", "ec", "-pkeyopt"];
-        arguments.extend(["ec_paramgen_curve:prime256v1", "-nodes", "-subj", &subject]);
-        arguments.extend(["-keyout", &key, "-out", &request]);
-        for extension in extensions {
-            arguments.extend(["-addext", extension]);
-        }
-        self.openssl(&arguments)
-    }
-
-    /// Makes a certificate that another signs, for so many days.
-    fn signed(&self, name: &str, by: &str, days: &str, extensions: &[&str]) -> Result<()> {
-        self.request(name, extensions)?;
-        let [request, certificate] = [format!("{name}.csr"), format!("{name}.pem")];
-        let [authority, key] = [format!("{by}.pem"), format!("{by}.key")];
-        self.openssl(&[
-            "x509",
-            "-req",
-            "-in",
-            &request,
-            "-CA",
-            &authority,
-            "-CAkey",
-            &key,
-            "-days",
-            days,
-            "-copy_extensions",
-            "copy",
-            "-CAcreateserial",
-            "-out",
-            &certificate,
-        ])
-    }
-
-    /// Makes a certificate that signs itself.
-    fn self_signed(&self, name: &str, extensions: &[&str]) -> Result<()> {
-        let [key, certificate] = [format!("{name}.key"), format!("{name}.pem")];
-        let subject = format!("/CN={name}");
-        let mut arguments = vec!["req", "-x509", "-newkey", "ec", "-pkeyopt"];
-        arguments.extend(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "9"]);
-        arguments.extend(["-subj", &subject, "-keyout", &key, "-out", &certificate]);
-        for extension in extensions {
-            arguments.extend(["-addext", extension]);
-        }
-        self.openssl(&arguments)
-    }
-
-    /// Puts certificates one behind the other.
-    fn chain(&self, file: &str, of: &[&str]) -> Result<()> {
-        let texts: Result<Vec<_>, _> = of
-            .iter()
-            .map(|name| fs::read_to_string(self.folder.join(format!("{name}.pem"))))
-            .collect();
-        fs::write(self.folder.join(file), texts?.concat())?;
-        Ok(())
-    }
-
-    fn trust(&self, name: &str) -> Result<Trust> {
-        let file = self.folder.join(format!("{name}.pem"));
-        Ok(Trust::of_pem(&fs::read(&file).with_context(|| format!("{}", file.display()))?)?)
-    }
+/// Trusts a certificate of the folder.
+fn trust(authority: &Authority, name: &str) -> Result<Trust> {
+    let file = authority.file(name);
+    Ok(Trust::of_pem(&fs::read(&file).with_context(|| format!("{}", file.display()))?)?)
 }
 
 /// What nginx serves: the file of the chain, the key, and what else the server says.
@@ -155,7 +77,7 @@ async fn each_fault_of_a_certificate_is_named() -> Result<()> {
     let mut lab = Lab::plain()?;
     let folder = lab.at("tls");
     fs::create_dir_all(&folder)?;
-    let authority = Authority { folder: &folder };
+    let authority = Authority::new(&folder);
     let names = "subjectAltName=DNS:oh.example,DNS:*.oh.example,IP:127.0.0.1";
     authority.self_signed("root", &[])?;
     authority.signed("between", "root", "9", &["basicConstraints=critical,CA:TRUE"])?;
@@ -170,7 +92,7 @@ async fn each_fault_of_a_certificate_is_named() -> Result<()> {
     authority.chain("whole.chain", &["good", "between"])?;
     authority.chain("strange.chain", &["strange-leaf", "strange"])?;
 
-    let root = authority.trust("root")?;
+    let root = trust(&authority, "root")?;
     let cases: [(Served<'_>, Result<(), Distrust>); 9] = [
         (("whole.chain", "good", "ssl_protocols TLSv1.3;"), Ok(())),
         (
@@ -215,10 +137,10 @@ async fn each_fault_of_a_certificate_is_named() -> Result<()> {
 
     // Given as it is, each of those that sign themselves is good, of whatever kind it is.
     for (name, port) in [("self", ports[5]), ("self-leaf", ports[6])] {
-        assert_eq!(reached(&way(port, &authority.trust(name)?)?).await??.verdict, Ok(()));
+        assert_eq!(reached(&way(port, &trust(&authority, name)?)?).await??.verdict, Ok(()));
     }
     // For whom and until when still counts.
-    let pinned = |name| authority.trust(name);
+    let pinned = |name| trust(&authority, name);
     assert_eq!(
         reached(&way(ports[2], &pinned("expired")?)?).await??.verdict,
         Err(Distrust::Expired)
@@ -246,9 +168,9 @@ async fn what_is_no_handshake_is_told() -> Result<()> {
     let mut lab = Lab::plain()?;
     let folder = lab.at("tls");
     fs::create_dir_all(&folder)?;
-    let authority = Authority { folder: &folder };
+    let authority = Authority::new(&folder);
     authority.self_signed("own", &["subjectAltName=DNS:oh.example"])?;
-    let own = authority.trust("own")?;
+    let own = trust(&authority, "own")?;
     let refuses = "ssl_reject_handshake on;";
     let old = "ssl_protocols TLSv1.1; ssl_ciphers DEFAULT@SECLEVEL=0;";
     let ports = serve(&mut lab, &[("own.pem", "own", refuses), ("own.pem", "own", old)])?;
@@ -266,7 +188,7 @@ async fn the_machine_trusts_no_authority_of_ours() -> Result<()> {
     let mut lab = Lab::plain()?;
     let folder = lab.at("tls");
     fs::create_dir_all(&folder)?;
-    let authority = Authority { folder: &folder };
+    let authority = Authority::new(&folder);
     authority.self_signed("root", &[])?;
     authority.signed("good", "root", "9", &["subjectAltName=DNS:oh.example"])?;
     authority.chain("whole.chain", &["good", "root"])?;

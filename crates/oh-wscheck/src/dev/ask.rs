@@ -176,7 +176,7 @@ fn hop(address: IpAddr, port: u16, trust: Option<Trust>) -> Hop {
         takes_any_certificate: true,
         limits,
     };
-    Hop { name: HopName::Public, way, asked }
+    Hop::socket_io(HopName::Public, way, asked)
 }
 
 /// Sums up what was answered.

@@ -13,7 +13,7 @@ use super::ask::{Asking, Port};
 use super::judge::Finding;
 use super::rule::{self, Severity};
 use super::setup::{Given, Setup};
-use crate::rungs::rungs;
+use crate::rungs;
 
 /// How wide a line for people is, in characters.
 const WIDTH: usize = 100;
@@ -138,7 +138,7 @@ fn first_id(asking: &Asking, findings: &[Finding]) -> Option<&'static str> {
 }
 
 fn checks_of(port: &Port) -> Vec<Check> {
-    let mut checks = rungs(&port.hop, &port.ladder);
+    let mut checks = rungs::socket_io(&port.hop, &port.ladder);
     for check in &mut checks {
         port.name.clone_into(&mut check.group);
     }

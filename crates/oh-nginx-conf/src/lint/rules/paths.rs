@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use super::super::UpstreamKind;
 use super::super::finding::{Change, Severity};
 use super::super::model::Matcher;
-use super::super::request::variables_in;
-use super::super::role::{Role, Route};
+use super::super::request::{Request, variables_in};
+use super::super::role::{Role, Route, SOCKET_IO};
 use super::super::simulate::{Outcome, Passed, run};
 use super::headers::{is_kind, mend, place, seen, shown, websocket};
 use super::{Judge, Said, is_same};
@@ -31,14 +31,16 @@ pub(super) fn judge(judge: &mut Judge<'_, '_>) {
     }
 }
 
-/// Lets a request for the editor's file go through; `None` where another location takes it.
+/// Lets a request for a path go through, as a page's or, where that is not let in, as its WebSocket's, which has
+/// an Origin; `None` where another location takes it.
 fn passed<'c>(route: &Route<'c>, uri: &str, args: &str) -> Option<Box<Passed<'c>>> {
     let mut request = route.request.at(uri);
     request.args = args.to_owned();
-    match run(route.server, &request) {
+    let through = |request: &Request| match run(route.server, request) {
         Outcome::Proxied(passed) if is_same(&passed.scope, &route.scope) => Some(passed),
         _ => None,
-    }
+    };
+    through(&request).or_else(|| through(&websocket(&request)))
 }
 
 /// Takes the slash off the end, and what stands twice.
@@ -208,13 +210,15 @@ fn socket_io(judge: &mut Judge<'_, '_>, route: &Route<'_>) {
         return;
     }
     let Some(sent) = passed(route, uri, "").and_then(|passed| passed.sent) else { return };
-    if sent == uri {
+    // Below another path, it is the server's as well where that knows it, and has to be taken away where not.
+    if sent == uri || sent == SOCKET_IO {
         return;
     }
     let changes = if route.backend.has_variables() {
         Vec::new()
     } else {
-        Vec::from([Change::replace(route.backend.node, [target(route, "")])])
+        let kept = if uri == SOCKET_IO { "" } else { SOCKET_IO };
+        Vec::from([Change::replace(route.backend.node, [target(route, kept)])])
     };
     judge.say(Said {
         rule: "OH-NGX-204",
