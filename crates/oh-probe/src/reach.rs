@@ -100,6 +100,28 @@ impl Stream {
     }
 }
 
+impl Reached {
+    /// Returns why there is no stream; nothing where there was one.
+    pub fn failure(&self) -> Option<Failure> {
+        if let Some(Err(failure)) = self.dns.as_ref().map(|dns| &dns.value) {
+            return Some(failure.clone());
+        }
+        if let Some((_, Timed { value: Err(failure), .. })) = self.tcp.last() {
+            return Some(failure.clone());
+        }
+        if let Some(Err(failure)) = self.proxy.as_ref().map(|proxy| &proxy.value) {
+            return Some(failure.clone());
+        }
+        match &self.tls.as_ref()?.value {
+            Err(failure) => Some(failure.clone()),
+            Ok(handshake) => {
+                let distrust = handshake.verdict.as_ref().err()?;
+                Some(Failure::Certificate(distrust.clone()))
+            }
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
