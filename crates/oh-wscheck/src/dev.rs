@@ -50,7 +50,8 @@ pub(crate) fn dev(
     common: &Common<CheckFormat>,
 ) -> Result<Answer, Failure> {
     let (found, mut notes) = find_settings(common)?;
-    notes.extend(found.warnings());
+    // That root takes no config.toml of this folder for ours is no news: it is OpenHands'.
+    notes.extend(found.loaded.warnings.iter().map(|fault| format!("warning: {fault}")));
     let host = found.into_host();
     let mut ports = host.settings.wscheck.development_ports.iter().map(|port| port.get());
     let (server_port, vite_port) = (ports.next(), ports.next());
