@@ -159,8 +159,8 @@ pub async fn hold(way: &Way, asked: &Asked) -> (Ladder, Option<Connection<Stream
     (ladder, None)
 }
 
-/// Reaches the server and asks it for a WebSocket.
-async fn reach_socket(
+/// Reaches the server and asks it for a WebSocket, on which the server speaks first.
+pub(crate) async fn reach_socket(
     way: &Way,
     asked: &Asked,
     ladder: &mut Ladder,
@@ -193,7 +193,11 @@ async fn upgrade(
         origin: asked.origin.as_deref(),
         headers: asked.headers.clone(),
     };
+    stream.resets_when_dropped(true);
     let value = websocket::upgrade(stream, &handshake, &way.limits).await;
+    if let Ok(Upgraded::Open(_, socket)) = &value {
+        socket.get_ref().resets_when_dropped(false);
+    }
     Timed { took: began.elapsed(), value }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use oh_socketio::engine::{self, Open, Packet};
 
+use crate::ask::unreached;
 use crate::dial::Timed;
 use crate::failure::Failure;
 use crate::http1::{self, Answer, Header, Request};
@@ -109,8 +110,7 @@ async fn request(
 ) -> Polled {
     let mut reached = way.reach().await;
     let Some(mut stream) = reached.stream.take() else {
-        let none = || Failure::Other("there is no connection".to_owned());
-        return Err(reached.failure().unwrap_or_else(none));
+        return Err(unreached(&reached));
     };
     let mut target = asked.target("polling");
     if let Some(Sid(sid)) = sid {
@@ -123,6 +123,8 @@ async fn request(
     request.headers.extend(origin.and_then(|origin| Header::new("Origin", origin)));
     request.headers.extend(asked.headers.iter().cloned());
     let began = Instant::now();
+    stream.resets_when_dropped(true);
     let value = http1::exchange(&mut stream, &request, limits).await;
+    stream.resets_when_dropped(!value.as_ref().is_ok_and(|answer| answer.is_whole));
     Ok(Timed { took: began.elapsed(), value })
 }

@@ -80,6 +80,26 @@ impl Way {
     }
 }
 
+impl Stream {
+    /// Says whether the connection is reset when it is dropped, and not ended.
+    ///
+    /// A server that has not answered yet may keep a connection that was only ended until it has, which may be never:
+    /// one of Node does. So whoever may leave before the answer resets, and whoever has it does not.
+    pub fn resets_when_dropped(&self, is_reset: bool) {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        #[expect(
+            deprecated,
+            reason = "a linger of nothing blocks nobody, and nothing else takes one away"
+        )]
+        let set = if is_reset { stream.set_zero_linger() } else { stream.set_linger(None) };
+        // The connection has ended already, and has nothing to be reset.
+        set.unwrap_or_default();
+    }
+}
+
 impl Reached {
     /// Returns why there is no stream; nothing where there was one.
     pub fn failure(&self) -> Option<Failure> {

@@ -6,9 +6,11 @@ mod probe {
     mod load;
     mod peer;
     mod raw;
+    mod replay;
     mod servers;
     mod soak;
     mod socket_io;
     mod sticky;
     mod tls;
+    mod vscode;
 }
