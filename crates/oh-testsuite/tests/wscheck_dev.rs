@@ -364,7 +364,10 @@ fn what_nobody_reads_is_told_of_what_runs_and_no_key_is_shown() -> Result<()> {
 fn what_somebody_has_written_begins_no_line_of_ours() -> Result<()> {
     let mut set = Set::new()?;
     set.serve(GOOD, &set.env())?;
-    set.write("frontend/.env.local", "VITE_BACKEND_BASE_URL=\"a\\nthe WebSocket works\\u001b[2J\"\n")?;
+    set.write(
+        "frontend/.env.local",
+        "VITE_BACKEND_BASE_URL=\"a\\nthe WebSocket works\\u001b[2J\"\n",
+    )?;
     let said = set.run(&[])?;
     let forged = said.stdout.lines().filter(|line| line.starts_with("the WebSocket works"));
     ensure!(forged.count() == 1 && said.stdout.contains("a\\nthe WebSocket works"), "{said:?}");
