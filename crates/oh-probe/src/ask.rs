@@ -43,35 +43,23 @@ pub async fn ask(
     let mut reached = way.reach().await;
     let began = Instant::now();
     let value = match reached.stream.take() {
-        None => Err(why_unreached(&reached)),
+        None => Err(unreached(&reached)),
         Some(mut stream) => {
             let authority = visitor.authority(way);
             let mut request = Request { method, ..Request::get(target, &authority) };
             let origin = visitor.origin.as_deref();
             request.headers.extend(origin.and_then(|origin| Header::new("Origin", origin)));
             request.headers.extend(visitor.headers.iter().cloned());
-            http1::exchange(&mut stream, &request, &way.limits).await
+            stream.resets_when_dropped(true);
+            let answer = http1::exchange(&mut stream, &request, &way.limits).await;
+            stream.resets_when_dropped(!answer.as_ref().is_ok_and(|answer| answer.is_whole));
+            answer
         }
     };
     Timed { took: began.elapsed(), value }
 }
 
-/// Says why there is no stream: the last step that failed.
-pub fn why_unreached(reached: &Reached) -> Failure {
-    let Reached { dns, tcp, proxy, tls, stream: _ } = reached;
-    if let Some(tls) = tls {
-        return match &tls.value {
-            Err(failure) => failure.clone(),
-            Ok(handshake) => match &handshake.verdict {
-                Err(distrust) => Failure::Certificate(distrust.clone()),
-                Ok(()) => Failure::Other("there is no connection".to_owned()),
-            },
-        };
-    }
-    let failed = |step: &Timed<Result<(), Failure>>| step.value.as_ref().err().cloned();
-    let dns = || dns.as_ref().and_then(|dns| dns.value.as_ref().err().cloned());
-    let proxy = proxy.as_ref().and_then(failed);
-    let tcp = || tcp.last().and_then(|(_, tried)| failed(tried));
-    let why = proxy.or_else(tcp).or_else(dns);
-    why.unwrap_or_else(|| Failure::Other("there is no connection".to_owned()))
+/// Says why there is no stream.
+pub(crate) fn unreached(reached: &Reached) -> Failure {
+    reached.failure().unwrap_or_else(|| Failure::Other("there is no connection".to_owned()))
 }

@@ -215,6 +215,8 @@ pub async fn look(way: &Way, visitor: &Visitor) -> Observed {
             looking.take_one(Instant::now() + LAGGARD).await;
         }
     }
+    // So that whoever goes on has left those that did not answer.
+    looking.running.shutdown().await;
     observed.asked = std::mem::take(&mut looking.asked);
     observed.asked.sort_by_key(|asked| asked.question);
     observed

@@ -139,6 +139,7 @@ pub async fn climb_into(way: &Way, asked: &Asked, ladder: &mut Ladder) {
         origin: asked.visitor.origin.as_deref(),
         headers: asked.visitor.headers.clone(),
     };
+    stream.resets_when_dropped(true);
     let upgraded = websocket::upgrade(stream, &handshake, &way.limits).await;
     let took = began.elapsed();
     let (value, socket) = match upgraded {
@@ -162,6 +163,7 @@ async fn listen(
     due: Duration,
     ladder: &mut Ladder,
 ) {
+    socket.get_ref().resets_when_dropped(false);
     let began = Instant::now();
     let until = Deadline::now() + first_frame;
     let first = loop {
@@ -192,7 +194,7 @@ async fn listen(
 }
 
 /// Says goodbye (RFC 6455, section 7.1.1) and waits for the server's.
-pub(crate) async fn part(socket: &mut WebSocketStream<Stream>, due: Duration) -> bool {
+async fn part(socket: &mut WebSocketStream<Stream>, due: Duration) -> bool {
     let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
     let parting = async {
         if socket.close(Some(normal)).await.is_err() {

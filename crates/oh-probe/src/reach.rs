@@ -80,6 +80,48 @@ impl Way {
     }
 }
 
+impl Stream {
+    /// Says whether the connection is reset when it is dropped, and not ended.
+    ///
+    /// A server that has not answered yet may keep a connection that was only ended until it has, which may be never:
+    /// one of Node does. So whoever may leave before the answer resets, and whoever has it does not.
+    pub fn resets_when_dropped(&self, is_reset: bool) {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        #[expect(
+            deprecated,
+            reason = "a linger of nothing blocks nobody, and nothing else takes one away"
+        )]
+        let set = if is_reset { stream.set_zero_linger() } else { stream.set_linger(None) };
+        // The connection has ended already, and has nothing to be reset.
+        set.unwrap_or_default();
+    }
+}
+
+impl Reached {
+    /// Returns why there is no stream; nothing where there was one.
+    pub fn failure(&self) -> Option<Failure> {
+        if let Some(Err(failure)) = self.dns.as_ref().map(|dns| &dns.value) {
+            return Some(failure.clone());
+        }
+        if let Some((_, Timed { value: Err(failure), .. })) = self.tcp.last() {
+            return Some(failure.clone());
+        }
+        if let Some(Err(failure)) = self.proxy.as_ref().map(|proxy| &proxy.value) {
+            return Some(failure.clone());
+        }
+        match &self.tls.as_ref()?.value {
+            Err(failure) => Some(failure.clone()),
+            Ok(handshake) => {
+                let distrust = handshake.verdict.as_ref().err()?;
+                Some(Failure::Certificate(distrust.clone()))
+            }
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,

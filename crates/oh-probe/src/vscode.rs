@@ -6,6 +6,8 @@
 //!   own.
 //! - The handshake of a workbench ends where the server says that it takes the token. What comes next would begin a
 //!   connection that is kept for hours, and take time from the windows of others that are about to come back.
+//! - The server is left as by a window that is closed: it keeps nothing, and has ended its side of the connection
+//!   within thirty seconds. It would sooner only for a reset or for nonsense, both of which it logs as an error.
 //! - No redirect is followed: it is judged by where it leads.
 //! - The token is only given to a server that has refused who has none.
 //!
@@ -14,19 +16,19 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant as Deadline, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use url::Url;
 
-use crate::ask::{Visitor, ask, why_unreached};
+use crate::ask::{Visitor, ask, unreached};
 use crate::cause::{self, Cause};
 use crate::dial::Timed;
 use crate::failure::Failure;
 use crate::http1::Answer;
 use crate::kind::{Family, commit, plain};
 use crate::ladder::UpgradeAnswer;
-use crate::raw::part;
 use crate::reach::{Stream, Way};
 use crate::remote_agent::{self, DISCONNECT, Frames, NO_TOKEN, Said, commit_of, frame};
 use crate::signature::{self, Common, Upgrade};
@@ -93,12 +95,8 @@ pub enum Body {
 /// What came of a workbench's handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shaken {
-    /// The server takes the token, and its next question was not answered; it ended with our goodbye, to which the
-    /// server answered or not.
-    Signed {
-        /// Whether the server has answered the goodbye.
-        is_parted: bool,
-    },
+    /// The server takes the token; its next question was not answered.
+    Signed,
     /// The server says no, and why.
     Refused(String),
     /// The server says something else.
@@ -322,6 +320,7 @@ fn of_another(replies: &[&Replied]) -> Found {
     };
     match status {
         401 => (Outcome::WantsLogin, Some(&cause::LOGIN)),
+        300..=399 => (Outcome::Elsewhere(status), Some(&cause::REDIRECT)),
         502 => (Outcome::Elsewhere(status), Some(&cause::BACK_END)),
         504 => (Outcome::Elsewhere(status), Some(&cause::HUNG)),
         403 => (Outcome::Elsewhere(status), Some(&cause::FORBIDDEN)),
@@ -363,7 +362,7 @@ fn broken_asset(observed: &Observed) -> Option<String> {
 
 fn of_handshake(shaken: &Result<Shaken, Failure>) -> Option<Found> {
     Some(match shaken {
-        Ok(Shaken::Signed { .. }) => return None,
+        Ok(Shaken::Signed) => return None,
         Ok(Shaken::NotOpen(upgrade)) => of_refusal(upgrade),
         Ok(Shaken::Refused(why)) => (Outcome::Refused(why.clone()), Some(&cause::TOKEN)),
         Ok(Shaken::Strange(_) | Shaken::Quiet(_) | Shaken::Ended(_)) => {
@@ -506,7 +505,7 @@ impl Asking<'_> {
 
     async fn upgrade(&self, target: &str, origin: &str) -> Result<Upgraded<Stream>, Failure> {
         let mut reached = self.way.reach().await;
-        let Some(stream) = reached.stream.take() else { return Err(why_unreached(&reached)) };
+        let Some(stream) = reached.stream.take() else { return Err(unreached(&reached)) };
         let authority = self.visitor.authority(self.way);
         let handshake = Handshake {
             target,
@@ -514,7 +513,12 @@ impl Asking<'_> {
             origin: Some(origin),
             headers: self.visitor.headers.clone(),
         };
-        websocket::upgrade(stream, &handshake, &self.way.limits).await
+        stream.resets_when_dropped(true);
+        let upgraded = websocket::upgrade(stream, &handshake, &self.way.limits).await;
+        if let Ok(Upgraded::Open(_, socket)) = &upgraded {
+            socket.get_ref().resets_when_dropped(false);
+        }
+        upgraded
     }
 
     /// Makes the first half of a workbench's handshake, from the editor's own page.
@@ -539,8 +543,8 @@ impl Asking<'_> {
     async fn knock(&self, endpoint: &str) -> Timed<Result<UpgradeAnswer, Failure>> {
         let began = Instant::now();
         let value = match self.upgrade(endpoint, HOSTILE).await {
-            Ok(Upgraded::Open(answer, mut socket)) => {
-                part(&mut socket, self.way.limits.packet).await;
+            Ok(Upgraded::Open(answer, socket)) => {
+                leave(*socket, self.way.limits.packet).await;
                 Ok(UpgradeAnswer { answer, fault: None })
             }
             Ok(Upgraded::Faulty(answer, fault)) => Ok(UpgradeAnswer { answer, fault: Some(fault) }),
@@ -554,18 +558,25 @@ impl Asking<'_> {
 /// Says the token, hears what the server says of it, and leaves.
 async fn sign(mut socket: WebSocketStream<Stream>, token: &str, due: Duration) -> Shaken {
     let until = Deadline::now() + due;
-    let mut shaken = match timeout_at(until, say_and_hear(&mut socket, token)).await {
+    let shaken = match timeout_at(until, say_and_hear(&mut socket, token)).await {
         Ok(shaken) => shaken,
         Err(_) => Shaken::Quiet(due),
     };
-    // So that the server does not wait for a return; where it does not take it, the connection ends all the same.
-    let goodbye = Message::binary(frame(DISCONNECT, &[]));
-    drop(timeout_at(Deadline::now() + due, socket.send(goodbye)).await);
-    let is_answered = part(&mut socket, due).await;
-    if let Shaken::Signed { is_parted } = &mut shaken {
-        *is_parted = is_answered;
-    }
+    leave(socket, due).await;
     shaken
+}
+
+/// Says goodbye as a workbench does, so that the server does not wait for its return, and ends the connection. No
+/// answer is waited for: a server of VS Code has none.
+async fn leave(mut socket: WebSocketStream<Stream>, due: Duration) {
+    let leaving = async {
+        let goodbye = Message::binary(frame(DISCONNECT, &[]));
+        if socket.send(goodbye).await.is_ok() && socket.close(None).await.is_ok() {
+            socket.get_mut().shutdown().await.unwrap_or_default();
+        }
+    };
+    // Who does not take our goodbye is left without one.
+    timeout_at(Deadline::now() + due, leaving).await.unwrap_or_default();
 }
 
 async fn say_and_hear(socket: &mut WebSocketStream<Stream>, token: &str) -> Shaken {
@@ -577,7 +588,7 @@ async fn say_and_hear(socket: &mut WebSocketStream<Stream>, token: &str) -> Shak
         match frames.next_control() {
             Ok(Some(body)) => {
                 return match remote_agent::said(&body) {
-                    Said::Sign { .. } => Shaken::Signed { is_parted: false },
+                    Said::Sign { .. } => Shaken::Signed,
                     Said::Error(why) => Shaken::Refused(plain(&why)),
                     Said::Ok => Shaken::Strange("ok".to_owned()),
                     Said::Other(text) => Shaken::Strange(plain(&text)),

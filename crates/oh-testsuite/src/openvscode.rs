@@ -78,6 +78,11 @@ impl Server {
         Ok(Self { running, address, _copy: copy })
     }
 
+    /// Returns the id of its process, which is that of its group.
+    pub fn id(&self) -> u32 {
+        self.running.id()
+    }
+
     /// Returns what the server has said.
     pub fn log(&self) -> String {
         self.running.log()

@@ -12,4 +12,5 @@ mod probe {
     mod socket_io;
     mod sticky;
     mod tls;
+    mod vscode;
 }

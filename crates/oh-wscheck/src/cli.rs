@@ -88,6 +88,9 @@ pub(crate) struct CheckArguments {
     /// End after this time, whatever was seen until then
     #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = timeout)]
     pub(crate) timeout: Duration,
+    /// Check an editor at this address: its page, a file, a workbench's handshake
+    #[arg(long, value_name = "URL", conflicts_with_all = ["url", "kind", "path", "via"])]
+    pub(crate) vscode: Option<String>,
     /// Hold a connection in silence for this time too, and say what cuts it, e.g. 90s
     #[arg(long, value_name = "TIME", value_parser = soak)]
     pub(crate) soak: Option<Duration>,

@@ -61,6 +61,16 @@ impl Hop {
         Self { name, way, asked, prefix: String::new(), given: "/".to_owned(), key: None }
     }
 
+    /// The token of an editor: that of a file, or of the address, as editors print it.
+    pub(crate) fn token(&self) -> Option<String> {
+        let of_address = || {
+            let query = self.way.target.query.as_deref()?;
+            let token = query.split('&').find_map(|pair| pair.strip_prefix("tkn="))?;
+            Some(token.to_owned())
+        };
+        self.key.clone().or_else(of_address)
+    }
+
     /// Who asks.
     pub(crate) fn visitor(&self) -> Visitor {
         let Asked { origin, authority, headers, .. } = self.asked.clone();
@@ -78,7 +88,8 @@ impl Hop {
 
 /// Makes the outermost hop of the arguments, and the address of the site where they name none.
 pub(crate) fn public(arguments: &CheckArguments, settings: &Settings) -> Result<Hop, Failure> {
-    let url = match (&arguments.url, settings.site.origin()) {
+    let given = arguments.url.as_ref().or(arguments.vscode.as_ref());
+    let url = match (given, settings.site.origin()) {
         (Some(url), _) => url.clone(),
         (None, Some(origin)) => origin,
         (None, None) => {

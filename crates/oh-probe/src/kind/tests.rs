@@ -51,7 +51,7 @@ fn seen(said: &[(Question, Said<'_>)]) -> Observed {
 
 /// The same answer to everything but to these questions.
 fn all_but(said: Said<'_>, others: &[(Question, Said<'_>)]) -> Observed {
-    use Question::{Commit, Engine, Health, OpenApi, ServerInfo};
+    use Question::{Canary, Commit, Engine, Health, OpenApi, ServerInfo};
     let mut all: Vec<_> =
         [Health, OpenApi, ServerInfo, Engine, Commit, Canary].map(|one| (one, said)).to_vec();
     for (question, said) in &mut all {

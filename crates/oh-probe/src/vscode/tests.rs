@@ -49,7 +49,7 @@ fn code_server() -> Observed {
         page: None,
         token: None,
         asset: Some(("/x.css".to_owned(), reply(200, "text/css", Body::Other))),
-        handshake: Some(timed(Ok(Shaken::Signed { is_parted: true }))),
+        handshake: Some(timed(Ok(Shaken::Signed))),
         hostile: Some(timed(Ok(upgrade(403, "text/plain", "Forbidden")))),
     }
 }
@@ -128,6 +128,16 @@ fn the_first_step_that_fails_is_told() {
             Observed { front: other(502), version: other(502), ..nothing() },
             Outcome::Elsewhere(502),
             "GW-1",
+        ),
+        (
+            "a redirect for every request",
+            Observed {
+                front: redirect(Leads::Within),
+                version: redirect(Leads::Within),
+                ..nothing()
+            },
+            Outcome::Elsewhere(302),
+            "PATH-4",
         ),
         (
             "a login",

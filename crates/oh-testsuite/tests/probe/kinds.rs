@@ -57,7 +57,11 @@ async fn few_things_are_asked_and_none_begins_anything() -> Result<()> {
     let lab = nginx(&format!("location /oh/ {{ proxy_pass {}/; {UPGRADE} }}", server.url))?;
     let before = net::get(&format!("{}/api/conversations", server.url), &[])?.text();
     kind(&lab.url("/oh/")).await?;
-    let mut requests = asked(&lab)?;
+    // nginx logs a request behind its answer.
+    let mut requests = wait::until("the log of six requests", BOUND, || {
+        let requests = asked(&lab)?;
+        Ok((requests.len() >= ASKED.len()).then_some(requests))
+    })?;
     for request in &mut requests {
         if let Some((before, after)) = request.split_once("__oh_canary_") {
             let name = after.split(' ').next().unwrap_or_default();
