@@ -11,7 +11,6 @@
 
 mod client;
 
-use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -168,7 +167,8 @@ impl Made {
         let output = command.stdin(Stdio::null()).output().context("could not run it")?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-        let numbers: Vec<f64> = said.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        let numbers: Vec<f64> =
+            said.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
         let [made, took_ms, cpu_ms, base_kib, peak_kib] = numbers[..] else { bail!("{said}") };
         ensure!(made == count as f64, "{made} of {count}");
         server.rest()?;
