@@ -220,6 +220,14 @@ pub const PRINTED: &[Printed] = &[
         test: "crates/oh-testsuite/tests/wscheck.rs::a_limit_of_silence_is_found_with_its_line",
     },
     Printed {
+        command: "oh-wscheck --conversation 4f1c",
+        test: "crates/oh-testsuite/tests/wscheck.rs::a_conversation_that_does_not_run_is_not_joined",
+    },
+    Printed {
+        command: "oh-wscheck --cors https://pages.example",
+        test: "crates/oh-testsuite/tests/wscheck.rs::whether_other_pages_may_read_is_said",
+    },
+    Printed {
         command: "oh-wscheck --vscode https://oh.example/vscode/hello/",
         test: "crates/oh-testsuite/tests/wscheck.rs::an_editor_is_known_and_proved_below_its_path",
     },

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use oh_testsuite::process::Running;
-use oh_testsuite::{components, wait};
+use oh_testsuite::{components, net, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use scene::{GOOD, Scene};
 use serde_json::{Value, json};
@@ -279,4 +279,53 @@ fn an_editor_is_known_and_proved_below_its_path() -> Result<()> {
     ensure!(said.stdout.contains("the address leads to something else"), "{said:?}");
     editor.stop()?;
     Ok(())
+}
+
+#[test]
+fn a_conversation_that_does_not_run_is_not_joined() -> Result<()> {
+    let mut command = Command::new(components::built("oh-stand-in")?);
+    command.args(["openhands", "--listen", "127.0.0.1:0"]);
+    command.args(["--conversation", "c1=RUNNING:20", "--conversation", "c2=STOPPED:2"]);
+    let mut stand_in = Running::start(&mut command)?;
+    let line = stand_in.wait_for_line("listening on ", Duration::from_secs(60))?;
+    let port = line.rsplit(':').next().context("no port")?.trim().to_owned();
+    let mut scene = Scene::new()?;
+    scene.upstream = format!("http://127.0.0.1:{port}");
+    scene.serve(&good())?;
+    let state = || -> Result<String> {
+        Ok(net::get(&format!("{}/api/conversations", scene.upstream), &[])?.text())
+    };
+    let before = state()?;
+    let said = scene.run(&["--conversation", "c1"])?.expect(0)?;
+    ensure!(said.stdout.starts_with("OpenHands V0 (Socket.IO) "), "{said:?}");
+    ensure!(said.stdout.contains("no gap, nothing twice"), "{said:?}");
+    for (id, why) in [("c2", "it is STOPPED"), ("c3", "the server knows none of this id")] {
+        let said = scene.run(&["--conversation", id])?.expect(4)?;
+        ensure!(said.stdout.contains(&format!("not joined, to start nothing: {why}")), "{said:?}");
+    }
+    let ended = wait::until("the state of before", Duration::from_secs(20), || {
+        Ok((state()? == before).then_some(()))
+    });
+    ensure!(ended.is_ok(), "{before} became {}", state()?);
+    Ok(())
+}
+
+#[test]
+fn whether_other_pages_may_read_is_said() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.serve(&good())?;
+    let origin = "https://pages.example";
+    let said = scene.run(&["--cors", origin])?.expect(0)?;
+    ensure!(said.stdout.contains("https://pages.example may read them"), "{said:?}");
+    let twice = good().replace(
+        "proxy_pass",
+        "add_header Access-Control-Allow-Origin * always;\n            proxy_pass",
+    );
+    scene.serve(&twice)?;
+    let said = scene.run(&["--cors", origin, "--format", "json"])?.expect(1)?;
+    let result = &said.json()?["result"];
+    ensure!(result["cause"]["id"] == json!("ORI-2"), "{said:?}");
+    let what = result["cause"]["lines"][0]["what"].as_str().unwrap_or_default();
+    ensure!(what.contains("Access-Control-Allow-Origin"), "{said:?}");
+    scene.is_left_alone()
 }

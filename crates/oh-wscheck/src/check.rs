@@ -118,7 +118,10 @@ async fn ask_further(
     progress: &Progress,
 ) -> Result<(), Failure> {
     let Some((hop, climbed)) = seen.hops.first() else { return Ok(()) };
-    let is_wanted = arguments.soak.is_some() || arguments.load.is_some() || arguments.sticky;
+    let is_wanted = arguments.soak.is_some()
+        || arguments.load.is_some()
+        || arguments.sticky
+        || arguments.cors.is_some();
     if is_wanted && seen.configuration.is_none() && is_ours(host, hop, climbed) {
         seen.configuration = Some(nginx::read(host, hop));
     }

@@ -23,6 +23,9 @@ use crate::cli::{CheckArguments, HopName};
 /// The path of Socket.IO where a server has no prefix.
 const SOCKET_IO: &str = "socket.io/";
 
+/// The header of OpenHands for its key.
+const KEY_HEADER: &str = "X-Session-API-Key";
+
 /// The bytes that a file of certificates may have.
 const CERTIFICATES_BYTES_MAX: u64 = 4 << 20;
 
@@ -59,6 +62,14 @@ impl Hop {
     /// A hop that is asked for Socket.IO alone, at the top of a server.
     pub(crate) fn socket_io(name: HopName, way: Way, asked: Asked) -> Self {
         Self { name, way, asked, prefix: String::new(), given: "/".to_owned(), key: None }
+    }
+
+    /// What is asked where the API of OpenHands is asked too, which has its key in a header.
+    pub(crate) fn keyed(&self) -> Asked {
+        let mut asked = self.asked.clone();
+        let header = self.key.as_deref().and_then(|key| Header::new(KEY_HEADER, key.to_owned()));
+        asked.headers.extend(header);
+        asked
     }
 
     /// The token of an editor: that of a file, or of the address, as editors print it.

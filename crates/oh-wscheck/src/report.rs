@@ -101,10 +101,10 @@ fn beyond(seen: &Seen) -> Exit {
     if has(Verdict::Failed) {
         return Exit::No;
     }
-    match seen.further.iter().any(|one| one.is_stopped) {
-        true => Exit::Interrupted,
-        false => Exit::Ok,
+    if seen.further.iter().any(|one| one.is_stopped) {
+        return Exit::Interrupted;
     }
+    if has(Verdict::Unknown) { Exit::CouldNotLook } else { Exit::Ok }
 }
 
 fn further_check(further: &Further) -> Check {
