@@ -357,7 +357,7 @@ fn broken_asset(observed: &Observed) -> Option<String> {
     let is_missing = replied.value.as_ref().is_ok_and(|reply| {
         reply.status == 404 && reply.media_type.as_deref() == Some("text/plain")
     });
-    (!is_good && !(is_guess && is_missing)).then(|| path.clone())
+    (!(is_good || is_guess && is_missing)).then(|| path.clone())
 }
 
 fn of_handshake(shaken: &Result<Shaken, Failure>) -> Option<Found> {

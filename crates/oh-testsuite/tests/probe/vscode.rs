@@ -67,10 +67,13 @@ impl CodeServer {
     }
 
     /// What it has written, and which processes it has.
-    fn state(&self) -> Result<(BTreeMap<PathBuf, Vec<u8>>, Vec<u32>)> {
+    fn state(&self) -> Result<State> {
         Ok((files(&self.data())?, group(self.running.id())?))
     }
 }
+
+/// What an editor has written, by its path, and which processes it has.
+type State = (BTreeMap<PathBuf, Vec<u8>>, Vec<u32>);
 
 /// Returns every file below a folder, and what is in it.
 fn files(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
