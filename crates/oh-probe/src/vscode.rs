@@ -513,12 +513,7 @@ impl Asking<'_> {
             origin: Some(origin),
             headers: self.visitor.headers.clone(),
         };
-        stream.resets_when_dropped(true);
-        let upgraded = websocket::upgrade(stream, &handshake, &self.way.limits).await;
-        if let Ok(Upgraded::Open(_, socket)) = &upgraded {
-            socket.get_ref().resets_when_dropped(false);
-        }
-        upgraded
+        websocket::upgrade(stream, &handshake, &self.way.limits).await
     }
 
     /// Makes the first half of a workbench's handshake, from the editor's own page.
