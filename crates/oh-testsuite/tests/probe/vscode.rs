@@ -21,6 +21,9 @@ const TOKEN: &str = "4f1c-token";
 /// The last line of VS Code's log when it is loaded.
 const LOADED: &str = "Completed initializing default profile extensions";
 
+/// Every file below a folder, and what is in it.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
 /// A code-server without a password, with a folder as `oh-instances` starts it.
 struct CodeServer {
     folder: tempfile::TempDir,
@@ -67,14 +70,14 @@ impl CodeServer {
     }
 
     /// What it has written, and which processes it has.
-    fn state(&self) -> Result<(BTreeMap<PathBuf, Vec<u8>>, Vec<u32>)> {
+    fn state(&self) -> Result<(Files, Vec<u32>)> {
         Ok((files(&self.data())?, group(self.running.id())?))
     }
 }
 
 /// Returns every file below a folder, and what is in it.
-fn files(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
-    let mut found = BTreeMap::new();
+fn files(folder: &Path) -> Result<Files> {
+    let mut found = Files::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder)? {
@@ -174,7 +177,7 @@ async fn code_server_is_proved_and_does_not_notice() -> Result<()> {
 }
 
 /// Returns the files that are not the same.
-fn changed(one: &BTreeMap<PathBuf, Vec<u8>>, other: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<PathBuf> {
+fn changed(one: &Files, other: &Files) -> Vec<PathBuf> {
     let mut paths: Vec<_> = one.keys().chain(other.keys()).cloned().collect();
     paths.sort_unstable();
     paths.dedup();
