@@ -693,7 +693,7 @@ pub const KEYS: &[Key] = &[
         "wscheck.development_ports",
         Kind::Ports,
         Preset::Integers(&[12_000, 12_001]),
-        "The ports of a development setup, backend first, which are tried when the site is not \
-         reached.",
+        "The ports of a development set-up, which oh-wscheck dev looks at: that of OpenHands' server \
+         first, then that of Vite. With one port there is no Vite.",
     ),
 ];

@@ -408,6 +408,18 @@ fn socket_io_below_a_path_may_be_stripped_to_its_own_path_and_no_further() {
 }
 
 #[test]
+fn files_in_the_location_of_socket_io_are_named_and_mended() {
+    let text = "http { upstream openhands { server 127.0.0.1:3000; } server { listen 8080; server_name oh.example;\n\
+                location = /index.html { root /srv; }\nlocation / { proxy_pass http://openhands; }\n\
+                location /socket.io/ { root /srv; try_files $uri /index.html; proxy_set_header Host $http_host; } } }";
+    let mut findings = found(text, &known(Setting::Usual));
+    findings.retain(|finding| finding.rule.id == "OH-NGX-215");
+    let mended = mended(text, &findings);
+    assert!(findings.len() == 1 && !mended.contains("try_files"), "{mended}");
+    assert!(!told(&found(&mended, &known(Setting::Usual))).contains("OH-NGX-215"), "{mended}");
+}
+
+#[test]
 fn a_rule_is_found_by_its_number_alone() {
     let page = explain("OH-NGX-101");
     assert!(page.is_some());

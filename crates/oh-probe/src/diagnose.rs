@@ -84,11 +84,8 @@ pub fn refined(cause: &'static Cause, tree: &Tree, known: &Known) -> &'static Ca
     let has_lines = |cause: &Cause| !lines_of(cause, tree, known).is_empty();
     if cause == &cause::NO_LOCATION {
         // Without its upgrade, a path that was changed shows the server's own page too.
-        return match () {
-            () if has_lines(&cause::MASKED) => &cause::MASKED,
-            () if !has_lines(cause) && has_lines(&cause::PREFIX) => &cause::PREFIX,
-            () => cause,
-        };
+        let others = [cause, &cause::MASKED, &cause::PREFIX];
+        return others.into_iter().find(|cause| has_lines(cause)).unwrap_or(cause);
     }
     // A line that breaks it by itself is named before one that may be about another location.
     let breaks = |finding: &Finding| finding.severity == Severity::Error && finding.sure;

@@ -159,8 +159,8 @@ pub async fn hold(way: &Way, asked: &Asked) -> (Ladder, Option<Connection<Stream
     (ladder, None)
 }
 
-/// Reaches the server and asks it for a WebSocket.
-async fn reach_socket(
+/// Reaches the server and asks it for a WebSocket, on which the server speaks first.
+pub(crate) async fn reach_socket(
     way: &Way,
     asked: &Asked,
     ladder: &mut Ladder,

@@ -20,6 +20,7 @@ pub mod raw;
 pub mod reach;
 pub mod reference;
 pub mod remote_agent;
+pub mod replay;
 pub mod signature;
 pub mod soak;
 pub mod socketio;

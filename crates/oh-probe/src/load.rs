@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use crate::ask::unreached;
 use crate::dial::{Override, Timed};
 use crate::failure::Failure;
 use crate::ladder::{self, Asked, Ended, Ladder};
@@ -365,7 +366,7 @@ impl Climbed {
         }
         let Some(upgrade) = &ladder.upgrade else {
             let step = if reached.tls.is_some() { Step::Tls } else { Step::Tcp };
-            return Err((step, reached.failure().map_or_else(not_begun, Why::Failure)));
+            return Err((step, Why::Failure(unreached(reached))));
         };
         match &upgrade.value {
             Ok(answer) if answer.is_open() => self.times.push((Step::Upgrade, upgrade.took)),

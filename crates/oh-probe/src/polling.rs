@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use oh_socketio::engine::{self, Open, Packet};
 
+use crate::ask::unreached;
 use crate::dial::Timed;
 use crate::failure::Failure;
 use crate::http1::{self, Answer, Header, Request};
@@ -109,8 +110,7 @@ async fn request(
 ) -> Polled {
     let mut reached = way.reach().await;
     let Some(mut stream) = reached.stream.take() else {
-        let none = || Failure::Other("there is no connection".to_owned());
-        return Err(reached.failure().unwrap_or_else(none));
+        return Err(unreached(&reached));
     };
     let mut target = asked.target("polling");
     if let Some(Sid(sid)) = sid {

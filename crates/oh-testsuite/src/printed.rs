@@ -195,6 +195,46 @@ pub const PRINTED: &[Printed] = &[
         command: "oh-cleanup apply plan.json --yes",
         test: "crates/oh-testsuite/tests/cleanup.rs::a_plan_in_a_file_is_carried_out_as_far_as_it_is_still_true",
     },
+    Printed {
+        command: "oh-wscheck https://oh.example",
+        test: "crates/oh-testsuite/tests/wscheck.rs::people_read_the_rungs_the_cause_and_the_mend",
+    },
+    Printed {
+        command: "oh-wscheck --explain UPG-2",
+        test: "crates/oh-wscheck/tests/cli.rs::a_cause_is_explained_without_asking_anybody",
+    },
+    Printed {
+        command: "oh-wscheck --via public,nginx,upstream",
+        test: "crates/oh-testsuite/tests/wscheck.rs::the_hops_that_were_asked_for_are_each_seen",
+    },
+    Printed {
+        command: "oh-wscheck --soak 90s",
+        test: "crates/oh-testsuite/tests/wscheck.rs::a_limit_of_silence_is_found_with_its_line",
+    },
+    Printed {
+        command: "oh-wscheck --load 500",
+        test: "crates/oh-testsuite/tests/wscheck.rs::a_load_meets_the_limit_of_the_proxy",
+    },
+    Printed {
+        command: "oh-wscheck --sticky",
+        test: "crates/oh-testsuite/tests/wscheck.rs::a_limit_of_silence_is_found_with_its_line",
+    },
+    Printed {
+        command: "oh-wscheck --conversation 4f1c",
+        test: "crates/oh-testsuite/tests/wscheck.rs::a_conversation_that_does_not_run_is_not_joined",
+    },
+    Printed {
+        command: "oh-wscheck --cors https://pages.example",
+        test: "crates/oh-testsuite/tests/wscheck.rs::whether_other_pages_may_read_is_said",
+    },
+    Printed {
+        command: "oh-wscheck --vscode https://oh.example/vscode/hello/",
+        test: "crates/oh-testsuite/tests/wscheck.rs::an_editor_is_known_and_proved_below_its_path",
+    },
+    Printed {
+        command: "oh-wscheck --format nagios",
+        test: "crates/oh-testsuite/tests/wscheck.rs::a_site_that_works_is_said_to_in_each_format",
+    },
 ];
 
 /// Returns the commands of a Markdown page: in a `console` block the lines that begin with `$ `,

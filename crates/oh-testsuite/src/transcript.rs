@@ -118,7 +118,7 @@ pub fn differences(base: &str, recording: &Recording) -> Result<Vec<String>> {
 
 /// Receives the next Engine.IO packet that is no ping, and answers pings as a client has to.
 ///
-/// A server may ping whenever it likes: socketioxide does at once, python-engineio only after
+/// A server may ping whenever it likes: engineioxide does at once, python-engineio only after
 /// `pingInterval`. So a ping may stand before any other answer.
 ///
 /// # Errors

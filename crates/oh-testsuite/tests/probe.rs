@@ -6,6 +6,7 @@ mod probe {
     mod load;
     mod peer;
     mod raw;
+    mod replay;
     mod servers;
     mod soak;
     mod socket_io;

@@ -69,7 +69,11 @@ fn with_settings_a_conversation_connects() -> Result<()> {
         net::send_text(&mut socket, "40")?;
         transcript::receive_packet(&mut socket)
     };
-    assert_eq!(answer_to_40()?, r#"44{"message":"Settings not found"}"#);
+    let refusal = r#"44{"message":"Settings not found","data":{"msg_id":"CONFIGURATION$SETTINGS_NOT_FOUND"}}"#;
+    assert_eq!(
+        serde_json::from_str::<Value>(&answer_to_40()?[2..])?,
+        serde_json::from_str::<Value>(&refusal[2..])?
+    );
     let url = format!("{base}/api/settings");
     let stored = net::send(&net::Request { method: "POST", ..net::Request::get(&url) })?;
     assert_eq!(stored.status, 200);

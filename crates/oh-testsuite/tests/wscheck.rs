@@ -6,11 +6,12 @@ mod scene;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use oh_testsuite::wait;
+use oh_testsuite::process::Running;
+use oh_testsuite::{components, net, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use scene::{GOOD, Scene};
 use serde_json::{Value, json};
@@ -153,8 +154,9 @@ fn a_key_reaches_the_server_and_is_never_shown() -> Result<()> {
 fn the_hops_that_were_asked_for_are_each_seen() -> Result<()> {
     let mut scene = Scene::new()?;
     scene.serve(&good())?;
+    // The address is that of the configuration.
     let words = ["--via", "public,nginx,upstream", "--format", "json"];
-    let said = scene.run(&[&[scene.url().as_str()], &words[..]].concat())?.expect(0)?;
+    let said = scene.run(&words)?.expect(0)?;
     let result = &said.json()?["result"];
     let hops: Vec<_> = result["hops"].as_array().context("no hops")?.iter().collect();
     let names: Vec<_> = hops.iter().map(|hop| &hop["name"]).collect();
@@ -198,4 +200,132 @@ fn an_interrupt_ends_it_at_once() -> Result<()> {
     ensure!(output.status.code() == Some(130), "{output:?}");
     drop(connection);
     Ok(())
+}
+
+/// A second of silence and no more, which is less than any heartbeat.
+#[test]
+fn a_limit_of_silence_is_found_with_its_line() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let short = good().replace("proxy_pass", "proxy_read_timeout 1s;\n            proxy_pass");
+    scene.serve(&short)?;
+    let url = scene.url();
+    scene.run(&[&url])?.expect(0)?;
+    let said = scene.run(&[&url, "--soak", "4s", "--format", "json"])?.expect(1)?;
+    let result = &said.json()?["result"];
+    ensure!(result["connects"] == json!(true), "{said:?}");
+    ensure!(result["further"][0]["verdict"] == json!("FAILED"), "{said:?}");
+    ensure!(result["cause"]["id"] == json!("TMO-1"), "{said:?}");
+    ensure!(result["cause"]["is_certain"] == json!(true), "cut twice, and not directly: {said:?}");
+    let line = result["cause"]["lines"][0]["line"].as_u64().context("no line")?;
+    let text = fs::read_to_string(scene.config())?;
+    let named = text.lines().nth(usize::try_from(line)? - 1).unwrap_or_default();
+    ensure!(named.contains("proxy_read_timeout 1s"), "{named}");
+    scene.serve(&good())?;
+    let said = scene.run(&["--soak", "2s", "--load", "100", "--sticky"])?.expect(0)?;
+    ensure!(said.stdout.contains("stood for 2."), "{said:?}");
+    ensure!(said.stdout.contains("100 of 100 made, 100 held at once"), "{said:?}");
+    scene.is_left_alone()
+}
+
+#[test]
+fn a_load_meets_the_limit_of_the_proxy() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.serve(&good())?;
+    let text = fs::read_to_string(scene.config())?;
+    scene.serve_text(&text.replace("events {}", "events { worker_connections 64; }"))?;
+    let said = scene.run(&[&scene.url(), "--load", "80", "--format", "json"])?.expect(1)?;
+    let result = &said.json()?["result"];
+    ensure!(result["cause"]["id"] == json!("LIM-3"), "{said:?}");
+    let named = &result["cause"]["lines"][0]["what"];
+    ensure!(named.as_str().is_some_and(|what| what.contains("64")), "{said:?}");
+    scene.is_left_alone()
+}
+
+#[test]
+fn an_editor_is_known_and_proved_below_its_path() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let home = tempfile::tempdir()?;
+    let mut command = Command::new(components::node()?);
+    command
+        .arg(components::code_server()?)
+        .args(["--auth", "none", "--bind-addr", "127.0.0.1:0", "--disable-telemetry"])
+        .arg("--user-data-dir")
+        .arg(home.path().join("data"))
+        .env("HOME", home.path())
+        .env("TMPDIR", home.path())
+        .env_remove("XDG_CONFIG_HOME");
+    let mut editor = Running::start(&mut command)?;
+    let line = editor.wait_for_line("HTTP server listening on ", Duration::from_secs(90))?;
+    let url = line.rsplit(' ').next().unwrap_or_default().trim_end_matches('/');
+    let serve = |host: &str| {
+        let lines = GOOD.replace("$http_host", host);
+        format!(
+            "        location /vscode/a/ {{\n{lines}            proxy_pass {url}/;\n        }}\n"
+        )
+    };
+    scene.serve(&serve("$http_host"))?;
+    let address = format!("{}/vscode/a/", scene.url());
+    for words in [&[address.as_str()][..], &["--vscode", &address]] {
+        let said = scene.run(words)?.expect(0)?;
+        let head = format!("code-server at {}: works\n", address);
+        ensure!(said.stdout.starts_with(&head), "{said:?}");
+        ensure!(said.stdout.contains("a page of others is refused: 403"), "{said:?}");
+    }
+    // The port is dropped: it takes its own pages for those of others.
+    scene.serve(&serve("$host"))?;
+    let said = scene.run(&[&address, "--format", "json"])?.expect(1)?;
+    ensure!(said.json()?["result"]["cause"]["id"] == json!("ORI-1"), "{said:?}");
+    let said = scene.run(&["--vscode", &scene.upstream])?.expect(1)?;
+    ensure!(said.stdout.contains("the address leads to something else"), "{said:?}");
+    editor.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_conversation_that_does_not_run_is_not_joined() -> Result<()> {
+    let mut command = Command::new(components::built("oh-stand-in")?);
+    command.args(["openhands", "--listen", "127.0.0.1:0"]);
+    command.args(["--conversation", "c1=RUNNING:20", "--conversation", "c2=STOPPED:2"]);
+    let mut stand_in = Running::start(&mut command)?;
+    let line = stand_in.wait_for_line("listening on ", Duration::from_secs(60))?;
+    let port = line.rsplit(':').next().context("no port")?.trim().to_owned();
+    let mut scene = Scene::new()?;
+    scene.upstream = format!("http://127.0.0.1:{port}");
+    scene.serve(&good())?;
+    let state = || -> Result<String> {
+        Ok(net::get(&format!("{}/api/conversations", scene.upstream), &[])?.text())
+    };
+    let before = state()?;
+    let said = scene.run(&["--conversation", "c1"])?.expect(0)?;
+    ensure!(said.stdout.starts_with("OpenHands V0 (Socket.IO) "), "{said:?}");
+    ensure!(said.stdout.contains("no gap, nothing twice"), "{said:?}");
+    for (id, why) in [("c2", "it is STOPPED"), ("c3", "the server knows none of this id")] {
+        let said = scene.run(&["--conversation", id])?.expect(4)?;
+        ensure!(said.stdout.contains(&format!("not joined, to start nothing: {why}")), "{said:?}");
+    }
+    let ended = wait::until("the state of before", Duration::from_secs(20), || {
+        Ok((state()? == before).then_some(()))
+    });
+    ensure!(ended.is_ok(), "{before} became {}", state()?);
+    Ok(())
+}
+
+#[test]
+fn whether_other_pages_may_read_is_said() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.serve(&good())?;
+    let origin = "https://pages.example";
+    let said = scene.run(&["--cors", origin])?.expect(0)?;
+    ensure!(said.stdout.contains("https://pages.example may read them"), "{said:?}");
+    let twice = good().replace(
+        "proxy_pass",
+        "add_header Access-Control-Allow-Origin * always;\n            proxy_pass",
+    );
+    scene.serve(&twice)?;
+    let said = scene.run(&["--cors", origin, "--format", "json"])?.expect(1)?;
+    let result = &said.json()?["result"];
+    ensure!(result["cause"]["id"] == json!("ORI-2"), "{said:?}");
+    let what = result["cause"]["lines"][0]["what"].as_str().unwrap_or_default();
+    ensure!(what.contains("Access-Control-Allow-Origin"), "{said:?}");
+    scene.is_left_alone()
 }

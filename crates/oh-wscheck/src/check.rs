@@ -7,6 +7,7 @@ use oh_host::settings::{self, Wish};
 use oh_model::exit::Exit;
 use oh_probe::kind::{self, Family, Kind};
 use oh_probe::target::TargetHost;
+use oh_probe::vscode::Observed;
 use oh_term::{Answer, CheckFormat, Common, Failure, Progress};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, timeout_at};
@@ -14,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::cause::{self, Found};
 use crate::cli::{CheckArguments, HopName, KindName};
 use crate::climbed::Climbed;
+use crate::editor;
 use crate::further::{self, Further};
 use crate::hops::{self, Hop, Speech};
 use crate::nginx::{self, Configuration};
@@ -45,6 +47,14 @@ impl Seen {
     }
 }
 
+/// What was looked at.
+enum Looked {
+    /// The way to a WebSocket.
+    Way(Box<Seen>),
+    /// An editor; nothing where there was no time for it.
+    Editor(Box<Hop>, Option<Observed>),
+}
+
 /// Why a run ended before it had an answer.
 enum Stopped {
     Interrupted,
@@ -71,22 +81,29 @@ pub(crate) fn check(
         .map_err(|fault| Failure::new(Exit::CouldNotLook, format!("no runtime: {fault}")))?;
     let progress = Progress::start();
     progress.doing("asking");
-    let seen = runtime.block_on(async {
-        let mut seen = tokio::select! {
+    let until = Instant::now() + arguments.timeout;
+    let answer = runtime.block_on(async {
+        let looked = tokio::select! {
             // Whoever interrupts is heard before anything is asked.
             biased;
             _ = tokio::signal::ctrl_c() => return Err(Stopped::Interrupted),
-            seen = look(arguments, &host, public) => seen?,
+            looked = look(arguments, &host, public, until) => looked?,
+        };
+        let mut seen = match looked {
+            Looked::Way(seen) => *seen,
+            Looked::Editor(hop, observed) => {
+                return Ok(editor::answer(&hop, observed.as_ref(), common.format));
+            }
         };
         if seen.connects() && seen.speech == Speech::SocketIo {
             // What these have begun they end themselves, also where they are interrupted.
             ask_further(arguments, &host, &mut seen, &progress).await?;
         }
-        Ok(seen)
+        Ok(report::answer(&seen, arguments, common.format))
     });
     drop(progress);
-    match seen {
-        Ok(seen) => Ok(report::answer(&seen, arguments, common.format).notes(warnings)),
+    match answer {
+        Ok(answer) => Ok(answer.notes(warnings)),
         Err(Stopped::Failed(failure)) => Err(failure),
         Err(Stopped::Interrupted) => Err(Failure::new(Exit::Interrupted, "interrupted")
             .state("nothing was found out; no connection is left")),
@@ -101,7 +118,10 @@ async fn ask_further(
     progress: &Progress,
 ) -> Result<(), Failure> {
     let Some((hop, climbed)) = seen.hops.first() else { return Ok(()) };
-    let is_wanted = arguments.soak.is_some() || arguments.load.is_some() || arguments.sticky;
+    let is_wanted = arguments.soak.is_some()
+        || arguments.load.is_some()
+        || arguments.sticky
+        || arguments.cors.is_some();
     if is_wanted && seen.configuration.is_none() && is_ours(host, hop, climbed) {
         seen.configuration = Some(nginx::read(host, hop));
     }
@@ -120,8 +140,12 @@ async fn ask_further(
     Ok(())
 }
 
-async fn look(arguments: &CheckArguments, host: &Host, public: Hop) -> Result<Seen, Failure> {
-    let until = Instant::now() + arguments.timeout;
+async fn look(
+    arguments: &CheckArguments,
+    host: &Host,
+    public: Hop,
+    until: Instant,
+) -> Result<Looked, Failure> {
     let asks = |name: HopName| arguments.via.contains(&name);
     let outermost = if arguments.via.is_empty() || asks(HopName::Public) {
         public
@@ -131,6 +155,13 @@ async fn look(arguments: &CheckArguments, host: &Host, public: Hop) -> Result<Se
         hops::upstream(arguments, &host.settings, None, &public)?
     };
     let kind = kind_of(arguments, &outermost, until).await;
+    let family = kind.as_ref().map(|kind| kind.family).filter(|family| family.is_editor());
+    // Of an editor that was named as one and does not say what it is, that is seen.
+    let named = arguments.vscode.as_ref().map(|_| Family::CodeServer);
+    if let Some(family) = family.or(named) {
+        let observed = editor::look(&outermost, family, until).await;
+        return Ok(Looked::Editor(Box::new(outermost), observed));
+    }
     let mut seen = Seen {
         speech: speech(arguments, kind.as_ref()),
         kind,
@@ -160,7 +191,7 @@ async fn look(arguments: &CheckArguments, host: &Host, public: Hop) -> Result<Se
         }
     }
     seen.found = cause::find(&seen);
-    Ok(seen)
+    Ok(Looked::Way(Box::new(seen)))
 }
 
 /// Says whether somebody spoke behind the connection: what stands behind is of interest only then.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use oh_probe::load::CONNECTIONS_MAX;
+use oh_probe::replay::ConversationId;
 use oh_term::{Answer, CheckFormat, Common, Failure, Format, Tool, duration};
 
 use crate::dev::{self, DevArguments};
@@ -88,6 +89,15 @@ pub(crate) struct CheckArguments {
     /// End after this time, whatever was seen until then
     #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = timeout)]
     pub(crate) timeout: Duration,
+    /// Check an editor at this address: its page, a file, a workbench's handshake
+    #[arg(long, value_name = "URL", conflicts_with_all = ["url", "kind", "path", "via"])]
+    pub(crate) vscode: Option<String>,
+    /// Join this conversation of OpenHands V0 twice too, where it runs, and look for a gap in what is sent again
+    #[arg(long, value_name = "ID", value_parser = conversation)]
+    pub(crate) conversation: Option<ConversationId>,
+    /// Ask too whether pages of this origin may read the answers, as a browser would
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) cors: Option<String>,
     /// Hold a connection in silence for this time too, and say what cuts it, e.g. 90s
     #[arg(long, value_name = "TIME", value_parser = soak)]
     pub(crate) soak: Option<Duration>,
@@ -158,6 +168,11 @@ fn soak(text: &str) -> Result<Duration, String> {
         return Err("from 1s to 24h".to_owned());
     }
     Ok(lasting)
+}
+
+fn conversation(text: &str) -> Result<ConversationId, String> {
+    let id = ConversationId::parse(text);
+    id.ok_or_else(|| "an id has 1 to 128 letters, digits, - and _".to_owned())
 }
 
 fn connections(text: &str) -> Result<usize, String> {

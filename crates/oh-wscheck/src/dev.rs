@@ -92,7 +92,7 @@ pub(crate) fn dev(
             .state("nothing was found out; no connection is left")
     })?;
     let findings = judge::judge(&setup, ask::seen(&asking));
-    Ok(report::answer(&folder, &setup, &asking, &findings, common.format).notes(notes))
+    Ok(report::answer(&setup, &asking, &findings, common.format).notes(notes))
 }
 
 /// Finds the settings. Where OpenHands' own config.toml is taken for ours, as it stands in the current folder, and

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use oh_model::check::{Check, Verdict};
-use oh_probe::cause::Cause;
+use oh_probe::cause::{self, Cause};
 use oh_probe::diagnose::Certainty;
+use oh_probe::ladder::Asked;
 use oh_probe::load::{self, Load, Loaded, Met, Step};
+use oh_probe::polling::{self, Sid};
+use oh_probe::replay::{self, ConversationId, Fault, NotJoined, Replay, Status};
 use oh_probe::soak::{self, Held, Soaked};
 use oh_probe::sticky;
 use tokio::time::{Instant, sleep_until};
@@ -13,6 +16,9 @@ use tokio::time::{Instant, sleep_until};
 use crate::cli::CheckArguments;
 use crate::hops::Hop;
 use crate::rungs::ended_text;
+
+/// The header by which a server lets pages of another origin read its answers.
+const ALLOW_ORIGIN: &str = "Access-Control-Allow-Origin";
 
 /// What came of one of these.
 #[derive(Debug)]
@@ -38,6 +44,14 @@ pub(crate) async fn ask(
     if arguments.sticky {
         say("asking for sessions of long polling");
         all.push(sticky(hop).await);
+    }
+    if let Some(origin) = arguments.cors.as_ref().filter(|_| !is_stopped(&all)) {
+        say("asking in the name of another page");
+        all.push(cors(hop, origin).await);
+    }
+    if let Some(id) = arguments.conversation.as_ref().filter(|_| !is_stopped(&all)) {
+        say("joining the conversation twice");
+        all.push(conversation(hop, id, arguments.timeout).await);
     }
     if let Some(connections) = arguments.load.filter(|_| !is_stopped(&all)) {
         say(&format!("making {connections} connections"));
@@ -240,6 +254,112 @@ async fn sticky(hop: &Hop) -> Further {
         lines: Vec::new(),
         causes: judged.cause().map(|cause| (cause, certainty)).into_iter().collect(),
         is_stopped: judged == sticky::Verdict::Untold,
+    }
+}
+
+/// Polls as a page of that origin does, and reads of the answer what a browser reads (WHATWG Fetch, "CORS check").
+/// A page of another origin needs it for polling; of a WebSocket no browser asks it.
+async fn cors(hop: &Hop, origin: &str) -> Further {
+    let began = Instant::now();
+    let asked = Asked { origin: Some(origin.to_owned()), ..hop.asked.clone() };
+    let opened = polling::open(&hop.way, &asked).await;
+    let answer = opened.as_ref().ok().and_then(|opened| opened.value.as_ref().ok());
+    if let Some(sid) = answer.and_then(Sid::of_answer) {
+        polling::end(&hop.way, &asked, &sid).await;
+    }
+    let (verdict, said, cause) = match answer {
+        None => (Verdict::Unknown, "there was no answer".to_owned(), None),
+        Some(answer) => {
+            let allowed: Vec<&str> = answer.headers_of(ALLOW_ORIGIN).collect();
+            match allowed[..] {
+                [] => (Verdict::Failed, format!("{origin} may not read the answers"), None),
+                [one] if one == origin => {
+                    (Verdict::Passed, format!("{origin} may read them"), None)
+                }
+                ["*"] => (
+                    Verdict::Warned,
+                    "any page may read them, and none with its cookies".to_owned(),
+                    None,
+                ),
+                [one] => (Verdict::Failed, format!("only {one} may read them"), None),
+                [..] => (
+                    Verdict::Failed,
+                    format!("{ALLOW_ORIGIN} is there {} times", allowed.len()),
+                    Some(&cause::ORIGIN_TWICE),
+                ),
+            }
+        }
+    };
+    Further {
+        check: check("cors", verdict, began.elapsed(), said),
+        lines: Vec::new(),
+        causes: cause.map(|cause| (cause, Certainty::Certain)).into_iter().collect(),
+        is_stopped: false,
+    }
+}
+
+async fn conversation(hop: &Hop, id: &ConversationId, within: Duration) -> Further {
+    let began = Instant::now();
+    let replay = Replay {
+        conversation: id.clone(),
+        api: format!("{}/api/conversations/", hop.prefix),
+        within,
+    };
+    let seen = replay::gather(&hop.way, &hop.keyed(), &replay, interrupted()).await;
+    let judged = replay::judge(&seen);
+    let (verdict, said) = match &judged {
+        replay::Verdict::Whole { first, again } => (
+            Verdict::Passed,
+            format!("{first} events, {again} of them again from the middle: no gap, nothing twice"),
+        ),
+        replay::Verdict::Faulty(faults) => {
+            (Verdict::Failed, format!("{} of what was sent again is wrong", faults.len()))
+        }
+        replay::Verdict::Empty => (Verdict::Unknown, "it has no events yet".to_owned()),
+        replay::Verdict::NotJoined(status) => {
+            (Verdict::Unknown, format!("not joined, to start nothing: {}", status_text(status)))
+        }
+        replay::Verdict::Failed(why) => (Verdict::Failed, not_joined_text(why)),
+        replay::Verdict::Untold => (Verdict::Unknown, "nothing could be seen".to_owned()),
+    };
+    let lines = match &judged {
+        replay::Verdict::Faulty(faults) => faults.iter().map(fault_text).collect(),
+        _ => Vec::new(),
+    };
+    Further {
+        check: check("conversation", verdict, began.elapsed(), said),
+        lines,
+        causes: Vec::new(),
+        is_stopped: seen.is_stopped,
+    }
+}
+
+fn status_text(status: &Status) -> String {
+    match status {
+        Status::Running => "it runs".to_owned(),
+        Status::Other(word) => format!("it is {word}"),
+        Status::Version(word) => format!("it is one of {word}"),
+        Status::Unknown => "the server knows none of this id".to_owned(),
+        Status::Answered(status) => format!("the server answers {status} to the question for it"),
+        Status::Failed(failure) => failure.to_string(),
+    }
+}
+
+fn not_joined_text(why: &NotJoined) -> String {
+    match why {
+        NotJoined::NoSocket => "there was no WebSocket".to_owned(),
+        NotJoined::Refused(reason) => format!("refused: {reason}"),
+        NotJoined::Ended(ended) => ended_text(ended),
+        NotJoined::TooMany => "it has more events than are taken note of".to_owned(),
+    }
+}
+
+fn fault_text(fault: &Fault) -> String {
+    match fault {
+        Fault::Gap { id } => format!("event {id} did not come again"),
+        Fault::Twice { id } => format!("event {id} came twice"),
+        Fault::Again { id } => format!("event {id} came again, and was not asked for"),
+        Fault::Disorder { id, behind } => format!("event {id} came behind {behind}"),
     }
 }
 

@@ -23,6 +23,9 @@ use crate::cli::{CheckArguments, HopName};
 /// The path of Socket.IO where a server has no prefix.
 const SOCKET_IO: &str = "socket.io/";
 
+/// The header of OpenHands for its key.
+const KEY_HEADER: &str = "X-Session-API-Key";
+
 /// The bytes that a file of certificates may have.
 const CERTIFICATES_BYTES_MAX: u64 = 4 << 20;
 
@@ -61,6 +64,24 @@ impl Hop {
         Self { name, way, asked, prefix: String::new(), given: "/".to_owned(), key: None }
     }
 
+    /// What is asked where the API of OpenHands is asked too, which has its key in a header.
+    pub(crate) fn keyed(&self) -> Asked {
+        let mut asked = self.asked.clone();
+        let header = self.key.as_deref().and_then(|key| Header::new(KEY_HEADER, key.to_owned()));
+        asked.headers.extend(header);
+        asked
+    }
+
+    /// The token of an editor: that of a file, or of the address, as editors print it.
+    pub(crate) fn token(&self) -> Option<String> {
+        let of_address = || {
+            let query = self.way.target.query.as_deref()?;
+            let token = query.split('&').find_map(|pair| pair.strip_prefix("tkn="))?;
+            Some(token.to_owned())
+        };
+        self.key.clone().or_else(of_address)
+    }
+
     /// Who asks.
     pub(crate) fn visitor(&self) -> Visitor {
         let Asked { origin, authority, headers, .. } = self.asked.clone();
@@ -78,7 +99,8 @@ impl Hop {
 
 /// Makes the outermost hop of the arguments, and the address of the site where they name none.
 pub(crate) fn public(arguments: &CheckArguments, settings: &Settings) -> Result<Hop, Failure> {
-    let url = match (&arguments.url, settings.site.origin()) {
+    let given = arguments.url.as_ref().or(arguments.vscode.as_ref());
+    let url = match (given, settings.site.origin()) {
         (Some(url), _) => url.clone(),
         (None, Some(origin)) => origin,
         (None, None) => {

@@ -11,6 +11,7 @@ mod cli;
 mod climbed;
 mod dev;
 mod document;
+mod editor;
 mod further;
 mod hops;
 mod nginx;

@@ -24,7 +24,7 @@ use crate::hops::Speech;
 use crate::rungs::{answered, rungs};
 
 /// How wide a line for people is, in characters.
-const WIDTH: usize = 100;
+pub(crate) const WIDTH: usize = 100;
 
 /// How wide the evidence of a rung is, in characters.
 const SAID_WIDTH: usize = 62;
@@ -101,10 +101,10 @@ fn beyond(seen: &Seen) -> Exit {
     if has(Verdict::Failed) {
         return Exit::No;
     }
-    match seen.further.iter().any(|one| one.is_stopped) {
-        true => Exit::Interrupted,
-        false => Exit::Ok,
+    if seen.further.iter().any(|one| one.is_stopped) {
+        return Exit::Interrupted;
     }
+    if has(Verdict::Unknown) { Exit::CouldNotLook } else { Exit::Ok }
 }
 
 fn further_check(further: &Further) -> Check {
@@ -227,7 +227,7 @@ fn human(seen: &Seen, head: &str, checks: &[Vec<Check>]) -> String {
 }
 
 /// One rung: its name, what was seen, how long it took, and what that is.
-fn line(rung: &Check) -> String {
+pub(crate) fn line(rung: &Check) -> String {
     let word = rung.verdict.word();
     if rung.verdict == Verdict::NotReached {
         return format!("  {:<10} {word}\n", rung.name);

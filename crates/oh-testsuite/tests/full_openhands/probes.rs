@@ -87,16 +87,6 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         reason: "the account that OpenHands' makers count their users with; a stand-in is no user",
     },
     Exception {
-        subject: "WebSocket /socket.io/?EIO=4&transport=websocket",
-        aspect: "answer to 40/vscode,",
-        reason: "socketioxide words the refusal of a namespace itself; clients read the `44`",
-    },
-    Exception {
-        subject: "WebSocket /socket.io/?EIO=4&transport=websocket&conversation_id=unknown",
-        aspect: "answer to 40",
-        reason: "socketioxide gives a refusal one message and no `data`; the message is the same",
-    },
-    Exception {
         subject: "a burst of GET /alive",
         aspect: "some are refused with 429",
         reason: "tests ask the stand-in as fast as they can",

@@ -37,24 +37,24 @@ uvicorn.run(socketio.ASGIApp(io, other_asgi_app=page), host='127.0.0.1', port=0,
 ";
 
 /// Everything that an upgrade needs, as the locations of a good configuration have it.
-pub const GOOD: &str = "            proxy_http_version 1.1;
+pub(crate) const GOOD: &str = "            proxy_http_version 1.1;
             proxy_set_header Host $http_host;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection $connection_upgrade;
             proxy_set_header X-Forwarded-Proto $scheme;
 ";
 
-pub struct Scene {
+pub(crate) struct Scene {
     folder: TempDir,
-    pub server: Running,
-    pub upstream: String,
-    pub port: u16,
+    pub(crate) server: Running,
+    pub(crate) upstream: String,
+    pub(crate) port: u16,
     nginx: Option<Running>,
 }
 
 impl Scene {
     /// Starts the server; nginx starts with its first configuration.
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         fs::create_dir_all(folder.path().join("etc/nginx"))?;
         fs::create_dir_all(folder.path().join("run"))?;
@@ -62,23 +62,29 @@ impl Scene {
         let line = server.wait_for_line("running on ", BOUND)?;
         let (_, url) = line.split_once("running on ").context("it does not say where it is")?;
         let upstream = url.split_whitespace().next().context("it has no address")?.to_owned();
-        Ok(Self { folder, server, upstream, port: net::free_port()?, nginx: None })
+        let port = net::free_port()?;
+        fs::create_dir_all(folder.path().join("etc/openhands-toolkit"))?;
+        fs::write(
+            folder.path().join("etc/openhands-toolkit/config.toml"),
+            format!("[toolkit.site]\ndomain = \"oh.example\"\ntls = \"off\"\nport = {port}\n"),
+        )?;
+        Ok(Self { folder, server, upstream, port, nginx: None })
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://oh.example:{}", self.port)
     }
 
-    pub fn root(&self) -> String {
+    pub(crate) fn root(&self) -> String {
         self.folder.path().display().to_string()
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("etc/nginx/nginx.conf")
     }
 
     /// Serves a site with these lines in its server, `UPSTREAM` in the place of the server behind it.
-    pub fn serve(&mut self, server: &str) -> Result<()> {
+    pub(crate) fn serve(&mut self, server: &str) -> Result<()> {
         let root = self.root();
         let text = format!(
             "pid {root}/run/nginx.pid;\nerror_log {root}/error.log;\nevents {{}}\nhttp {{\n    access_log off;\n\
@@ -91,7 +97,7 @@ impl Scene {
     }
 
     /// Serves this configuration.
-    pub fn serve_text(&mut self, text: &str) -> Result<()> {
+    pub(crate) fn serve_text(&mut self, text: &str) -> Result<()> {
         if let Some(mut nginx) = self.nginx.take() {
             nginx.stop()?;
         }
@@ -110,7 +116,7 @@ impl Scene {
     }
 
     /// A run of the tool on this machine, whose name `oh.example` is here.
-    pub fn command(&self, words: &[&str]) -> Result<Command> {
+    pub(crate) fn command(&self, words: &[&str]) -> Result<Command> {
         let mut command = Command::new(components::built("oh-wscheck")?);
         command.args(words).args(["--root", &self.root()]);
         command.args(["--resolve", &format!("oh.example:{}:127.0.0.1", self.port)]);
@@ -118,12 +124,12 @@ impl Scene {
         Ok(command)
     }
 
-    pub fn run(&self, words: &[&str]) -> Result<Said> {
+    pub(crate) fn run(&self, words: &[&str]) -> Result<Said> {
         Ok(self.command(words)?.output()?.into())
     }
 
     /// Waits until the server has no session left, and fails where one stays.
-    pub fn is_left_alone(&self) -> Result<()> {
+    pub(crate) fn is_left_alone(&self) -> Result<()> {
         let url = format!("{}/open", self.upstream);
         let ended = wait::until("the end of all sessions", Duration::from_secs(5), || {
             Ok((net::get(&url, &[])?.text() == "0").then_some(()))

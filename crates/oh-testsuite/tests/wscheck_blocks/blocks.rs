@@ -11,13 +11,13 @@ use crate::sites::{
 
 /// How a block is mended.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Mend {
+pub(crate) enum Mend<'b> {
     /// By the lines that the linter prints for the cause.
     Lines,
     /// By the lines of the cause itself, pasted above the other locations, or in `http` where they say so.
     Pasted,
     /// By what the cause says in words, done so.
-    By(Changes<'static>),
+    By(Changes<'b>),
     /// By the site's own address.
     OwnDoor,
     /// At the server; the proxies have no part in it.
@@ -44,7 +44,7 @@ pub(crate) struct Block<'b> {
     pub(crate) warnings: &'static [&'static str],
     /// What stands in the line that has the fault.
     pub(crate) line: &'static str,
-    pub(crate) mend: Mend,
+    pub(crate) mend: Mend<'b>,
     pub(crate) door: Door,
     pub(crate) query: &'static str,
     pub(crate) is_silent: bool,
@@ -89,7 +89,7 @@ impl<'b> Block<'b> {
         Self { line, ..self }
     }
 
-    const fn by(self, changes: Changes<'static>) -> Self {
+    const fn by(self, changes: Changes<'b>) -> Self {
         Self { mend: Mend::By(changes), ..self }
     }
 
@@ -388,10 +388,10 @@ const PROXIES: &[Block<'static>] = &[
         (PASS, "            proxy_pass http://openhands;\n            proxy_intercept_errors on;\n            error_page 400 403 =200 /index.html;\n"),
     ])
     .at_line("proxy_intercept_errors"),
-    Block::bad(&["MASK-1", "AUTH-2"], "a page in the place of what nginx refuses", &PLAIN_SITE, &[
+    Block::bad(&["PATH-2"], "a page in the place of what nginx refuses", &PLAIN_SITE, &[
         (PASS, "            proxy_pass http://openhands;\n            deny all;\n            proxy_intercept_errors on;\n            error_page 403 =200 /index.html;\n"),
     ])
-    .at_line("proxy_intercept_errors"),
+    .at_line("deny all"),
     Block::bad(&["MASK-1", "PATH-1"], "a page in the place of a path that is not there", &TLS_SITE, &[
         (PASS, "            proxy_pass http://openhands/;\n            proxy_intercept_errors on;\n            error_page 403 =200 /index.html;\n"),
     ])

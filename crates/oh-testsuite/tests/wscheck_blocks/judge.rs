@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use oh_nginx_conf::lint::Finding;
 use oh_probe::cause::{self, Cause};
-use oh_probe::diagnose::{Diagnosis, Hop, connects, diagnose, lines_of, refined, warnings};
+use oh_probe::diagnose::{
+    Certainty, Diagnosis, Hop, connects, diagnose, lines_of, refined, warnings,
+};
 use oh_probe::ladder::Ladder;
 use oh_probe::signature;
 
@@ -64,6 +66,9 @@ fn judged(scene: &mut Scene, block: &Block<'_>, tally: &mut Tally) -> Result<Opt
     }
     if block.causes.is_empty() {
         return Ok(Some(format!("it does not work\n{}", shown(&seen))));
+    }
+    if let Some(wrong) = alone(&seen, block) {
+        return Ok(Some(wrong));
     }
     let (mut seen, mut is_by_hand) = (seen, false);
     for round in 0..ROUNDS_MAX {
@@ -137,6 +142,20 @@ fn see(scene: &mut Scene, block: &Block<'_>, texts: &[String], door: Door) -> Re
 fn diagnosis(seen: &Seen) -> Option<Diagnosis> {
     let hops: Vec<_> = seen.hops.iter().map(|(name, ladder)| Hop { name, ladder }).collect();
     diagnose(&hops)
+}
+
+/// Who asks at the site alone is told something too, and nothing wrong for certain.
+fn alone(seen: &Seen, block: &Block<'_>) -> Option<String> {
+    let (name, ladder) = seen.hops.first()?;
+    match diagnose(&[Hop { name, ladder }]) {
+        None => Some(format!("asked alone, nothing is said\n{}", shown(seen))),
+        Some(told)
+            if told.certainty == Certainty::Certain && !block.causes.contains(&told.cause.id) =>
+        {
+            Some(format!("asked alone, it is {} for certain\n{}", told.cause.id, shown(seen)))
+        }
+        Some(_) => None,
+    }
 }
 
 /// The configurations of a block.

@@ -25,6 +25,9 @@ use crate::hops::Hop;
 /// How long each step may take; what is asked is on this machine.
 const STEP_MAX: Duration = Duration::from_secs(3);
 
+/// What the server's port is called.
+const SERVER: &str = "server";
+
 /// A port that was asked.
 #[derive(Debug)]
 pub(crate) struct Port {
@@ -38,6 +41,11 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) fn works(&self) -> bool {
         diagnose::connects(&self.ladder)
+    }
+
+    /// Returns the cause where it says what to do: those of HTTP are told by what an nginx does, and Vite is none.
+    pub(crate) fn told_cause(&self) -> Option<&'static Cause> {
+        self.cause.filter(|_| self.name == SERVER || self.ladder.upgrade.is_none())
     }
 }
 
@@ -53,7 +61,7 @@ pub(crate) struct Asking {
 pub(crate) async fn ask(setup: &Setup, until: Instant) -> Asking {
     let mut is_cut_short = false;
     let server =
-        port("server", setup.server_port, setup.server.as_ref(), until, &mut is_cut_short).await;
+        port(SERVER, setup.server_port, setup.server.as_ref(), until, &mut is_cut_short).await;
     let vite = match setup.vite_port {
         Some(number) => {
             Some(port("vite", number, setup.vite.as_ref(), until, &mut is_cut_short).await)
@@ -196,6 +204,8 @@ fn through(vite: &Port) -> Through {
     match polling.map(|answer| (signature::of_polling(answer), answer)) {
         Some((Polling::Opened(_), _)) if is_silent => Through::PollsAlone,
         Some((_, answer)) if is_silent && is_of_vite(answer) => Through::Kept,
+        // To a target of wss Vite speaks plain HTTP where a poll is passed on, and TLS where an upgrade is.
+        Some((Polling::Opened(_), _)) if is_ended => Through::Unreached,
         Some((_, answer)) if is_ended && answer.status == 500 => Through::Unreached,
         _ => Through::Other(vite.cause.map_or("UNK-1", |cause| cause.id)),
     }

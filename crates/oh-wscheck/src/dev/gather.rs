@@ -60,6 +60,7 @@ pub(crate) fn gather(request: &Request<'_>) -> Result<Setup, String> {
     // Looked at as the kernel names it, as it names the folders of processes.
     let real = fs::canonicalize(folder).map_err(|fault| fault.to_string())?;
     let mut setup = Setup {
+        folder: real.to_string_lossy().into_owned(),
         server_port: request.server_port,
         vite_port: request.vite_port,
         page_is_tls: request.page_is_tls,

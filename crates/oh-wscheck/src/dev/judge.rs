@@ -312,7 +312,11 @@ impl Judge<'_> {
             Through::Unreached => (
                 &rule::ELSEWHERE,
                 "Vite cannot connect to its target, or does not trust its certificate".to_owned(),
-                "its own output names the target, and what failed",
+                if self.seen.server.is_tls() == Some(true) {
+                    "VITE_INSECURE_SKIP_VERIFY=true, or for Vite NODE_EXTRA_CA_CERTS=FILE with who signed it"
+                } else {
+                    "its own output names the target, and what failed"
+                },
             ),
             Through::Other(cause) => (
                 &rule::NOT_THROUGH,

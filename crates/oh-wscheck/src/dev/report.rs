@@ -1,7 +1,5 @@
 //! The answer of `oh-wscheck dev`: whether it works, what stands in the way, and what is set.
 
-use std::path::Path;
-
 use oh_model::check::{Check, Verdict};
 use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
@@ -28,7 +26,6 @@ const VALUE_CHARS_MAX: usize = 80;
 
 /// Makes the answer, in the format that was asked for.
 pub(crate) fn answer(
-    folder: &Path,
     setup: &Setup,
     asking: &Asking,
     findings: &[Finding],
@@ -37,7 +34,7 @@ pub(crate) fn answer(
     let redactor = Redactor::default();
     let exit = exit(setup, asking, findings);
     let head = head(asking, findings);
-    let subject = folder.display().to_string();
+    let subject = setup.folder.clone();
     let ports = std::iter::once(&asking.server).chain(&asking.vite);
     let of_ports: Vec<(&Port, Vec<Check>)> = ports.map(|port| (port, checks_of(port))).collect();
     let set: Vec<(&str, Given)> = setup
@@ -134,7 +131,8 @@ fn head(asking: &Asking, findings: &[Finding]) -> String {
 /// What to explain: the worst that was found, or why a port does not answer.
 fn first_id(asking: &Asking, findings: &[Finding]) -> Option<&'static str> {
     let error = findings.iter().find(|one| one.severity == Severity::Error);
-    let cause = asking.server.cause.or(asking.vite.as_ref()?.cause);
+    let of_vite = asking.vite.as_ref().and_then(Port::told_cause);
+    let cause = asking.server.told_cause().or(of_vite);
     let other = findings.first();
     error.map(|one| one.rule.id).or(cause.map(|one| one.id)).or(other.map(|one| one.rule.id))
 }
@@ -145,7 +143,7 @@ fn checks_of(port: &Port) -> Vec<Check> {
         port.name.clone_into(&mut check.group);
     }
     if let Some(failed) = checks.iter_mut().find(|check| check.verdict == Verdict::Failed) {
-        failed.cause = port.cause.map(|cause| cause.id);
+        failed.cause = port.told_cause().map(|cause| cause.id);
     }
     checks
 }
@@ -182,12 +180,9 @@ fn human(
         let last = checks.last().filter(|_| port.works());
         let shown = last.map_or(checks.as_slice(), std::slice::from_ref);
         shown.iter().for_each(|check| out.push_str(&line(check)));
-        if let Some(cause) = port.cause {
+        if let Some(cause) = port.told_cause() {
             out.push_str(&format!("  cause  {}  {}\n", cause.id, cause.title));
-            // Behind Vite the lines of an nginx mend nothing; what does is among the findings.
-            if port.name != "vite" {
-                cause.mend.iter().for_each(|mend| out.push_str(&format!("         {mend}\n")));
-            }
+            cause.mend.iter().for_each(|mend| out.push_str(&format!("         {mend}\n")));
         }
     }
     for finding in findings {
@@ -243,7 +238,7 @@ fn document_of(port: &Port, checks: &[Check]) -> Value {
         "name": port.name,
         "target": port.hop.way.target.to_string(),
         "connects": port.works(),
-        "cause": port.cause.map(|cause| cause.id),
+        "cause": port.told_cause().map(|cause| cause.id),
         "rungs": rungs.collect::<Vec<_>>(),
     })
 }

@@ -26,6 +26,8 @@ pub(crate) type Variables = Vec<(String, String)>;
 /// Everything that was gathered.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Setup {
+    /// The folder, as the kernel names it.
+    pub(crate) folder: String,
     /// Where the server is meant to listen, and Vite.
     pub(crate) server_port: u16,
     pub(crate) vite_port: Option<u16>,

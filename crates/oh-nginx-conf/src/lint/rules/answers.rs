@@ -476,10 +476,11 @@ fn without_socket_io(judge: &mut Judge<'_, '_>) {
         let target = format!("proxy_pass {}://{};", route.backend.scheme, route.backend.authority);
         let is_own =
             scope.location().and_then(Matcher::path).is_some_and(|path| path.contains("socket.io"));
-        let change = if is_own {
-            judge.add(&scope, [target])
-        } else {
-            Change::add(server.level, judge.path(), socket_io_location(&route))
+        let change = match scope.level().all("try_files").next() {
+            // It would come before a proxy_pass beside it.
+            Some(files) if is_own => Change::replace(files, [target]),
+            None if is_own => judge.add(&scope, [target]),
+            _ => Change::add(server.level, judge.path(), socket_io_location(&route)),
         };
         judge.say(Said {
             rule: "OH-NGX-215",

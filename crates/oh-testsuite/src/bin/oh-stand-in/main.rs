@@ -35,6 +35,10 @@ enum Command {
         /// Link to show on the page
         #[arg(long = "link", value_name = "NAME=URL", value_parser = openhands::Link::parse)]
         links: Vec<openhands::Link>,
+        /// Conversation that there is from the start, its status and how many events it has had; settings are stored
+        /// then
+        #[arg(long = "conversation", value_name = "ID=STATUS:EVENTS", value_parser = openhands::Conversation::parse)]
+        conversations: Vec<openhands::Conversation>,
     },
     /// Be a small web application of a session
     App {
@@ -62,7 +66,9 @@ fn run(cli: Cli) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
-            Command::Openhands { listen, links } => serve(listen, openhands::router(links)).await,
+            Command::Openhands { listen, links, conversations } => {
+                serve(listen, openhands::router(links, conversations)).await
+            }
             Command::App { listen, name } => serve(listen, app::router(name)).await,
         }
     })

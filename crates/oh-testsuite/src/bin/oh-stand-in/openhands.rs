@@ -2,30 +2,33 @@
 //!
 //! What the real server does and this one does not: the rate limit (10 requests in a second), API
 //! keys, agents. A test of the full tier asks this and a real OpenHands the same, and has a table
-//! of where they may differ; in Socket.IO that is where socketioxide leaves no choice. One thing no
-//! table can hold: socketioxide pings as soon as a session is open, where the real server waits
-//! for `pingInterval`, so a ping may stand before any other answer. The recorded answers stand in
+//! of where they may differ. One thing no table can hold: engineioxide pings as soon as a session
+//! is open, where the real server waits for `pingInterval`, so a ping may stand before any other answer. The recorded answers stand in
 //! fixtures/openhands-0.62/, and a test of the standard tier compares with them.
 
-use std::fmt;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::header::UPGRADE;
 use axum::http::{Method, StatusCode};
 use axum::middleware;
 use axum::response::{Html, IntoResponse as _, Json, Response};
 use axum::routing::get;
+use engineioxide::config::EngineIoConfig;
+use engineioxide::layer::EngineIoLayer;
 use serde_json::{Value, json};
-use socketioxide::SocketIo;
-use socketioxide::extract::SocketRef;
 
+pub(crate) use self::conversations::Conversation;
+use self::conversations::Conversations;
+
+mod conversations;
 mod engine_io;
 mod rest;
+mod socket_io;
 
 /// The largest message, in bytes, that a client may send (`max_http_buffer_size`).
 const PAYLOAD_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -33,8 +36,8 @@ const PAYLOAD_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// How long a client may take to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// The real server leaves a socket open that has connected to no namespace.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How many packets wait for a client; there may be a whole conversation before the first answer.
+const PACKETS_MAX: usize = 2 * conversations::EVENTS_MAX;
 
 /// A link that the page shows.
 #[derive(Clone)]
@@ -55,34 +58,33 @@ struct Server {
     started: Instant,
     page: String,
     settings_stored: Arc<AtomicBool>,
+    conversations: Arc<Conversations>,
 }
 
 /// Builds the whole site.
-pub(crate) fn router(links: Vec<Link>) -> Router {
-    let settings_stored = Arc::new(AtomicBool::new(false));
-    let (socket_io, io) = SocketIo::builder()
+pub(crate) fn router(links: Vec<Link>, conversations: Vec<Conversation>) -> Router {
+    let settings_stored = Arc::new(AtomicBool::new(!conversations.is_empty()));
+    let conversations = Arc::new(Conversations::new(conversations));
+    let handler = socket_io::Handler::new(Arc::clone(&settings_stored), Arc::clone(&conversations));
+    let config = EngineIoConfig::builder()
         .req_path("/socket.io")
         .max_payload(PAYLOAD_BYTES_MAX)
+        .max_buffer_size(PACKETS_MAX)
         .ping_interval(PING_INTERVAL)
         .ping_timeout(PING_TIMEOUT)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .build_layer();
-    let stored = Arc::clone(&settings_stored);
-    let refuse = move |socket: SocketRef| {
-        let stored = stored.load(Ordering::Relaxed);
-        async move { may_connect(socket.req_parts().uri.query().unwrap_or_default(), stored) }
-    };
-    let accept = async |_socket: SocketRef| {};
-    io.ns("/", socketioxide::handler::ConnectHandler::with(accept, refuse));
+        .build();
+    let socket_io = EngineIoLayer::from_config(Arc::new(handler), config);
 
-    let server = Arc::new(Server { started: Instant::now(), page: page(&links), settings_stored });
+    let page = page(&links);
+    let server = Arc::new(Server { started: Instant::now(), page, settings_stored, conversations });
     let site = Router::new()
         .route("/alive", get(async || Json(json!({"status": "ok"}))))
         .route("/health", get(async || Json("OK")))
         .route("/server_info", get(server_info))
         .route("/openapi.json", get(async || Json(openapi())))
         .route("/api/options/config", get(async || Json(options_config())))
-        .route("/api/conversations", get(async || Json(no_conversations())))
+        .route("/api/conversations", get(list_conversations))
+        .route("/api/conversations/{id}", get(one_conversation))
         .route("/api/settings", get(settings).post(store_settings))
         .fallback(single_page_application)
         .with_state(server);
@@ -92,25 +94,6 @@ pub(crate) fn router(links: Vec<Link>) -> Router {
         .layer(middleware::from_fn(rest::surround))
         .layer(socket_io)
         .layer(middleware::from_fn(engine_io::border))
-}
-
-/// Decides as the real connect handler does, whose refusal proves that it was reached.
-fn may_connect(query: &str, settings_stored: bool) -> Result<(), Refused> {
-    if parameter(query, "conversation_id").is_none_or(str::is_empty) {
-        Err(Refused("No conversation_id in query params"))
-    } else if !settings_stored {
-        Err(Refused("Settings not found"))
-    } else {
-        Ok(())
-    }
-}
-
-struct Refused(&'static str);
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
 }
 
 async fn server_info(State(server): State<Arc<Server>>) -> Json<Value> {
@@ -140,6 +123,18 @@ async fn store_settings(State(server): State<Arc<Server>>) -> Json<Value> {
     Json(json!({"message": "Settings stored"}))
 }
 
+async fn list_conversations(State(server): State<Arc<Server>>) -> Json<Value> {
+    Json(json!({"results": server.conversations.all(), "next_page_id": null}))
+}
+
+/// One that is not there is `null`, and no 404.
+async fn one_conversation(
+    State(server): State<Arc<Server>>,
+    Path(id): Path<String>,
+) -> Json<Value> {
+    Json(server.conversations.find(&id).unwrap_or_default())
+}
+
 /// Every miss is the application's page.
 async fn single_page_application(State(server): State<Arc<Server>>, method: Method) -> Response {
     if method != Method::GET && method != Method::HEAD {
@@ -155,10 +150,6 @@ fn options_config() -> Value {
         "POSTHOG_CLIENT_KEY": "",
         "FEATURE_FLAGS": {"ENABLE_BILLING": false, "HIDE_LLM_SETTINGS": false},
     })
-}
-
-fn no_conversations() -> Value {
-    json!({"results": [], "next_page_id": null})
 }
 
 fn openapi() -> Value {
