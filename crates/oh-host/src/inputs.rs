@@ -18,6 +18,10 @@ use crate::users::{OwnerSet, Users};
 /// place, so a reader can meet it half written.
 const DATABASE_READS_MAX: usize = 4;
 
+/// How often a database is read again that was exchanged meanwhile: with many commands at once, one of ours does so
+/// any moment.
+const DATABASE_CHANGES_MAX: usize = 50;
+
 /// How long to wait before reading it again.
 const DATABASE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -96,14 +100,20 @@ fn database(
     whole: impl Fn(&str) -> Result<(), DatabaseFault>,
 ) -> Result<Option<Result<String, String>>, PublishFault> {
     let path = real(&host.root, path)?;
-    let mut text = read_database(&path, owners);
-    for _ in 1..DATABASE_READS_MAX {
-        if !matches!(&text, Some(Ok(text)) if whole(text).is_err()) {
-            break;
+    let mut reads = 1;
+    let text = loop {
+        let text = read_database(&path, owners);
+        let reads_max = match &text {
+            Some(Err(Refusal::Changing)) => DATABASE_CHANGES_MAX,
+            Some(Ok(text)) if whole(text).is_err() => DATABASE_READS_MAX,
+            _ => break text,
+        };
+        if reads >= reads_max {
+            break text;
         }
+        reads += 1;
         thread::sleep(DATABASE_PAUSE);
-        text = read_database(&path, owners);
-    }
+    };
     // Nobody knows then which ids and ports are the repositories', so what is served stays.
     let fault = |why, is_torn| PublishFault::Database { path: path.to_string(), why, is_torn };
     match text {
@@ -126,5 +136,41 @@ fn read_database(path: &RealPath, owners: &OwnerSet) -> Option<Result<String, Re
         Ok(None) => None,
         Ok(Some(facts)) => Some(Ok(facts.text)),
         Err(fault) => Some(Err(fault.refusal)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::settings::{self, Wish};
+
+    /// As many commands at once do: each puts a whole file in the place of another.
+    #[test]
+    fn a_database_that_is_exchanged_all_the_time_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let wish = Wish::of(None, Some(folder.path().display().to_string()), Vec::new());
+        let host = settings::find(&wish).unwrap().into_host();
+        let path = InRoot::parse("/data/ports.json").unwrap();
+        let file = folder.path().join("data/ports.json");
+        fs::create_dir(folder.path().join("data")).unwrap();
+        fs::write(&file, "{}").unwrap();
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let new = file.with_extension("new");
+                while !is_over.load(Ordering::Relaxed) {
+                    fs::write(&new, "{}").unwrap();
+                    fs::rename(&new, &file).unwrap();
+                }
+            });
+            let read: Vec<_> =
+                (0..300).map(|_| database(&host, &path, &owners(&host), |_| Ok(()))).collect();
+            is_over.store(true, Ordering::Relaxed);
+            let faults: Vec<_> = read.iter().filter_map(|read| read.as_ref().err()).collect();
+            assert!(faults.is_empty(), "{} of 300: {:?}", faults.len(), faults.first());
+        });
     }
 }

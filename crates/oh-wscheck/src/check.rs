@@ -10,7 +10,7 @@ use oh_probe::target::TargetHost;
 use oh_probe::vscode::Observed;
 use oh_term::{Answer, CheckFormat, Common, Failure, Progress};
 use tokio::runtime::Builder;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cause::{self, Found};
 use crate::cli::{CheckArguments, HopName, KindName};
@@ -206,7 +206,9 @@ async fn kind_of(arguments: &CheckArguments, hop: &Hop, until: Instant) -> Optio
         return None;
     }
     let visitor = hop.visitor();
-    let observed = timeout_at(until, kind::look(&hop.way, &visitor)).await.ok()?;
+    // Who says nothing is not to leave no time for the way itself.
+    let rest = until.saturating_duration_since(Instant::now());
+    let observed = timeout(rest / 3, kind::look(&hop.way, &visitor)).await.ok()?;
     Some(kind::judge(&observed))
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Further {
     pub(crate) causes: Vec<(&'static Cause, Certainty)>,
     /// Whether it was stopped before its end.
     pub(crate) is_stopped: bool,
+    /// Whether the time was over before its end.
+    pub(crate) is_late: bool,
 }
 
 /// Asks what was wanted of a hop that connects; `direct` is what stands behind it, where that is known.
@@ -111,6 +113,7 @@ async fn soak(hop: &Hop, direct: Option<&Hop>, lasting: Duration) -> Further {
         lines: heartbeat(&first).into_iter().collect(),
         causes: judged.cause().map(|cause| (cause, certainty)).into_iter().collect(),
         is_stopped,
+        is_late: false,
     }
 }
 
@@ -176,6 +179,7 @@ async fn load(hop: &Hop, connections: usize, limit: Duration) -> Further {
     let stop = interrupted_or(began + limit);
     let loaded = load::load(&hop.way, &hop.asked, &Load::of(connections), stop).await;
     let met = load::judge(&loaded);
+    let is_late = loaded.is_stopped && began.elapsed() >= limit;
     let failed = loaded.failed();
     let verdict = match () {
         () if loaded.is_stopped => Verdict::Unknown,
@@ -195,7 +199,8 @@ async fn load(hop: &Hop, connections: usize, limit: Duration) -> Further {
         check: check("load", verdict, loaded.took, said),
         lines: load_lines(&loaded, &met),
         causes: met.iter().map(|met| (met.cause, met.certainty)).collect(),
-        is_stopped: loaded.is_stopped,
+        is_stopped: loaded.is_stopped && !is_late,
+        is_late,
     }
 }
 
@@ -254,6 +259,7 @@ async fn sticky(hop: &Hop) -> Further {
         lines: Vec::new(),
         causes: judged.cause().map(|cause| (cause, certainty)).into_iter().collect(),
         is_stopped: judged == sticky::Verdict::Untold,
+        is_late: false,
     }
 }
 
@@ -295,6 +301,7 @@ async fn cors(hop: &Hop, origin: &str) -> Further {
         lines: Vec::new(),
         causes: cause.map(|cause| (cause, Certainty::Certain)).into_iter().collect(),
         is_stopped: false,
+        is_late: false,
     }
 }
 
@@ -310,7 +317,7 @@ async fn conversation(hop: &Hop, id: &ConversationId, within: Duration) -> Furth
     let (verdict, said) = match &judged {
         replay::Verdict::Whole { first, again } => (
             Verdict::Passed,
-            format!("{first} events, {again} of them again from the middle: no gap, nothing twice"),
+            format!("{first} events, {again} of them again: no gap, nothing twice"),
         ),
         replay::Verdict::Faulty(faults) => {
             (Verdict::Failed, format!("{} of what was sent again is wrong", faults.len()))
@@ -331,6 +338,7 @@ async fn conversation(hop: &Hop, id: &ConversationId, within: Duration) -> Furth
         lines,
         causes: Vec::new(),
         is_stopped: seen.is_stopped,
+        is_late: false,
     }
 }
 

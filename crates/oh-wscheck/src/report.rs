@@ -104,6 +104,9 @@ fn beyond(seen: &Seen) -> Exit {
     if seen.further.iter().any(|one| one.is_stopped) {
         return Exit::Interrupted;
     }
+    if seen.further.iter().any(|one| one.is_late) {
+        return Exit::Deadline;
+    }
     if has(Verdict::Unknown) { Exit::CouldNotLook } else { Exit::Ok }
 }
 
@@ -170,15 +173,8 @@ fn head(seen: &Seen) -> String {
     format!("{} at {}{through}", kind(seen), hop.way.target)
 }
 
-/// Names what was found, by what it said of itself, or by its own words on the way.
+/// Names what was found: by what it said of itself, and where its page is hidden, by its own words on the way.
 fn kind(seen: &Seen) -> String {
-    let known = seen.kind.as_ref().filter(|kind| {
-        !matches!(kind.family, Family::Other | Family::Silent | Family::Locked | Family::Moved)
-    });
-    if let Some(kind) = known {
-        let version = kind.version.as_deref().map(|version| format!(" {version}"));
-        return format!("{}{}", kind.family, version.unwrap_or_default());
-    }
     let is_openhands = seen.hops.iter().any(|(_, climbed)| match climbed {
         Climbed::SocketIo(ladder) => ladder.connect.as_ref().is_some_and(|connect| {
             let refused = connect.value.as_ref().ok().and_then(|one| one.refused.as_deref());
@@ -186,6 +182,17 @@ fn kind(seen: &Seen) -> String {
         }),
         Climbed::Raw(_) => false,
     });
+    let known = seen.kind.as_ref().filter(|kind| {
+        let is_told = !matches!(
+            kind.family,
+            Family::Other | Family::Silent | Family::Locked | Family::Moved | Family::SocketIo
+        );
+        is_told || kind.family == Family::SocketIo && !is_openhands
+    });
+    if let Some(kind) = known {
+        let version = kind.version.as_deref().map(|version| format!(" {version}"));
+        return format!("{}{}", kind.family, version.unwrap_or_default());
+    }
     match seen.speech {
         Speech::SocketIo if is_openhands => Family::OpenHandsV0.to_string(),
         Speech::SocketIo => Family::SocketIo.to_string(),
