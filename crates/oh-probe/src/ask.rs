@@ -50,10 +50,7 @@ pub async fn ask(
             let origin = visitor.origin.as_deref();
             request.headers.extend(origin.and_then(|origin| Header::new("Origin", origin)));
             request.headers.extend(visitor.headers.iter().cloned());
-            stream.resets_when_dropped(true);
-            let answer = http1::exchange(&mut stream, &request, &way.limits).await;
-            stream.resets_when_dropped(!answer.as_ref().is_ok_and(|answer| answer.is_whole));
-            answer
+            http1::exchange(&mut stream, &request, &way.limits).await
         }
     };
     Timed { took: began.elapsed(), value }

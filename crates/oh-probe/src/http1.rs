@@ -8,6 +8,7 @@ use std::str;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::failure::{FIRST_BYTES_MAX, Failure};
@@ -147,13 +148,34 @@ impl Answer {
     }
 }
 
+/// A connection that can be reset.
+pub trait Resets {
+    /// Says whether the connection is reset when it is dropped, and not ended.
+    fn resets_when_dropped(&self, is_reset: bool);
+}
+
+impl Resets for TcpStream {
+    fn resets_when_dropped(&self, is_reset: bool) {
+        #[expect(
+            deprecated,
+            reason = "a linger of nothing blocks nobody, and nothing else takes one away"
+        )]
+        let set = if is_reset { self.set_zero_linger() } else { self.set_linger(None) };
+        // A connection that has ended has nothing to be reset.
+        set.unwrap_or_default();
+    }
+}
+
 /// Sends a request and reads the answer, within the limit of time of HTTP.
+///
+/// A connection is reset where it is left before its answer was whole: a server may keep one that was only ended until
+/// it has answered, which may be never. Servers of Node do.
 ///
 /// An answer that goes on for longer than that, or beyond the limit of bytes, is returned as far as it came.
 ///
 /// # Errors
 /// [`Failure`], where no whole head came, or nothing at all.
-pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Resets>(
     stream: &mut S,
     request: &Request<'_>,
     limits: &Limits,
@@ -165,6 +187,7 @@ pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         deadline: Instant::now() + limits.http,
         allowed: limits.http,
     };
+    reader.stream.resets_when_dropped(true);
     reader.send(&request.bytes()).await?;
     let mut answer = loop {
         let answer = reader.head(limits).await?;
@@ -178,9 +201,10 @@ pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         || (request.method == "CONNECT" && (200..300).contains(&answer.status));
     if is_bodiless {
         (answer.rest, answer.is_whole) = (reader.read, true);
-        return Ok(answer);
+    } else {
+        reader.body(&mut answer, limits.body_bytes_max).await;
     }
-    reader.body(&mut answer, limits.body_bytes_max).await;
+    stream.resets_when_dropped(!answer.is_whole);
     Ok(answer)
 }
 

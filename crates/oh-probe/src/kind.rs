@@ -27,8 +27,8 @@ use crate::remote_agent::is_commit;
 /// How long `/healthz` is asked alone.
 const ALONE: Duration = Duration::from_secs(1);
 
-/// How long others are waited for once one has answered: a server of Node without a page leaves all paths that it
-/// does not know without an answer. OpenHands takes two seconds for its first `/openapi.json`.
+/// How long the first answer is waited for where `/healthz` had none: a server of Node without a page leaves all
+/// paths that it does not know without an answer.
 const LAGGARD: Duration = Duration::from_secs(5);
 
 /// The bytes that are read of an answer; what tells is at the beginning.
@@ -539,18 +539,21 @@ impl Looking<'_> {
 
     /// Takes all answers that come in time, and no more once it is clear what they will say.
     async fn take_rest(&mut self) {
-        let mut until = Instant::now() + LAGGARD;
-        let mut has_answer = false;
-        while self.take_one(until).await {
+        let silent = Instant::now() + LAGGARD;
+        let mut has_answer = self.asked.iter().any(|asked| asked.answer.value.is_ok());
+        loop {
+            // Who answers is waited for as long as an answer may take: what is missing would tell another kind.
+            let until = if has_answer { Instant::now() + 2 * self.way.limits.http } else { silent };
+            if !self.take_one(until).await {
+                return;
+            }
             let Some(last) = self.asked.last() else { continue };
             let Ok(answer) = &last.answer.value else { continue };
             // No program of OpenHands has it, so no other answer can say more.
             if last.question == Question::Engine && engine(answer) == Some(Engine::Node) {
                 return;
             }
-            if !has_answer {
-                (has_answer, until) = (true, Instant::now() + LAGGARD);
-            }
+            has_answer = true;
         }
     }
 }

@@ -193,11 +193,7 @@ async fn upgrade(
         origin: asked.origin.as_deref(),
         headers: asked.headers.clone(),
     };
-    stream.resets_when_dropped(true);
     let value = websocket::upgrade(stream, &handshake, &way.limits).await;
-    if let Ok(Upgraded::Open(_, socket)) = &value {
-        socket.get_ref().resets_when_dropped(false);
-    }
     Timed { took: began.elapsed(), value }
 }
 

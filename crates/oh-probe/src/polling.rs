@@ -123,8 +123,6 @@ async fn request(
     request.headers.extend(origin.and_then(|origin| Header::new("Origin", origin)));
     request.headers.extend(asked.headers.iter().cloned());
     let began = Instant::now();
-    stream.resets_when_dropped(true);
     let value = http1::exchange(&mut stream, &request, limits).await;
-    stream.resets_when_dropped(!value.as_ref().is_ok_and(|answer| answer.is_whole));
     Ok(Timed { took: began.elapsed(), value })
 }

@@ -139,7 +139,6 @@ pub async fn climb_into(way: &Way, asked: &Asked, ladder: &mut Ladder) {
         origin: asked.visitor.origin.as_deref(),
         headers: asked.visitor.headers.clone(),
     };
-    stream.resets_when_dropped(true);
     let upgraded = websocket::upgrade(stream, &handshake, &way.limits).await;
     let took = began.elapsed();
     let (value, socket) = match upgraded {
@@ -163,7 +162,6 @@ async fn listen(
     due: Duration,
     ladder: &mut Ladder,
 ) {
-    socket.get_ref().resets_when_dropped(false);
     let began = Instant::now();
     let until = Deadline::now() + first_frame;
     let first = loop {

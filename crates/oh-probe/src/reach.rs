@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::dial::{self, Dialed, Route, Timed};
 use crate::failure::Failure;
+use crate::http1::Resets;
 use crate::limits::Limits;
 use crate::target::Target;
 use crate::tls::{self, Trust};
@@ -80,23 +81,12 @@ impl Way {
     }
 }
 
-impl Stream {
-    /// Says whether the connection is reset when it is dropped, and not ended.
-    ///
-    /// A server that has not answered yet may keep a connection that was only ended until it has, which may be never:
-    /// one of Node does. So whoever may leave before the answer resets, and whoever has it does not.
-    pub fn resets_when_dropped(&self, is_reset: bool) {
-        let stream = match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
-        };
-        #[expect(
-            deprecated,
-            reason = "a linger of nothing blocks nobody, and nothing else takes one away"
-        )]
-        let set = if is_reset { stream.set_zero_linger() } else { stream.set_linger(None) };
-        // The connection has ended already, and has nothing to be reset.
-        set.unwrap_or_default();
+impl Resets for Stream {
+    fn resets_when_dropped(&self, is_reset: bool) {
+        match self {
+            Self::Plain(stream) => stream.resets_when_dropped(is_reset),
+            Self::Tls(stream) => stream.get_ref().0.resets_when_dropped(is_reset),
+        }
     }
 }
 

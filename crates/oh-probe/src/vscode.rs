@@ -207,14 +207,18 @@ pub async fn look(way: &Way, visitor: &Visitor, family: Family, token: Option<&s
     } else {
         NO_TOKEN.to_owned()
     };
+    // Who is not let in would only be refused again, and that is in the editor's log.
+    let is_shut = observed.page.as_ref().is_some_and(|page| status(page) == Some(403));
     if let Some(commit) = observed.commit().map(str::to_owned) {
         let page = observed.page().and_then(|page| page.asset.clone());
         let asset = page.unwrap_or_else(|| format!("{}/stable-{commit}/{STYLE}", asking.prefix));
-        if asking.is_below(&asset) {
+        if !is_shut && asking.is_below(&asset) {
             observed.asset = Some((asset.clone(), asking.reply_at("GET", &asset).await));
         }
         let endpoint = remote_agent::endpoint(&asking.prefix, &commit);
-        observed.handshake = Some(asking.shake(&endpoint, &said).await);
+        if !is_shut {
+            observed.handshake = Some(asking.shake(&endpoint, &said).await);
+        }
         observed.hostile = Some(asking.knock(&endpoint).await);
     }
     observed
@@ -255,6 +259,10 @@ impl Observed {
             _ => None,
         }
     }
+}
+
+fn status(replied: &Replied) -> Option<u16> {
+    replied.value.as_ref().ok().map(|reply| reply.status)
 }
 
 fn body(replied: &Replied) -> Option<&Body> {
@@ -446,7 +454,7 @@ impl Asking<'_> {
     async fn open(&mut self, observed: &mut Observed, token: Option<&str>) -> String {
         let root = format!("{}/", self.prefix);
         let (replied, set) = self.page_and_cookie(&root).await;
-        let is_refused = replied.value.as_ref().is_ok_and(|reply| reply.status == 403);
+        let is_refused = status(&replied) == Some(403);
         observed.page = Some(replied);
         // Somebody before it has opened it, and the page is given the token.
         if let Some(set) = set {
@@ -513,12 +521,7 @@ impl Asking<'_> {
             origin: Some(origin),
             headers: self.visitor.headers.clone(),
         };
-        stream.resets_when_dropped(true);
-        let upgraded = websocket::upgrade(stream, &handshake, &self.way.limits).await;
-        if let Ok(Upgraded::Open(_, socket)) = &upgraded {
-            socket.get_ref().resets_when_dropped(false);
-        }
-        upgraded
+        websocket::upgrade(stream, &handshake, &self.way.limits).await
     }
 
     /// Makes the first half of a workbench's handshake, from the editor's own page.

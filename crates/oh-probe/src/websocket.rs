@@ -11,7 +11,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::failure::Failure;
-use crate::http1::{self, Answer, Header, Request};
+use crate::http1::{self, Answer, Header, Request, Resets};
 use crate::limits::Limits;
 
 /// What a server adds to the key before it answers (RFC 6455, section 1.3).
@@ -66,7 +66,7 @@ pub enum AcceptFault {
 ///
 /// # Errors
 /// [`Failure`], where no whole answer came.
-pub async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn upgrade<S: AsyncRead + AsyncWrite + Unpin + Resets>(
     mut stream: S,
     handshake: &Handshake<'_>,
     limits: &Limits,

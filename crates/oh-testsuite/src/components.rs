@@ -137,6 +137,16 @@ pub fn openhands_0_62() -> Result<PathBuf> {
     of_the_full_tier("openhands-0.62")
 }
 
+/// Returns the root of a Debian with a real OpenHands 1.11.0 and its agent server in
+/// `/opt/openhands`.
+///
+/// # Errors
+///
+/// As "environment", when it is not installed.
+pub fn openhands_1_11() -> Result<PathBuf> {
+    of_the_full_tier("openhands-1.11")
+}
+
 /// Returns a program of the machine, such as `nginx`; the system's folders are searched too.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
-//! A real OpenHands 0.62.0, run in the Debian root that `cargo xtask setup --for full` made.
+//! A real OpenHands, run in the Debian root that `cargo xtask setup --for full` made: 0.62.0, or
+//! 1.11.0, which has no Socket.IO, and its agent server.
 //!
 //! It runs as `nobody`, in namespaces that end with it, and listens on 127.0.0.1 only; its own
 //! start-up code would listen on every address. It has no model, so it holds no conversation.
@@ -9,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-use crate::components;
 use crate::process::Running;
+use crate::{components, net, wait};
 
 /// How long it may take to be ready: it imports some thousand Python modules.
 const START_BOUND: Duration = Duration::from_secs(120);
@@ -42,21 +43,26 @@ chroot --userspec=nobody:nogroup --groups= "$root" env --ignore-environment --ch
 /// A folder that is /srv for what runs in the root.
 #[derive(Debug)]
 pub struct Work {
+    root: PathBuf,
     folder: TempDir,
 }
 
 impl Work {
-    /// Makes an empty folder that `nobody` owns.
+    /// Makes an empty folder that `nobody` owns, for OpenHands 0.62.0.
     ///
     /// # Errors
     ///
-    /// When it cannot be made; as "environment" where we are not root.
+    /// When it cannot be made; as "environment" where we are not root, or a component is missing.
     pub fn make() -> Result<Work> {
+        Work::of(components::openhands_0_62()?)
+    }
+
+    fn of(root: PathBuf) -> Result<Work> {
         let folder = tempfile::Builder::new().prefix("oh-real-").tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         chown(folder.path(), Some(NOBODY), Some(NOBODY))
             .context("environment: a real OpenHands is run by root only, as nobody")?;
-        Ok(Work { folder })
+        Ok(Work { root, folder })
     }
 
     /// Returns the path of something in the folder.
@@ -70,13 +76,18 @@ impl Work {
     ///
     /// As "environment", when a component is missing.
     pub fn python(&self, arguments: &[&str]) -> Result<Command> {
-        let root = components::openhands_0_62()?;
+        self.python_with(&[], arguments)
+    }
+
+    /// [`Work::python`] with more of an environment, each as `NAME=VALUE`.
+    fn python_with(&self, environment: &[&str], arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(components::program("setpriv")?);
         // Ends with the test, whatever ends the test.
         command.args(["--pdeathsig", "KILL"]).arg(components::program("unshare")?);
         command.args(["--mount", "--propagation", "private", "--pid", "--fork"]);
         command.args(["--kill-child=KILL", "sh", "-euc", ENTER, "sh"]);
-        command.arg(root).arg(self.folder.path()).arg("/opt/openhands/bin/python");
+        command.arg(&self.root).arg(self.folder.path()).args(environment);
+        command.arg("/opt/openhands/bin/python");
         command.args(arguments).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         Ok(command)
     }
@@ -98,7 +109,43 @@ impl OpenHands {
     ///
     /// With its log, when it does not get ready.
     pub fn start(config: Option<&str>) -> Result<OpenHands> {
-        let work = Work::make()?;
+        OpenHands::start_in(Work::make()?, config)
+    }
+
+    /// Starts a server of 1.11.0 with nothing stored.
+    ///
+    /// # Errors
+    ///
+    /// With its log, when it does not get ready.
+    pub fn start_1_11() -> Result<OpenHands> {
+        OpenHands::start_in(Work::of(components::openhands_1_11()?)?, None)
+    }
+
+    /// Starts an agent server of 1.11.0 that has this key, and no editor.
+    ///
+    /// # Errors
+    ///
+    /// With its log, when it does not get ready.
+    pub fn start_agent_server(key: &str) -> Result<OpenHands> {
+        let work = Work::of(components::openhands_1_11()?)?;
+        let address = format!("127.0.0.1:{}", net::free_port()?);
+        let (_, port) = address.split_once(':').unwrap_or_default();
+        let key = format!("SESSION_API_KEY={key}");
+        let environment = [key.as_str(), "OH_ENABLE_VSCODE=0", "OH_ENABLE_VNC=0"];
+        let arguments = ["-m", "openhands.agent_server", "--host", "127.0.0.1", "--port", port];
+        let running = Running::start(&mut work.python_with(&environment, &arguments)?)?;
+        let url = format!("http://{address}/alive");
+        let answered = wait::until("the agent server", START_BOUND, || {
+            if running.has_ended()? {
+                bail!("it ended");
+            }
+            Ok(net::get(&url, &[]).ok().filter(|answer| answer.status == 200))
+        });
+        answered.with_context(|| running.log())?;
+        Ok(OpenHands { running, work, address })
+    }
+
+    fn start_in(work: Work, config: Option<&str>) -> Result<OpenHands> {
         fs::create_dir_all(work.at("frontend/build"))?;
         fs::write(work.at("frontend/build/index.html"), PAGE)?;
         if let Some(config) = config {
@@ -136,6 +183,11 @@ impl OpenHands {
     /// Returns what it has logged.
     pub fn log(&self) -> String {
         self.running.log()
+    }
+
+    /// Returns the path of something in the folder that is /srv for it.
+    pub fn at(&self, below: &str) -> PathBuf {
+        self.work.at(below)
     }
 
     /// Returns the folder where it keeps what is stored.

@@ -227,7 +227,7 @@ pub(super) const COMPONENTS: &[Component] = &[
         needed_by: &[Full],
         source: Debian {
             look: Look::Program("debootstrap"),
-            builds: &["openhands-0.62", "debian-12"],
+            builds: &["openhands-0.62", "openhands-1.11", "debian-12"],
         },
     },
     Component {
@@ -236,7 +236,7 @@ pub(super) const COMPONENTS: &[Component] = &[
         needed_by: &[Full],
         source: Debian {
             look: Look::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
-            builds: &["openhands-0.62", "debian-12"],
+            builds: &["openhands-0.62", "openhands-1.11", "debian-12"],
         },
     },
     Component {
@@ -288,6 +288,20 @@ pub(super) const COMPONENTS: &[Component] = &[
                 ],
             }),
             proof: "bin/python -c 'import openhands.core.config, uvicorn'",
+        })),
+    },
+    Component {
+        name: "openhands-1.11",
+        purpose: "a real OpenHands 1.11.0 without Socket.IO, and its agent server (2 GB, 120 s)",
+        needed_by: &[Full],
+        source: Cache(Recipe::Root(Root {
+            suite: "trixie",
+            packages: "ca-certificates,python3,python3-venv,git,tmux,procps",
+            python: Some(Python {
+                until: "2026-11-20T00:00:00Z",
+                pins: &["openhands-ai==1.11.0", "openhands-agent-server==1.34.0"],
+            }),
+            proof: "bin/python -c 'import openhands.server.listen, openhands.agent_server'",
         })),
     },
 ];
