@@ -1,6 +1,5 @@
 //! Checks as the programs read them that watch over a site: JUnit, Nagios, Prometheus, a JSON line for each.
 
-use core::fmt::Write as _;
 use std::time::Duration;
 
 use oh_model::check::{Check, Verdict};
@@ -48,16 +47,14 @@ impl Checked<'_> {
         let count = |wanted| self.checks.iter().filter(|check| check.verdict == wanted).count();
         let seconds: u64 = self.checks.iter().filter_map(|check| check.took_us).sum();
         let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            out,
-            "<testsuites>\n  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{}\">",
+        out += &format!(
+            "<testsuites>\n  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{}\">\n",
             xml(&format!("{} {}", self.tool, self.subject)),
             self.checks.len(),
             count(Verdict::Failed),
             count(Verdict::Unknown),
             count(Verdict::NotReached),
-            shown_seconds(seconds),
+            shown_seconds(seconds)
         );
         for check in self.checks {
             let time = shown_seconds(check.took_us.unwrap_or_default());
@@ -69,9 +66,8 @@ impl Checked<'_> {
                 Verdict::NotReached => "<skipped/>".to_owned(),
                 Verdict::Passed | Verdict::Warned => format!("<system-out>{said}</system-out>"),
             };
-            let _ = writeln!(
-                out,
-                "    <testcase classname=\"{class}\" name=\"{name}\" time=\"{time}\">{inner}</testcase>"
+            out += &format!(
+                "    <testcase classname=\"{class}\" name=\"{name}\" time=\"{time}\">{inner}</testcase>\n"
             );
         }
         out.push_str("  </testsuite>\n</testsuites>\n");
@@ -105,30 +101,26 @@ impl Checked<'_> {
             let (hop, name) = (label_value(&check.group), label_value(&check.name));
             format!("{{target=\"{subject}\",hop=\"{hop}\",check=\"{name}\"}}")
         };
-        let _ = writeln!(
-            out,
+        out += &format!(
             "# HELP {prefix}_check_ok Whether a check passed; one that was not reached is not there.\n\
-             # TYPE {prefix}_check_ok gauge"
+             # TYPE {prefix}_check_ok gauge\n"
         );
         for check in self.checks.iter().filter(|check| check.verdict != Verdict::NotReached) {
             let is_ok = u8::from(check.verdict.plugin_code() < 2);
-            let _ = writeln!(out, "{prefix}_check_ok{} {is_ok}", of(check));
+            out += &format!("{prefix}_check_ok{} {is_ok}\n", of(check));
         }
-        let _ = writeln!(
-            out,
-            "# HELP {prefix}_check_seconds How long a check took.\n# TYPE {prefix}_check_seconds gauge"
+        out += &format!(
+            "# HELP {prefix}_check_seconds How long a check took.\n# TYPE {prefix}_check_seconds gauge\n"
         );
         for check in self.checks {
             if let Some(took_us) = check.took_us {
-                let _ =
-                    writeln!(out, "{prefix}_check_seconds{} {}", of(check), shown_seconds(took_us));
+                out += &format!("{prefix}_check_seconds{} {}\n", of(check), shown_seconds(took_us));
             }
         }
         if let Some(cause) = self.checks.iter().find_map(|check| check.cause) {
-            let _ = writeln!(
-                out,
+            out += &format!(
                 "# HELP {prefix}_cause The cause that was found.\n# TYPE {prefix}_cause gauge\n\
-                 {prefix}_cause{{target=\"{subject}\",cause=\"{cause}\"}} 1"
+                 {prefix}_cause{{target=\"{subject}\",cause=\"{cause}\"}} 1\n"
             );
         }
         out
@@ -176,4 +168,52 @@ fn xml(text: &str) -> String {
 /// Escapes the value of a label (Prometheus, "Text-based format").
 fn label_value(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, verdict: Verdict, said: &str) -> Check {
+        let cause = (verdict == Verdict::Failed).then_some("UPG-1");
+        let (name, said) = (name.to_owned(), said.to_owned());
+        Check { name, group: "public".to_owned(), verdict, said, took_us: Some(1500), cause }
+    }
+
+    #[test]
+    fn what_others_said_breaks_no_format() {
+        let said = "400 <b a=\"x\">'&\u{1b}|\n# TYPE x";
+        let checks = [
+            check("tcp", Verdict::Passed, "127.0.0.1:80"),
+            check("up grade", Verdict::Failed, said),
+            check("engine.io", Verdict::NotReached, ""),
+        ];
+        let checked = Checked {
+            tool: "oh-wscheck",
+            subject: "http://a\"\n/",
+            verdict: Verdict::Failed,
+            summary: said,
+            checks: &checks,
+        };
+        let junit = checked.junit();
+        assert!(junit.contains("tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\""), "{junit}");
+        assert!(
+            junit.contains("message=\"400 &lt;b a=&quot;x&quot;&gt;&apos;&amp;\\u{1b}| # TYPE x\""),
+            "{junit}"
+        );
+        let nagios = checked.nagios();
+        assert!(nagios.starts_with("WS CRITICAL - 400 <b"), "{nagios}");
+        assert_eq!((nagios.matches('|').count(), nagios.lines().count()), (1, 1), "{nagios}");
+        assert!(nagios.contains("'public_up_grade'=0.001500s;;;0"), "{nagios}");
+        let prometheus = checked.prometheus();
+        let is_metric = |line: &str| line.starts_with('#') || line.starts_with("oh_wscheck_");
+        assert!(prometheus.lines().all(is_metric), "{prometheus}");
+        assert!(
+            prometheus.contains("oh_wscheck_up{target=\"http://a\\\"\\n/\"} 0\n"),
+            "{prometheus}"
+        );
+        assert!(prometheus.contains("cause=\"UPG-1\"} 1\n"), "{prometheus}");
+        assert!(!prometheus.contains("check=\"engine.io\"} 0"), "{prometheus}");
+        assert_eq!(checked.json_lines().lines().count(), 3);
+    }
 }

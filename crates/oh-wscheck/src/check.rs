@@ -52,7 +52,7 @@ enum Looked {
     /// The way to a WebSocket.
     Way(Box<Seen>),
     /// An editor; nothing where there was no time for it.
-    Editor(Box<Hop>, Option<Observed>),
+    Editor(Box<Hop>, Option<Box<Observed>>),
 }
 
 /// Why a run ended before it had an answer.
@@ -92,7 +92,7 @@ pub(crate) fn check(
         let mut seen = match looked {
             Looked::Way(seen) => *seen,
             Looked::Editor(hop, observed) => {
-                return Ok(editor::answer(&hop, observed.as_ref(), common.format));
+                return Ok(editor::answer(&hop, observed.as_deref(), common.format));
             }
         };
         if seen.connects() && seen.speech == Speech::SocketIo {

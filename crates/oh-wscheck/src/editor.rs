@@ -18,9 +18,11 @@ use crate::report::{WIDTH, line};
 use crate::rungs::{answered, end_text};
 
 /// Asks an editor; nothing where there was no time for it.
-pub(crate) async fn look(hop: &Hop, family: Family, until: Instant) -> Option<Observed> {
+pub(crate) async fn look(hop: &Hop, family: Family, until: Instant) -> Option<Box<Observed>> {
     let visitor = hop.visitor();
-    timeout_at(until, vscode::look(&hop.way, &visitor, family, hop.token().as_deref())).await.ok()
+    let token = hop.token();
+    let looking = vscode::look(&hop.way, &visitor, family, token.as_deref());
+    timeout_at(until, looking).await.ok().map(Box::new)
 }
 
 /// Makes the answer.
@@ -155,9 +157,7 @@ fn of_reply(name: &str, reply: &Replied) -> Check {
 
 fn shaken_text(shaken: &Shaken) -> (Verdict, String) {
     match shaken {
-        Shaken::Signed { .. } => {
-            (Verdict::Passed, "101, and the server would let us in".to_owned())
-        }
+        Shaken::Signed => (Verdict::Passed, "101, and the server would let us in".to_owned()),
         Shaken::Refused(why) => (Verdict::Failed, format!("refused: {why}")),
         Shaken::Strange(what) => (Verdict::Failed, format!("no VS Code: {what}")),
         Shaken::Quiet(due) => (Verdict::Failed, format!("nothing within {} ms", due.as_millis())),

@@ -92,7 +92,7 @@ impl Rungs {
                     );
                 }
                 Err(failure) => {
-                    self.add("dns", Verdict::Failed, *took, format!("{host}: {failure}"))
+                    self.add("dns", Verdict::Failed, *took, format!("{host}: {failure}"));
                 }
             }
         }
@@ -241,7 +241,7 @@ fn described(handshake: &Handshake) -> (String, Option<i64>) {
     match certificate.names.len() {
         0 => "no name".clone_into(&mut names),
         count if count > NAMES_SHOWN => {
-            names.push_str(&format!(" and {} more", count - NAMES_SHOWN))
+            names.push_str(&format!(" and {} more", count - NAMES_SHOWN));
         }
         _ => {}
     }

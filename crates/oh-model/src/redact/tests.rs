@@ -1,3 +1,7 @@
+use alloc::borrow::ToOwned as _;
+use alloc::format;
+use alloc::vec;
+
 use proptest::prelude::*;
 
 use super::*;
