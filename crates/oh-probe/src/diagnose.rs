@@ -150,6 +150,8 @@ fn of_hop(ladder: &Ladder, standing: Standing) -> Found {
         Err(failure) => return (of_no_answer(failure, polling.as_ref(), standing), sure),
     };
     match (upgrade, polling) {
+        // Who is alone may be a proxy, which has no part in this, or has.
+        (Upgrade::Open, _) if standing == Standing::Alone => (above_http(ladder, standing), Likely),
         (Upgrade::Open, _) => (above_http(ladder, standing), Certain),
         (Upgrade::Faulty, _) => (&cause::UPGRADE_FAULTY, Certain),
         (Upgrade::NotSeen, _) => (&cause::UPGRADE_LOST, sure),
@@ -182,9 +184,22 @@ fn of_hop(ladder: &Ladder, standing: Standing) -> Found {
             (&cause::NO_LOCATION, Likely)
         }
         (Upgrade::Common(Common::Page), _) => (&cause::NO_SOCKET_IO, Likely),
-        (Upgrade::Common(common), _) => (of_common(&common), Certain),
+        (Upgrade::Common(common), _) if speaks_for_itself(&common) => (of_common(&common), Certain),
+        (Upgrade::Common(common), _) => (of_common(&common), sure),
         (Upgrade::HalfSeen, _) => (&cause::UNKNOWN, Likely),
     }
+}
+
+/// Says whether an answer is about nobody but who gives it.
+const fn speaks_for_itself(common: &Common) -> bool {
+    matches!(
+        common,
+        Common::Redirect(_)
+            | Common::Login
+            | Common::PlainToTls
+            | Common::NoCertificate
+            | Common::OfNginx
+    )
 }
 
 pub(crate) fn of_common(common: &Common) -> &'static Cause {

@@ -20,8 +20,10 @@ const HEADERS_MAX: usize = 128;
 /// The bytes of the line before a chunk.
 const CHUNK_HEAD_BYTES_MAX: usize = 4 << 10;
 
-/// How much is read at once.
-const READ_BYTES: usize = 16 << 10;
+/// How much is read at once: as much as there was before, within these. Most answers are short, and where many
+/// connections are held, room that was made for long ones lies between them.
+const READ_BYTES_MIN: usize = 1 << 10;
+const READ_BYTES_MAX: usize = 16 << 10;
 
 /// A request. Whoever makes one answers for what is in it: line breaks in a header are refused by
 /// [`Header::new`].
@@ -230,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Reader<'_, S> {
     /// Reads more, and says how much: nothing at the end.
     async fn more(&mut self) -> Result<usize, Failure> {
         let at = self.read.len();
-        self.read.resize(at + READ_BYTES, 0);
+        self.read.resize(at + self.total.clamp(READ_BYTES_MIN, READ_BYTES_MAX), 0);
         let room = self.read.get_mut(at..).unwrap_or_default();
         let read = timeout_at(self.deadline, self.stream.read(room)).await;
         let (count, failed) = match read {

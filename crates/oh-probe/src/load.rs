@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::select;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::ask::unreached;
 use crate::dial::{Override, Timed};
@@ -36,6 +36,9 @@ pub const CONCURRENCY: usize = 64;
 
 /// How long a connection that is held waits for something to come before it waits again.
 const HOLD_LOOK: Duration = Duration::from_secs(3600);
+
+/// How long all goodbyes together may take.
+const GOODBYES_MAX: Duration = Duration::from_secs(30);
 
 /// How many different failures are told apart; further ones are counted.
 const FAILURES_MAX: usize = 32;
@@ -206,7 +209,7 @@ pub async fn load(way: &Way, asked: &Asked, load: &Load, stop: impl Future<Outpu
     let mut stop = pin!(stop);
     let wanted = load.connections.min(CONNECTIONS_MAX);
     let mut tally = Tally::new(wanted, raise_descriptors(wanted));
-    let mut crowd = Crowd::new(way, asked);
+    let mut crowd = Crowd::new(way, asked, load.concurrency);
     let began = Instant::now();
     let mut next_at = began;
     while tally.loaded.begun < wanted || tally.under_way() > 0 {
@@ -245,6 +248,7 @@ struct Crowd {
     asked: Arc<Asked>,
     tasks: JoinSet<()>,
     release: watch::Sender<bool>,
+    goodbyes: Arc<Semaphore>,
     reporter: mpsc::UnboundedSender<Report>,
     reports: mpsc::UnboundedReceiver<Report>,
 }
@@ -258,13 +262,14 @@ enum Report {
 }
 
 impl Crowd {
-    fn new(way: &Way, asked: &Asked) -> Self {
+    fn new(way: &Way, asked: &Asked, concurrency: usize) -> Self {
         let (reporter, reports) = mpsc::unbounded_channel();
         Self {
             way: Arc::new(way.clone()),
             asked: Arc::new(Asked { keeps_frames: false, ..asked.clone() }),
             tasks: JoinSet::new(),
             release: watch::Sender::new(false),
+            goodbyes: Arc::new(Semaphore::new(concurrency.clamp(1, CONNECTIONS_MAX))),
             reporter,
             reports,
         }
@@ -285,13 +290,16 @@ impl Crowd {
     fn begin(&mut self) {
         let (way, asked) = (Arc::clone(&self.way), Arc::clone(&self.asked));
         let (reporter, released) = (self.reporter.clone(), self.release.subscribe());
-        self.tasks.spawn(live(way, asked, reporter, released));
+        let goodbyes = Arc::clone(&self.goodbyes);
+        self.tasks.spawn(live(way, asked, reporter, released, goodbyes));
     }
 
-    /// Ends all of them, and waits for it: each says goodbye, and has a limit for it.
+    /// Ends all of them, and waits for it: each says goodbye, and has a limit for it, as all have together.
     async fn end(mut self) {
         self.release.send_replace(true);
-        while self.tasks.join_next().await.is_some() {}
+        let goodbyes = async { while self.tasks.join_next().await.is_some() {} };
+        // Who has not said goodbye by then is cut when the tasks are dropped.
+        drop(timeout(GOODBYES_MAX, goodbyes).await);
     }
 }
 
@@ -301,23 +309,35 @@ async fn live(
     asked: Arc<Asked>,
     reporter: mpsc::UnboundedSender<Report>,
     mut released: watch::Receiver<bool>,
+    goodbyes: Arc<Semaphore>,
 ) {
     // What it takes to make a connection is given back before it is held: there may be ten thousand.
-    let making = Box::pin(ladder::hold(&way, &asked));
-    let (ladder, connection) = select! {
+    let making = Box::pin(make(&way, &asked, &reporter));
+    let made = select! {
         biased;
         _ = released.wait_for(|released| *released) => return,
         made = making => made,
     };
-    // Where nobody listens any more, the load is over.
-    drop(reporter.send(Report::Made(Box::new(Climbed::of(&ladder)))));
-    drop(ladder);
-    let Some(mut connection) = connection else { return };
+    let Some(mut connection) = made else { return };
     if hold(&mut connection, &mut released).await {
+        // Some at a time: a goodbye takes room as well. It is never closed.
+        let _turn = goodbyes.acquire().await;
         Box::pin(connection.close(Instant::now() + way.limits.packet)).await;
     } else {
         drop(reporter.send(Report::Lost));
     }
+}
+
+/// Makes a connection, and tells what came of it.
+async fn make(
+    way: &Way,
+    asked: &Asked,
+    reporter: &mpsc::UnboundedSender<Report>,
+) -> Option<Box<Connection<Stream>>> {
+    let (ladder, connection) = ladder::hold(way, asked).await;
+    // Where nobody listens any more, the load is over.
+    drop(reporter.send(Report::Made(Box::new(Climbed::of(&ladder)))));
+    connection.map(Box::new)
 }
 
 /// Holds a connection until it is released; `false` where it ended before.

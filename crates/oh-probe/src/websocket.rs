@@ -97,7 +97,9 @@ pub async fn upgrade<S: AsyncRead + AsyncWrite + Unpin + Resets>(
         .write_buffer_size(0)
         .max_message_size(Some(limits.message_bytes_max))
         .max_frame_size(Some(limits.message_bytes_max));
-    let rest = std::mem::take(&mut answer.rest);
+    let mut rest = std::mem::take(&mut answer.rest);
+    // It becomes the buffer of the connection, and has the room that was made to read an answer.
+    rest.shrink_to_fit();
     let socket =
         WebSocketStream::from_partially_read(stream, rest, Role::Client, Some(config)).await;
     Ok(Upgraded::Open(answer, Box::new(socket)))

@@ -83,6 +83,24 @@ pub fn rmz() -> Result<PathBuf> {
     in_cache("rmz", "bin/rmz", "cargo xtask setup --for bench")
 }
 
+/// Returns the entry point of wscat, to be run by [`node`].
+///
+/// # Errors
+///
+/// As "environment", when it is not installed.
+pub fn wscat() -> Result<PathBuf> {
+    in_cache("wscat", "node_modules/wscat/bin/wscat", "cargo xtask setup --for bench")
+}
+
+/// Returns the program websocat.
+///
+/// # Errors
+///
+/// As "environment", when it is not installed.
+pub fn websocat() -> Result<PathBuf> {
+    in_cache("websocat", "bin/websocat", "cargo xtask setup --for bench")
+}
+
 /// Returns a Python that can import socketio, uvicorn, websockets and aiohttp.
 ///
 /// # Errors

@@ -196,6 +196,26 @@ pub const PRINTED: &[Printed] = &[
         test: "crates/oh-testsuite/tests/cleanup.rs::a_plan_in_a_file_is_carried_out_as_far_as_it_is_still_true",
     },
     Printed {
+        command: "oh-wscheck dev",
+        test: "crates/oh-testsuite/tests/wscheck_dev.rs::what_works_is_told_with_what_is_set",
+    },
+    Printed {
+        command: "scripts/start-development.sh /srv/OpenHands",
+        test: "crates/oh-testsuite/tests/wscheck_dev.rs::the_start_script_starts_both_and_ends_what_it_started",
+    },
+    Printed {
+        command: "oh-wscheck dev /srv/OpenHands",
+        test: "crates/oh-testsuite/tests/wscheck_dev.rs::the_start_script_starts_both_and_ends_what_it_started",
+    },
+    Printed {
+        command: "oh-wscheck dev /srv/OpenHands --page https://dev.oh.example",
+        test: "crates/oh-testsuite/tests/wscheck_dev.rs::a_page_of_https_is_not_mixed",
+    },
+    Printed {
+        command: "oh-wscheck --explain DEV-4",
+        test: "crates/oh-testsuite/tests/wscheck_dev.rs::each_name_of_the_page_is_explained_without_asking_anybody",
+    },
+    Printed {
         command: "oh-wscheck https://oh.example",
         test: "crates/oh-testsuite/tests/wscheck.rs::people_read_the_rungs_the_cause_and_the_mend",
     },

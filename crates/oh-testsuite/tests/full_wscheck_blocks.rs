@@ -165,14 +165,11 @@ fn fits(one: &Block<'_>, other: &Block<'_>) -> bool {
     let is_one_site = one.base.texts == other.base.texts && one.upstream == other.upstream;
     let is_broken = !one.causes.is_empty() || !other.causes.is_empty();
     let mut text = one.base.texts[one.at].to_owned();
-    let mut is_there = |(from, to): &(&str, &str)| {
+    let is_there = |(from, to): &(&str, &str)| {
         let is_there = text.matches(from).count() == 1;
         text = text.replacen(from, to, 1);
         is_there
     };
-    let changes = one.changes.iter().chain(other.changes);
-    is_one_site
-        && one.at == other.at
-        && is_broken
-        && changes.into_iter().all(|change| is_there(change))
+    let mut changes = one.changes.iter().chain(other.changes);
+    is_one_site && one.at == other.at && is_broken && changes.all(is_there)
 }

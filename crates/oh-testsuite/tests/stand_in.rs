@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use oh_testsuite::process::Running;
 use oh_testsuite::{components, net, transcript};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -69,11 +69,10 @@ fn with_settings_a_conversation_connects() -> Result<()> {
         net::send_text(&mut socket, "40")?;
         transcript::receive_packet(&mut socket)
     };
-    let refusal = r#"44{"message":"Settings not found","data":{"msg_id":"CONFIGURATION$SETTINGS_NOT_FOUND"}}"#;
-    assert_eq!(
-        serde_json::from_str::<Value>(&answer_to_40()?[2..])?,
-        serde_json::from_str::<Value>(&refusal[2..])?
-    );
+    let answer = answer_to_40()?;
+    let refusal: Value = serde_json::from_str(answer.strip_prefix("44").context("no refusal")?)?;
+    let data = json!({"msg_id": "CONFIGURATION$SETTINGS_NOT_FOUND"});
+    assert_eq!(refusal, json!({"message": "Settings not found", "data": data}));
     let url = format!("{base}/api/settings");
     let stored = net::send(&net::Request { method: "POST", ..net::Request::get(&url) })?;
     assert_eq!(stored.status, 200);

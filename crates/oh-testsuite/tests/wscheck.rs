@@ -267,7 +267,7 @@ fn an_editor_is_known_and_proved_below_its_path() -> Result<()> {
     let address = format!("{}/vscode/a/", scene.url());
     for words in [&[address.as_str()][..], &["--vscode", &address]] {
         let said = scene.run(words)?.expect(0)?;
-        let head = format!("code-server at {}: works\n", address);
+        let head = format!("code-server at {address}: works\n");
         ensure!(said.stdout.starts_with(&head), "{said:?}");
         ensure!(said.stdout.contains("a page of others is refused: 403"), "{said:?}");
     }

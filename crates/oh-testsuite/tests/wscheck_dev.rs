@@ -2,13 +2,15 @@
 //! printed mends it, and a real socket.io-client agrees before and after. Nothing is left of it.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use oh_testsuite::lab::Said;
+use oh_testsuite::instances::{is_root, user_ids};
+use oh_testsuite::lab::{Said, temporary_paths};
 use oh_testsuite::process::Running;
 use oh_testsuite::{components, net, wait};
 use serde_json::{Value, json};
@@ -359,6 +361,20 @@ fn what_nobody_reads_is_told_of_what_runs_and_no_key_is_shown() -> Result<()> {
 }
 
 #[test]
+fn what_somebody_has_written_begins_no_line_of_ours() -> Result<()> {
+    let mut set = Set::new()?;
+    set.serve(GOOD, &set.env())?;
+    set.write(
+        "frontend/.env.local",
+        "VITE_BACKEND_BASE_URL=\"a\\nthe WebSocket works\\u001b[2J\"\n",
+    )?;
+    let said = set.run(&[])?;
+    let forged = said.stdout.lines().filter(|line| line.starts_with("the WebSocket works"));
+    ensure!(forged.count() == 1 && said.stdout.contains("a\\nthe WebSocket works"), "{said:?}");
+    Ok(())
+}
+
+#[test]
 fn where_nobody_listens_that_is_told() -> Result<()> {
     let mut set = Set::new()?;
     set.serve(GOOD, &set.env())?;
@@ -379,13 +395,49 @@ fn where_nobody_listens_that_is_told() -> Result<()> {
 fn what_cannot_be_looked_at_is_told_and_waited_for_by_nobody() -> Result<()> {
     let mut set = Set::new()?;
     set.serve(GOOD, &set.env())?;
-    let pipe = set.folder.path().join("frontend/.env.local");
+    // Of a file that Vite reads itself, Vite would start anew.
+    let pipe = set.folder.path().join("frontend/.env.other");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR)?;
     let said = set.run(&[])?.expect(4)?;
-    ensure!(said.stdout.contains("frontend/.env.local  it is no plain file"), "{said:?}");
+    ensure!(said.stdout.contains("frontend/.env.other  it is no plain file"), "{said:?}");
     let said = set.run(&["nowhere"])?.expect(4)?;
     ensure!(said.stderr.starts_with("error: nowhere cannot be looked at: "), "{said:?}");
     set.is_left_alone()
+}
+
+#[test]
+fn what_a_command_would_pass_over_is_refused() -> Result<()> {
+    let mut command = Command::new(components::built("oh-wscheck")?);
+    let said = Said::from(command.args(["--insecure", "--config", "/dev/null", "dev"]).output()?)
+        .expect(2)?;
+    ensure!(said.stderr.starts_with("error: what stands before the command belongs"), "{said:?}");
+    Ok(())
+}
+
+/// An ordinary user's config.toml in the current folder is taken for ours elsewhere; here it is OpenHands'.
+#[test]
+fn a_torn_config_toml_of_openhands_is_told_and_keeps_nobody_from_looking() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    let file = folder.path().join("config.toml");
+    fs::write(&file, "[core]\nruntime = \n")?;
+    let (server, vite) = (net::free_port()?, net::free_port()?);
+    let mut command = Command::new(components::built("oh-wscheck")?);
+    command.arg("dev");
+    command.args(["--set", &format!("wscheck.development_ports=[{server}, {vite}]")]);
+    command.current_dir(folder.path());
+    if is_root()? {
+        let (uid, gid) = user_ids()?;
+        chown(&file, Some(uid), Some(gid))?;
+        command.uid(uid).gid(gid);
+    }
+    let said = Said::from(command.output()?).expect(1)?;
+    ensure!(said.stdout.contains("DEV-20  error  "), "{said:?}");
+    let note = "warning: config.toml of this folder is not taken for a configuration of ours\n";
+    // Where the machine has a configuration of ours, that is the one that counts.
+    let has_ours = fs::exists("/etc/openhands-toolkit/config.toml")?;
+    ensure!(said.stderr == if has_ours { "" } else { note }, "{said:?}");
+    Ok(())
 }
 
 #[test]
@@ -399,13 +451,74 @@ fn a_page_of_https_is_not_mixed() -> Result<()> {
     set.is_left_alone()
 }
 
+/// docs/websocket-setup.md.
+fn page() -> Result<String> {
+    Ok(fs::read_to_string(components::workspace()?.join("docs/websocket-setup.md"))?)
+}
+
 #[test]
-fn a_rule_is_explained_without_asking_anybody() -> Result<()> {
-    let mut command = Command::new(components::built("oh-wscheck")?);
-    let said = Said::from(command.args(["--explain", "dev-4", "--config", "/dev/null"]).output()?);
-    let said = said.expect(0)?;
+fn each_name_of_the_page_is_explained_without_asking_anybody() -> Result<()> {
+    let explained = |id: &str| -> Result<Said> {
+        let mut command = Command::new(components::built("oh-wscheck")?);
+        Ok(command.args(["--explain", id, "--config", "/dev/null"]).output()?.into())
+    };
+    let said = explained("dev-4")?.expect(0)?;
     ensure!(said.stdout.starts_with("DEV-4  Vite speaks TLS to a server without it\n"), "{said:?}");
+    let page = page()?;
+    let is_id = |text: &&str| {
+        text.split_once('-').is_some_and(|(group, number)| {
+            let is_group =
+                group.bytes().all(|one| one.is_ascii_uppercase() || one.is_ascii_digit());
+            is_group && !group.is_empty() && number.parse::<u8>().is_ok()
+        })
+    };
+    let ids: Vec<&str> = page.split('`').filter(is_id).collect();
+    ensure!(ids.len() > 30, "{ids:?}");
+    for id in ids {
+        explained(id)?.expect(0)?;
+    }
     Ok(())
+}
+
+/// Puts the nginx of the page in front of the server, and asks it as a browser would.
+#[test]
+fn the_nginx_of_the_page_passes_it_on() -> Result<()> {
+    let set = Set::with(&[], true)?;
+    let behind = Set::new()?;
+    let page = page()?;
+    let block = page.split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next());
+    let (root, port) = (behind.folder.path().display().to_string(), net::free_port()?);
+    // The certificate of the other server, which is for another name, and so is taken as it is.
+    let certificate = set.folder.path().join("server.pem").display().to_string();
+    let mut block = block.context("the page has no nginx")?.to_owned();
+    for (ours, here) in [
+        ("443", format!("127.0.0.1:{port}")),
+        ("127.0.0.1:3000", format!("127.0.0.1:{}", behind.server_port)),
+        ("/etc/letsencrypt/live/oh.example/fullchain.pem", certificate.clone()),
+        ("/etc/letsencrypt/live/oh.example/privkey.pem", certificate),
+    ] {
+        ensure!(block.contains(ours), "{ours} is not on the page");
+        block = block.replace(ours, &here);
+    }
+    let text = format!(
+        "pid {root}/nginx.pid;\nerror_log {root}/error.log;\nevents {{}}\nhttp {{\naccess_log off;\n{}{block}}}\n",
+        temporary_paths(&root)
+    );
+    fs::create_dir_all(behind.folder.path().join("run"))?;
+    behind.write("nginx.conf", &text)?;
+    let mut nginx = Command::new(components::program("nginx")?);
+    nginx.arg("-c").arg(behind.folder.path().join("nginx.conf")).args(["-g", "daemon off;"]);
+    let nginx = Running::start(&mut nginx)?;
+    wait::until("nginx", BOUND, || {
+        ensure!(!nginx.has_ended()?, "nginx ended: {}", nginx.log());
+        Ok(std::net::TcpStream::connect(("127.0.0.1", port)).ok())
+    })?;
+    let mut command = Command::new(components::built("oh-wscheck")?);
+    command.args([&format!("https://oh.example:{port}"), "--insecure", "--config", "/dev/null"]);
+    command.args(["--resolve", &format!("oh.example:{port}:127.0.0.1")]);
+    let said = Said::from(command.output()?).expect(0)?;
+    ensure!(said.stdout.contains("No conversation_id in query params"), "{said:?}");
+    behind.is_left_alone()
 }
 
 /// The start script with the stand-in and Vite in the place of OpenHands' own commands.

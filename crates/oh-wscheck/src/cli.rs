@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use oh_model::exit::Exit;
 use oh_probe::load::CONNECTIONS_MAX;
 use oh_probe::replay::ConversationId;
 use oh_term::{Answer, CheckFormat, Common, Failure, Format, Tool, duration};
@@ -45,7 +46,7 @@ enum Command {
 }
 
 /// What is checked, and how it is asked.
-#[derive(Debug, Args)]
+#[derive(Debug, PartialEq, Args)]
 pub(crate) struct CheckArguments {
     /// The address of the site, as a browser has it; without one, that of the configuration
     #[arg(value_name = "URL")]
@@ -180,6 +181,21 @@ fn connections(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| format!("a number from 1 to {CONNECTIONS_MAX}"))
 }
 
+impl Cli {
+    /// Refuses what stands before a command and belongs to the check: a command would pass it over without a word.
+    fn refuse_for_a_command(&self) -> Result<(), Failure> {
+        let without = Self::try_parse_from([Self::NAME]);
+        if without.is_ok_and(|without| without.check == self.check) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Refused,
+            "what stands before the command belongs to the check of a URL",
+        )
+        .hint("the command's own options stand behind it: oh-wscheck dev --help"))
+    }
+}
+
 impl Tool for Cli {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
@@ -198,7 +214,10 @@ impl Tool for Cli {
 
     fn answer(self) -> Result<Answer, Failure> {
         let answer = match (&self.command, &self.check.explain) {
-            (Some(Command::Dev(arguments)), _) => dev::dev(arguments, &self.common),
+            (Some(Command::Dev(arguments)), _) => {
+                self.refuse_for_a_command()?;
+                dev::dev(arguments, &self.common)
+            }
             (None, Some(id)) => dev::explained(id).map_or_else(|| page::explained(id), Ok),
             (None, None) => check::check(&self.check, &self.common),
         };

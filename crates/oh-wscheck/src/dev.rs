@@ -50,7 +50,8 @@ pub(crate) fn dev(
     common: &Common<CheckFormat>,
 ) -> Result<Answer, Failure> {
     let (found, mut notes) = find_settings(common)?;
-    notes.extend(found.warnings());
+    // That root takes no config.toml of this folder for ours is no news: it is OpenHands'.
+    notes.extend(found.loaded.warnings.iter().map(|fault| format!("warning: {fault}")));
     let host = found.into_host();
     let mut ports = host.settings.wscheck.development_ports.iter().map(|port| port.get());
     let (server_port, vite_port) = (ports.next(), ports.next());
@@ -99,10 +100,11 @@ pub(crate) fn dev(
 /// cannot be read, the defaults count: that it cannot be read is one of the things to be told.
 fn find_settings(common: &Common<CheckFormat>) -> Result<(Found, Vec<String>), Failure> {
     let wish = Wish::of(common.config.clone(), common.root.clone(), common.sets.clone());
-    let root = common.root.as_deref().unwrap_or_default();
+    // Below a root, and for root, nothing of the current folder is taken.
     let is_local = common.config.is_none()
+        && common.root.is_none()
         && !users::is_root()
-        && Path::new(&format!("{root}{FILE_DEFAULT}")).symlink_metadata().is_err();
+        && Path::new(FILE_DEFAULT).symlink_metadata().is_err();
     match settings::find(&wish) {
         Ok(found) => Ok((found, Vec::new())),
         Err(fault) if is_local => {

@@ -94,7 +94,7 @@ pub(super) const COMPONENTS: &[Component] = &[
     Component {
         name: "python3-venv",
         purpose: "a folder of its own for the Python peers",
-        needed_by: &[Test],
+        needed_by: &[Test, Bench],
         source: Debian { look: Look::Package, builds: &["python", "gixy"] },
     },
     Component {
@@ -179,6 +179,22 @@ pub(super) const COMPONENTS: &[Component] = &[
         }),
     },
     Component {
+        name: "wscat",
+        purpose: "a WebSocket client of Node that oh-wscheck is measured beside",
+        needed_by: &[Bench],
+        source: Cache(Recipe::Npm {
+            pins: &["wscat@6.1.0"],
+            scripts: false,
+            proof: "require('wscat/package.json')",
+        }),
+    },
+    Component {
+        name: "websocat",
+        purpose: "a WebSocket client that oh-wscheck is measured beside (built, 3 minutes)",
+        needed_by: &[Bench],
+        source: Cache(Recipe::Cargo { pin: "websocat@1.14.1", proof: "websocat 1.14.1" }),
+    },
+    Component {
         name: "rmz",
         purpose: "the fastest remover of trees, which ours is measured beside",
         needed_by: &[Bench],
@@ -187,7 +203,7 @@ pub(super) const COMPONENTS: &[Component] = &[
     Component {
         name: "python",
         purpose: "the Python peers of our Socket.IO client, OpenHands' own library among them",
-        needed_by: &[Test],
+        needed_by: &[Test, Bench],
         source: Cache(Recipe::Python {
             pins: &[
                 "python-socketio==5.18.1",

@@ -153,17 +153,27 @@ fn answers_of_proxies_are_known() {
     for (status, body, id) in [
         (301, "", "PATH-4"),
         (401, "<html>", "AUTH-1"),
-        (403, "<html>", "AUTH-2"),
-        (404, "<html>", "PATH-5"),
-        (413, "<html>", "LIM-1"),
-        (503, "<html>", "LIM-2"),
-        (502, "<html>", "GW-1"),
-        (504, "<html>", "GW-2"),
         (400, "The plain HTTP request was sent to HTTPS port", "GW-3"),
-        (418, "", "UNK-1"),
+        (400, "No required SSL certificate was sent", "TLS-10"),
+        (500, "<center>nginx", "GW-5"),
     ] {
         let said = (status, "text/html", body);
-        assert_eq!(told(&[&seen(said, said)]).map(|(id, _, _)| id), Some(id), "{status}");
+        let expected = Some((id, Certainty::Certain, "public".to_owned()));
+        assert_eq!(told(&[&seen(said, said)]), expected, "{status}");
+    }
+    for (status, id) in [
+        (403, "AUTH-2"),
+        (404, "PATH-5"),
+        (413, "LIM-1"),
+        (503, "LIM-2"),
+        (502, "GW-1"),
+        (504, "GW-2"),
+        (418, "UNK-1"),
+    ] {
+        let seen = seen((status, "text/html", "<html>"), (status, "text/html", "<html>"));
+        let expected = |certainty| Some((id, certainty, "public".to_owned()));
+        assert_eq!(told(&[&seen]), expected(Certainty::Likely), "{status}: or what is behind it");
+        assert_eq!(told(&[&seen, &good()]), expected(Certainty::Certain), "{status}");
     }
 }
 

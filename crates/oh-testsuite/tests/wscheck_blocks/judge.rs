@@ -149,6 +149,8 @@ fn alone(seen: &Seen, block: &Block<'_>) -> Option<String> {
     let (name, ladder) = seen.hops.first()?;
     match diagnose(&[Hop { name, ladder }]) {
         None => Some(format!("asked alone, nothing is said\n{}", shown(seen))),
+        // That a block above is not inherited is seen in the configuration alone.
+        Some(_) if block.causes.contains(&"UPG-2") => None,
         Some(told)
             if told.certainty == Certainty::Certain && !block.causes.contains(&told.cause.id) =>
         {

@@ -2,11 +2,12 @@
 //!
 //! It reads and changes nothing. What cannot be read is kept with its reason.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use oh_host::plain_file;
-use oh_host::process::ProcessDir;
+use oh_host::process::{ProcessDir, ProcessFault};
 use oh_host::sockets::{self, Listener};
 
 use super::dotenv;
@@ -18,7 +19,7 @@ use super::setup::{
 const VARIABLES_BYTES_MAX: u64 = 64 << 10;
 
 /// The bytes that a configuration may have.
-const CONFIG_BYTES_MAX: u64 = 1 << 20;
+const CONFIG_BYTES_MAX: u64 = 256 << 10;
 
 /// What a configuration of Vite may be called, the one that counts first.
 const VITE_CONFIGS: [&str; 6] = [
@@ -181,11 +182,15 @@ fn listens(
     let first = of_port.first()?;
     let addresses = of_port.iter().map(|one| one.address).collect();
     let place = format!("the process on port {}", first.address.port());
-    let inodes = of_port.iter().map(|one| one.inode).collect();
+    let inodes: BTreeSet<u64> = of_port.iter().map(|one| one.inode).collect();
     let holder = sockets::holders(&inodes).into_values().min();
-    let process = match holder
-        .map(|pid| ProcessDir::open(pid).and_then(|process| read(&process, folder)))
-    {
+    let opened = holder.map(|pid| {
+        let process = ProcessDir::open(pid)?;
+        // Its number may have become another's since.
+        let is_still = !process.socket_inodes()?.is_disjoint(&inodes);
+        if is_still { read(&process, folder) } else { Err(ProcessFault::Gone(pid)) }
+    });
+    let process = match opened {
         Some(Ok(process)) => Some(process),
         Some(Err(fault)) => {
             unread.push((place, fault.to_string()));
@@ -199,7 +204,7 @@ fn listens(
     Some(Listens { addresses, process })
 }
 
-fn read(process: &ProcessDir, folder: &Path) -> Result<Running, oh_host::process::ProcessFault> {
+fn read(process: &ProcessDir, folder: &Path) -> Result<Running, ProcessFault> {
     let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
     let arguments = process.present_arguments()?.iter().map(text).collect();
     let working = process.working_folder()?;

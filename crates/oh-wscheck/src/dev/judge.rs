@@ -543,10 +543,8 @@ impl Judge<'_> {
             return;
         }
         let source = self.setup.sandbox_source.as_deref().unwrap_or_default();
-        let is_field = |key: &str| {
-            source.lines().any(|line| line.trim_start().starts_with(&format!("{key}:")))
-        };
-        let read = openhands_toml::read(&file.text, &is_field);
+        let fields = openhands_toml::fields(source);
+        let read = openhands_toml::read(&file.text, &fields);
         let runs = self.setup.server.is_some();
         for odd in read.odd {
             let at = |line: usize| format!("{}:{line}", file.name);

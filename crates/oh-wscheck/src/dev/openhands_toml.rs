@@ -3,7 +3,12 @@
 //! It reads the whole file or nothing of it, takes an unknown key of some tables for a reason not to start, and of
 //! others for a line in its log.
 
+use std::collections::BTreeSet;
+
 use toml::de::{DeTable, DeValue};
+
+/// How many odd things are told of one file; for each its line is counted.
+const ODD_MAX: usize = 32;
 
 /// The keys of `[sandbox]` in OpenHands 0.40 to 1.6.
 const SANDBOX: &[&str] = &[
@@ -141,8 +146,14 @@ pub(crate) struct Read {
     pub(crate) debug: Option<(bool, usize)>,
 }
 
-/// Reads a file. `fields` says of a key of `[sandbox]` that is not known here whether the OpenHands at hand knows it.
-pub(crate) fn read(text: &str, fields: &dyn Fn(&str) -> bool) -> Read {
+/// Returns the names of fields in a source of Python that has a class of them.
+pub(crate) fn fields(source: &str) -> BTreeSet<&str> {
+    let field = |line: &'_ str| Some(line.trim_start().split_once(':')?.0.len());
+    source.lines().filter_map(|line| line.trim_start().get(..field(line)?)).collect()
+}
+
+/// Reads a file. `fields` are keys of `[sandbox]` that the OpenHands at hand knows beside those that are known here.
+pub(crate) fn read(text: &str, fields: &BTreeSet<&str>) -> Read {
     let (tree, faults) = DeTable::parse_recoverable(text);
     let line = |at: usize| text.get(..at).unwrap_or(text).matches('\n').count() + 1;
     let mut read = Read::default();
@@ -151,46 +162,45 @@ pub(crate) fn read(text: &str, fields: &dyn Fn(&str) -> bool) -> Read {
         read.odd.push(Odd::Malformed { line: line(at) });
         return read;
     }
-    let mut has_core = false;
-    for (name, value) in tree.get_ref().iter() {
-        let at = line(name.span().start);
+    let tables = tree.get_ref();
+    for (name, value) in tables.iter() {
         let known: Option<(&'static str, &[&str])> = match name.get_ref().as_ref() {
             "sandbox" => Some(("sandbox", SANDBOX)),
             "security" => Some(("security", SECURITY)),
-            "core" => {
-                has_core = true;
-                None
-            }
+            "core" => None,
             other if TABLES.contains(&other) => continue,
-            other => {
-                read.odd.push(Odd::UnknownTable { line: at, name: other.to_owned() });
+            other if read.odd.len() < ODD_MAX => {
+                let line = line(name.span().start);
+                read.odd.push(Odd::UnknownTable { line, name: other.to_owned() });
                 continue;
             }
+            _ => continue,
         };
         let DeValue::Table(table) = value.get_ref() else { continue };
         for (key, value) in table.iter() {
-            let (at, text) = (line(key.span().start), key.get_ref().as_ref());
-            match known {
-                Some((table, keys))
-                    if !keys.contains(&text) && (table != "sandbox" || !fields(text)) =>
-                {
-                    read.odd.push(Odd::Fatal { line: at, table, key: text.to_owned() });
-                }
-                None if !CORE.contains(&text) => {
-                    read.odd.push(Odd::UnknownKey { line: at, key: text.to_owned() });
-                }
-                _ => {}
+            let (at, key) = (key.span().start, key.get_ref().as_ref());
+            let is_known = match known {
+                Some(("sandbox", keys)) => keys.contains(&key) || fields.contains(key),
+                Some((_, keys)) => keys.contains(&key),
+                None => CORE.contains(&key),
+            };
+            if !is_known && read.odd.len() < ODD_MAX {
+                let (line, key) = (line(at), key.to_owned());
+                read.odd.push(match known {
+                    Some((table, _)) => Odd::Fatal { line, table, key },
+                    None => Odd::UnknownKey { line, key },
+                });
             }
-            match (known, text, value.get_ref()) {
+            match (known, key, value.get_ref()) {
                 (None, "runtime", DeValue::String(name)) => {
-                    read.runtime = Some((name.clone().into_owned(), at));
+                    read.runtime = Some((name.clone().into_owned(), line(at)));
                 }
-                (None, "debug", DeValue::Boolean(debug)) => read.debug = Some((*debug, at)),
+                (None, "debug", DeValue::Boolean(debug)) => read.debug = Some((*debug, line(at))),
                 _ => {}
             }
         }
     }
-    if !has_core {
+    if !tables.contains_key("core") {
         read.odd.push(Odd::NoCore);
     }
     read
@@ -218,10 +228,27 @@ mod tests {
             ("[core]\n[cors]\na = 1", vec![Odd::UnknownTable { line: 2, name: "cors".to_owned() }]),
             ("[llm]\na = 1", vec![Odd::NoCore]),
         ] {
-            assert_eq!(read(text, &|key| key == "of_mine").odd, expected, "{text}");
+            assert_eq!(read(text, &BTreeSet::from(["of_mine"])).odd, expected, "{text}");
         }
-        let said = read("[core]\nruntime = \"local\"\ndebug = true", &|_| false);
+        let said = read("[core]\nruntime = \"local\"\ndebug = true", &BTreeSet::new());
         assert_eq!((said.runtime, said.debug), (Some(("local".to_owned(), 2)), Some((true, 3))));
+    }
+
+    #[test]
+    fn of_many_odd_keys_some_are_told() {
+        let keys: String = (0..10_000).map(|at| format!("a{at} = 1\n")).collect();
+        assert_eq!(read(&format!("[core]\n{keys}"), &BTreeSet::new()).odd.len(), ODD_MAX);
+    }
+
+    #[test]
+    fn fields_are_read_of_their_source() {
+        let source =
+            "class S(BaseModel):\n    a: int = 1\n    # b\n    c_d: dict[str, str] = {'e': 'f'}\n";
+        let fields = fields(source);
+        assert!(
+            fields.contains("a") && fields.contains("c_d") && !fields.contains("e"),
+            "{fields:?}"
+        );
     }
 
     #[test]

@@ -186,28 +186,32 @@ fn passage(entry: &Entry<'_>, scope: &Scope<'_>) -> Passage {
     }
 }
 
+/// How many places of one name are looked at: each may be looked through to the end of the script.
+const PLACES_MAX: usize = 16;
+
 /// Returns the object that stands behind `name:`.
 fn object_of<'t>(words: &'t [Token], name: &str) -> Option<Object<'t>> {
-    (0..words.len()).find_map(|at| match words.get(at..)? {
-        [key, colon, rest @ ..]
-            if (is_name(key, name) || matches!(&key.word, Word::Text(text) if text == name))
-                && is_sign(colon, ":") =>
-        {
-            Object::read(rest)
+    let behind = (0..words.len()).filter_map(|at| match words.get(at..)? {
+        [key, colon, rest @ ..] => {
+            let is_key =
+                is_name(key, name) || matches!(&key.word, Word::Text(text) if text == name);
+            (is_key && is_sign(colon, ":")).then_some(rest)
         }
         _ => None,
-    })
+    });
+    behind.take(PLACES_MAX).find_map(Object::read)
 }
 
 /// Returns the object that a constant is.
 fn constant<'t>(words: &'t [Token], name: &str) -> Option<Object<'t>> {
-    (0..words.len()).find_map(|at| match words.get(at..)? {
+    let behind = (0..words.len()).filter_map(|at| match words.get(at..)? {
         [word, key, rest @ ..] if is_name(word, "const") && is_name(key, name) => {
             let equals = rest.iter().take(8).position(|word| is_sign(word, "="))?;
-            Object::read(rest.get(equals + 1..)?)
+            rest.get(equals + 1..)
         }
         _ => None,
-    })
+    });
+    behind.take(PLACES_MAX).find_map(Object::read)
 }
 
 #[cfg(test)]

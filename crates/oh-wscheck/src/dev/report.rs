@@ -5,7 +5,7 @@ use oh_model::exit::Exit;
 use oh_model::hint::{Command, Hint};
 use oh_model::redact::Redactor;
 use oh_term::checks::Checked;
-use oh_term::text::{several, wrapped};
+use oh_term::text::{escaped, several, wrapped};
 use oh_term::{Answer, CheckFormat};
 use serde_json::{Value, json};
 
@@ -33,6 +33,8 @@ pub(crate) fn answer(
 ) -> Answer {
     let redactor = Redactor::default();
     let exit = exit(setup, asking, findings);
+    let findings: Vec<Finding> = findings.iter().map(|one| redacted(one, &redactor)).collect();
+    let findings = findings.as_slice();
     let head = head(asking, findings);
     let subject = setup.folder.clone();
     let ports = std::iter::once(&asking.server).chain(&asking.vite);
@@ -81,6 +83,12 @@ pub(crate) fn answer(
         answer = answer.hint(Hint::run("more", Command::ours("oh-wscheck", &["--explain", id])));
     }
     answer
+}
+
+/// A finding repeats what somebody has written.
+fn redacted(finding: &Finding, redactor: &Redactor) -> Finding {
+    let next = finding.next.iter().map(|line| redactor.string(line)).collect();
+    Finding { what: redactor.string(&finding.what), next, ..finding.clone() }
 }
 
 /// Explains a rule of this command; nothing where there is none of that name.
@@ -172,7 +180,8 @@ fn human(
     findings: &[Finding],
     set: &[(&str, Given)],
 ) -> String {
-    let mut out = format!("{head}\nset-up in {folder}\n");
+    // A line break in somebody else's word would begin a line of ours.
+    let mut out = format!("{head}\nset-up in {}\n", escaped(folder));
     for (port, checks) in ports {
         let shown = if port.name == "vite" { "Vite" } else { "server" };
         out.push_str(&format!("\n{shown} at {}\n", port.hop.way.target));
@@ -188,10 +197,11 @@ fn human(
     for finding in findings {
         let Finding { rule, severity, place, what, next } = finding;
         out.push_str(&format!("\n{}  {}  {}\n", rule.id, severity.word(), rule.title));
-        out.push_str(&wrapped("        ", &format!("{place}  {what}"), WIDTH));
+        out.push_str(&wrapped("        ", &escaped(&format!("{place}  {what}")), WIDTH));
         out.push_str(&wrapped("        ", rule.why, WIDTH));
         for (index, line) in next.iter().enumerate() {
-            out.push_str(&wrapped(if index == 0 { "  next  " } else { "        " }, line, WIDTH));
+            let line = escaped(line);
+            out.push_str(&wrapped(if index == 0 { "  next  " } else { "        " }, &line, WIDTH));
         }
     }
     if set.is_empty() {
@@ -202,6 +212,7 @@ fn human(
     let value_width = set.iter().map(|(_, given)| given.value.chars().count()).max();
     let value_width = value_width.unwrap_or_default();
     for (name, Given { value, origin }) in set {
+        let (value, origin) = (escaped(value), escaped(&origin.to_string()));
         out.push_str(&format!("  {name:<name_width$}  {value:<value_width$}  {origin}\n"));
     }
     out

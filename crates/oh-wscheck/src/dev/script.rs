@@ -4,8 +4,14 @@
 
 use std::collections::BTreeMap;
 
-/// The most brackets within each other that are followed.
-const DEPTH_MAX: usize = 64;
+/// The most brackets within each other that are followed; templates have so many of their own.
+const DEPTH_MAX: usize = 16;
+
+/// The most constants that are followed: each may be looked through to the end of the script.
+const CONSTANTS_MAX: usize = 512;
+
+/// The bytes that a text may have that is put together: constants of constants double each time.
+const TEXT_BYTES_MAX: usize = 4096;
 
 /// A word of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -280,10 +286,13 @@ pub(crate) fn is_name(token: &Token, name: &str) -> bool {
     matches!(&token.word, Word::Name(found) if found == name)
 }
 
+/// The most words between two brackets that are followed.
+const BRACKET_WORDS_MAX: usize = 16 << 10;
+
 /// Returns how many words it is to behind the bracket that ends the first one.
 pub(crate) fn balanced(words: &[Token]) -> Option<usize> {
     let mut depth = 0_usize;
-    for (at, token) in words.iter().enumerate() {
+    for (at, token) in words.iter().enumerate().take(BRACKET_WORDS_MAX) {
         match token.word {
             Word::Sign("{" | "(" | "[") => depth += 1,
             Word::Sign("}" | ")" | "]") => depth = depth.checked_sub(1)?,
@@ -323,10 +332,11 @@ impl<'e> Scope<'e> {
     /// Follows the constants of a script, in their order.
     pub(crate) fn of(words: &[Token], environment: &'e dyn Fn(&str) -> Option<String>) -> Self {
         let mut scope = Self { names: BTreeMap::new(), environments: Vec::new(), environment };
-        for (at, token) in words.iter().enumerate() {
-            if ["const", "let", "var"].iter().any(|word| is_name(token, word)) {
-                scope.declare(words.get(at + 1..).unwrap_or_default());
-            }
+        let is_declared =
+            |token: &Token| ["const", "let", "var"].iter().any(|word| is_name(token, word));
+        let declared = words.iter().enumerate().filter(|(_, token)| is_declared(token));
+        for (at, _) in declared.take(CONSTANTS_MAX) {
+            scope.declare(words.get(at + 1..).unwrap_or_default());
         }
         scope
     }
@@ -384,11 +394,18 @@ impl<'e> Scope<'e> {
     }
 
     fn written(&self, parts: &[Part]) -> Value {
-        let texts = parts.iter().map(|part| match part {
-            Part::Text(text) => Some(text.clone()),
-            Part::Words(words) => self.value(words).written(),
-        });
-        texts.collect::<Option<String>>().map_or(Value::Unknown, Value::Text)
+        let mut whole = String::new();
+        for part in parts {
+            let text = match part {
+                Part::Text(text) => Some(text.clone()),
+                Part::Words(words) => self.value(words).written(),
+            };
+            match text {
+                Some(text) if whole.len() + text.len() <= TEXT_BYTES_MAX => whole.push_str(&text),
+                _ => return Value::Unknown,
+            }
+        }
+        Value::Text(whole)
     }
 }
 
@@ -482,6 +499,8 @@ impl Expression<'_, '_, '_> {
             value = match (&value, &other) {
                 (Value::Text(_), _) | (_, Value::Text(_)) => {
                     let whole = value.written().zip(other.written());
+                    let whole =
+                        whole.filter(|(one, other)| one.len() + other.len() <= TEXT_BYTES_MAX);
                     whole.map_or(Value::Unknown, |(one, other)| Value::Text(one + &other))
                 }
                 _ => Value::Unknown,
@@ -653,6 +672,33 @@ mod tests {
         assert!(object.has_more);
         assert_eq!(Object::read(object.get("b/c").unwrap().value).unwrap().entries.len(), 1);
         assert!(object.get("g").unwrap().value.is_empty());
+    }
+
+    #[test]
+    fn a_text_that_doubles_does_not_grow_for_ever() {
+        let mut script = "const a0 = 'a';".to_owned();
+        for at in 1..100 {
+            script += &format!("const a{at} = `${{a{}}}${{a{}}}`;", at - 1, at - 1);
+        }
+        assert_eq!(value(&format!("{script} out: a12.x")), Value::Unknown);
+        let Value::Text(text) = value(&format!("{script} out: a12")) else { panic!() };
+        assert_eq!(text.len(), 4096);
+        assert_eq!(value(&format!("{script} out: a99")), Value::Unknown);
+        let sums = script.replace("`${", "").replace("}${", "+").replace("}`", "");
+        assert_eq!(value(&format!("{sums} out: a99")), Value::Unknown);
+    }
+
+    #[test]
+    fn a_hostile_script_costs_little() {
+        // Each of these is looked through to its end, or within itself, once for each of its words where nothing
+        // limits that: hours.
+        for unit in ["const {", "const a = [", "server:{", "const a = `${", "a ? "] {
+            let script = unit.repeat((256 << 10) / unit.len());
+            let words = tokens(&script);
+            let scope = Scope::of(&words, &|_| None);
+            scope.value(&words);
+            crate::dev::proxy::read(&script, &|_| None);
+        }
     }
 
     #[test]

@@ -37,12 +37,11 @@ impl Handler {
             // The handler takes none, fails, and nobody is told.
             return;
         }
-        match self.join(socket) {
-            Ok(()) => {
-                send(socket, Kind::Connect, namespace, &json!({"sid": socket.id.to_string()}))
-            }
-            Err(refusal) => send(socket, Kind::ConnectError, namespace, &refusal),
-        }
+        let (kind, data) = match self.join(socket) {
+            Ok(()) => (Kind::Connect, json!({"sid": socket.id.to_string()})),
+            Err(refusal) => (Kind::ConnectError, refusal),
+        };
+        send(socket, kind, namespace, &data);
     }
 
     /// Sends the conversation again and joins it; in this order, so that a refusal may come behind it.
