@@ -4,8 +4,10 @@
 //! no certificate is refused. Names under `localhost`, `test`, `example` and `invalid` (RFC 6761)
 //! are loopback here, so a test can use a site's name.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -196,7 +198,10 @@ pub fn receive_text(socket: &mut WebSocket) -> Result<String> {
     }
 }
 
-/// Returns a port of 127.0.0.1 that was free a moment ago.
+/// The ports that were returned already: the kernel may have one free again that was not used yet.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// Returns a port of 127.0.0.1 that was free a moment ago, and that this process was not given before.
 ///
 /// Somebody may take it before it is used; where a program can listen on port 0, let it.
 ///
@@ -204,8 +209,17 @@ pub fn receive_text(socket: &mut WebSocket) -> Result<String> {
 ///
 /// When no port is free.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-    Ok(listener.local_addr()?.port())
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    // Held until another one is found, or the kernel would offer the same.
+    let mut offered = Vec::new();
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
+        let port = listener.local_addr()?.port();
+        if given.insert(port) {
+            return Ok(port);
+        }
+        offered.push(listener);
+    }
 }
 
 /// A TLS connection over TCP.
