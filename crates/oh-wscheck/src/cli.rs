@@ -120,10 +120,12 @@ pub(crate) struct CheckArguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum KindName {
     /// Socket.IO, as OpenHands up to 1.6 has it
+    #[value(name = "socketio")]
     SocketIo,
     /// An agent server of OpenHands, at /sockets/events/ below the path of the URL
     AgentServer,
     /// Any WebSocket, at the path of the URL itself
+    #[value(name = "websocket")]
     WebSocket,
 }
 

@@ -193,7 +193,9 @@ fn kind(seen: &Seen) -> String {
         let version = kind.version.as_deref().map(|version| format!(" {version}"));
         return format!("{}{}", kind.family, version.unwrap_or_default());
     }
+    let has_spoken = seen.hops.iter().any(|(_, climbed)| climbed.upgrade().is_some());
     match seen.speech {
+        _ if !has_spoken => "a WebSocket".to_owned(),
         Speech::SocketIo if is_openhands => Family::OpenHandsV0.to_string(),
         Speech::SocketIo => Family::SocketIo.to_string(),
         Speech::AgentServer => Family::AgentServer.to_string(),
