@@ -169,15 +169,22 @@ pub(crate) async fn reach_socket(
     let stream = reached.stream.take();
     ladder.reached = Some(reached);
     let Timed { took, value } = upgrade(stream?, way, asked).await;
-    let (value, socket) = match value {
-        Ok(Upgraded::Open(answer, socket)) => (Ok((answer, None)), Some(socket)),
-        Ok(Upgraded::Faulty(answer, fault)) => (Ok((answer, Some(fault))), None),
-        Ok(Upgraded::Refused(answer)) => (Ok((answer, None)), None),
-        Err(failure) => (Err(failure), None),
-    };
-    let value = value.map(|(answer, fault)| UpgradeAnswer { answer, fault });
+    let (value, socket) = taken_apart(value);
     ladder.upgrade = Some(Timed { took, value });
     socket
+}
+
+/// Takes what an upgrade came to apart: what is told of it, and the socket where there is one.
+pub(crate) fn taken_apart(
+    upgraded: Result<Upgraded<Stream>, Failure>,
+) -> (Result<UpgradeAnswer, Failure>, Option<Box<WebSocketStream<Stream>>>) {
+    let (answer, fault, socket) = match upgraded {
+        Ok(Upgraded::Open(answer, socket)) => (answer, None, Some(socket)),
+        Ok(Upgraded::Faulty(answer, fault)) => (answer, Some(fault), None),
+        Ok(Upgraded::Refused(answer)) => (answer, None, None),
+        Err(failure) => return (Err(failure), None),
+    };
+    (Ok(UpgradeAnswer { answer, fault }), socket)
 }
 
 async fn upgrade(

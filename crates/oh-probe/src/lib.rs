@@ -31,4 +31,6 @@ pub mod vscode;
 pub mod websocket;
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod hostile;

@@ -20,11 +20,11 @@ use crate::diagnose::{Certainty, Diagnosis, Standing, below_http, of_common};
 use crate::dial::Timed;
 use crate::failure::Failure;
 use crate::http1::Answer;
-use crate::ladder::{Rung, UpgradeAnswer};
+use crate::ladder::{Rung, UpgradeAnswer, taken_apart};
 use crate::reach::{Reached, Stream, Way};
 use crate::signature::{self, Common, Upgrade};
 use crate::socketio::{End, closed, end_of};
-use crate::websocket::{self, Handshake, Upgraded};
+use crate::websocket::{self, Handshake};
 
 /// The conversation that nobody has: the nil UUID (RFC 9562, section 5.9).
 const NOBODYS_CONVERSATION: &str = "00000000-0000-0000-0000-000000000000";
@@ -141,13 +141,7 @@ pub async fn climb_into(way: &Way, asked: &Asked, ladder: &mut Ladder) {
     };
     let upgraded = websocket::upgrade(stream, &handshake, &way.limits).await;
     let took = began.elapsed();
-    let (value, socket) = match upgraded {
-        Ok(Upgraded::Open(answer, socket)) => (Ok((answer, None)), Some(socket)),
-        Ok(Upgraded::Faulty(answer, fault)) => (Ok((answer, Some(fault))), None),
-        Ok(Upgraded::Refused(answer)) => (Ok((answer, None)), None),
-        Err(failure) => (Err(failure), None),
-    };
-    let value = value.map(|(answer, fault)| UpgradeAnswer { answer, fault });
+    let (value, socket) = taken_apart(upgraded);
     ladder.upgrade = Some(Timed { took, value });
     match socket {
         Some(socket) => listen(*socket, asked.first_frame, way.limits.packet, ladder).await,

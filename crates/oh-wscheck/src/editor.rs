@@ -49,7 +49,12 @@ pub(crate) fn answer(hop: &Hop, observed: Option<&Observed>, format: CheckFormat
     };
     let said = outcome_text(&proof.outcome);
     let mut checks = checks(observed);
-    let summary = format!("{} at {subject}: {said}", observed.family);
+    // Nothing is called an editor's name that has not answered as one.
+    let kind = match &proof.outcome {
+        Outcome::Silent(_) | Outcome::Elsewhere(_) => "an editor".to_owned(),
+        _ => observed.family.to_string(),
+    };
+    let summary = format!("{kind} at {subject}: {said}");
     let cause = proof.cause.map(|cause| cause.id);
     let proof_check = check("workbench", verdict, None, said);
     checks.push(Check { cause, ..proof_check });
@@ -92,7 +97,12 @@ pub(crate) fn answer(hop: &Hop, observed: Option<&Observed>, format: CheckFormat
 fn human(summary: &str, checks: &[Check], proof: &Proof) -> String {
     let mut out = format!("{summary}\n\n");
     checks.iter().for_each(|check| out.push_str(&line(check)));
-    proof.notes.iter().for_each(|note| out.push_str(&wrapped("       ", note, WIDTH)));
+    let has_spoken = !matches!(proof.outcome, Outcome::Silent(_));
+    proof
+        .notes
+        .iter()
+        .filter(|_| has_spoken)
+        .for_each(|note| out.push_str(&wrapped("       ", note, WIDTH)));
     if let Some(cause) = proof.cause {
         out.push_str(&format!("\ncause  {}  {}\n", cause.id, cause.title));
         out.push_str(&wrapped("       ", cause.why, WIDTH));

@@ -4,13 +4,10 @@ use std::time::Duration;
 use oh_socketio::engine::Open;
 
 use super::*;
+use crate::answers::{Said, answer};
 use crate::dial::Timed;
-use crate::http1::Answer;
 use crate::ladder::{Connected, UpgradeAnswer};
 use crate::tls::Handshake;
-
-/// A status, a media type and a body.
-type Said<'s> = (u16, &'s str, &'s str);
 
 const OPEN: Said<'_> =
     (200, "text/plain", r#"0{"sid":"e","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#);
@@ -20,16 +17,6 @@ const REFUSED: Said<'_> = (403, "", "");
 
 fn timed<T>(value: T) -> Timed<T> {
     Timed { took: Duration::ZERO, value }
-}
-
-fn answer((status, media_type, body): Said<'_>) -> Answer {
-    Answer {
-        status,
-        headers: vec![("Content-Type".to_owned(), media_type.to_owned())],
-        body: body.as_bytes().to_vec(),
-        is_whole: true,
-        rest: Vec::new(),
-    }
 }
 
 /// A hop that answers an upgrade so, and a poll so.

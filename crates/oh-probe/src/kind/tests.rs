@@ -1,7 +1,5 @@
 use super::*;
-
-/// A status, a media type and a body.
-type Said<'s> = (u16, &'s str, &'s str);
+use crate::answers::{Said, answer};
 
 const PAGE: Said<'_> = (200, "text/html; charset=utf-8", "<!doctype html><title>OpenHands</title>");
 const NOT_FOUND: Said<'_> = (404, "application/json", r#"{"detail":"Not Found"}"#);
@@ -28,16 +26,6 @@ fn openhands(version: &str) -> String {
     let info = format!(r#"{{"title":"OpenHands","description":"-","version":"{version}"}}"#);
     // Cut in the middle, as long ones are.
     format!(r#"{{"openapi":"3.1.0","info":{info},"paths":{{"/api/v1/conv"#)
-}
-
-fn answer((status, media_type, body): Said<'_>) -> Answer {
-    Answer {
-        status,
-        headers: vec![("Content-Type".to_owned(), media_type.to_owned())],
-        body: body.as_bytes().to_vec(),
-        is_whole: true,
-        rest: Vec::new(),
-    }
 }
 
 fn asked(question: Question, value: Result<Answer, Failure>) -> Asked {

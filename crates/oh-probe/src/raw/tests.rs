@@ -1,10 +1,8 @@
 use std::net::SocketAddr;
 
 use super::*;
+use crate::answers::{Said, answer};
 use crate::websocket::AcceptFault;
-
-/// A status, a media type and a body.
-type Said<'s> = (u16, &'s str, &'s str);
 
 const PAGE: Said<'_> = (200, "text/html", "<!doctype html>");
 const MISSING: Said<'_> = (404, "application/json", r#"{"detail":"Not Found"}"#);
@@ -12,16 +10,6 @@ const ASSERTED: Said<'_> = (500, "text/plain", "Internal Server Error");
 
 fn timed<T>(value: T) -> Timed<T> {
     Timed { took: Duration::ZERO, value }
-}
-
-fn answer((status, media_type, body): Said<'_>) -> Answer {
-    Answer {
-        status,
-        headers: vec![("Content-Type".to_owned(), media_type.to_owned())],
-        body: body.as_bytes().to_vec(),
-        is_whole: true,
-        rest: Vec::new(),
-    }
 }
 
 /// A hop that answers an upgrade so, and the same without one so.
